@@ -3,6 +3,7 @@ module github.com/zbuf-go/zbuf
 go 1.26.0
 
 require (
+	github.com/kdomanski/iso9660 v0.4.0 // indirect
 	github.com/stretchr/testify v1.12.1 // indirect
 	golang.org/x/net v0.62.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
