@@ -58,8 +58,9 @@ type Backend interface {
 	PageSize() int
 
 	// Limit reduces what the process can do with the descriptor to reading, waiting,
-	// closing and the ioctls given (cap_rights_limit(2), cap_ioctls_limit(2)).
-	Limit(allowed []Request) error
+	// closing, the ioctls given and, with write, writing (cap_rights_limit(2),
+	// cap_ioctls_limit(2)).
+	Limit(allowed []Request, write bool) error
 
 	// Close closes the descriptor.
 	Close() error

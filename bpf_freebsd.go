@@ -1,0 +1,222 @@
+package zbuf
+
+import (
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Host returns the running kernel.
+func Host() System { return host{} }
+
+type host struct{}
+
+func (host) Open() (Backend, error) {
+	fd, err := openRetry(unix.O_RDWR)
+	if err == unix.EACCES {
+		fd, err = openRetry(unix.O_RDONLY) // enough to capture, if not to write
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := NewHostBackend(fd)
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return b, nil
+}
+
+func openRetry(mode int) (int, error) {
+	for {
+		fd, err := unix.Open("/dev/bpf", mode|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+// descriptor is an open /dev/bpf and the kqueue that watches it. The runtime's
+// own poller can't: it asks for EVFILT_WRITE too, which bpf refuses before 15.0.
+type descriptor struct {
+	fd, kq  int
+	changes [1]unix.Kevent_t // of the one goroutine in Wait
+	events  [2]unix.Kevent_t
+}
+
+// NewHostBackend makes a backend of an open bpf descriptor, for [Adopt]. It makes the
+// descriptor non-blocking, for everybody who shares it, and closes it with the Device.
+// Errors: EBADF, ENOMEM, EMFILE; EINVAL for a descriptor of something else.
+func NewHostBackend(fd int) (Backend, error) {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, err
+	}
+	kq, err := unix.Kqueue()
+	if err != nil {
+		return nil, err
+	}
+	d := &descriptor{fd: fd, kq: kq}
+	add := []unix.Kevent_t{d.readFilter(), wakeFilter(unix.EV_ADD|unix.EV_CLEAR, 0)}
+	if _, err := unix.Kevent(kq, add, nil, nil); err != nil {
+		unix.Close(kq)
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *descriptor) readFilter() (k unix.Kevent_t) {
+	unix.SetKevent(&k, d.fd, unix.EVFILT_READ, unix.EV_ADD|unix.EV_CLEAR)
+	return k
+}
+
+func wakeFilter(flags int, fflags uint32) (k unix.Kevent_t) {
+	unix.SetKevent(&k, 0, unix.EVFILT_USER, flags)
+	k.Fflags = fflags
+	return k
+}
+
+func (d *descriptor) Wait(rearm bool, timeout time.Duration) (Event, error) {
+	var changes []unix.Kevent_t
+	if rearm {
+		d.changes[0] = d.readFilter()
+		changes = d.changes[:]
+	}
+	deadline := time.Now().Add(timeout)
+	for {
+		var ts *unix.Timespec
+		if timeout >= 0 {
+			t := unix.NsecToTimespec(int64(max(timeout, 0)))
+			ts = &t
+		}
+		n, err := unix.Kevent(d.kq, changes, d.events[:], ts)
+		if err == unix.EINTR {
+			changes = nil // taken before the sleep that the signal ended
+			if timeout >= 0 {
+				timeout = max(time.Until(deadline), 0)
+			}
+			continue
+		}
+		if err != nil {
+			return Event{}, err
+		}
+		var ev Event
+		for i := range d.events[:n] {
+			switch k := &d.events[i]; {
+			case k.Flags&unix.EV_ERROR != 0:
+				return Event{}, syscall.Errno(k.Data)
+			case k.Filter == unix.EVFILT_READ:
+				ev.Readable = true
+				ev.Data = int(k.Data)
+			case k.Filter == unix.EVFILT_USER:
+				ev.Woken = true
+			}
+		}
+		return ev, nil
+	}
+}
+
+func (d *descriptor) Wake() error {
+	_, err := unix.Kevent(d.kq, []unix.Kevent_t{wakeFilter(0, unix.NOTE_TRIGGER)}, nil, nil)
+	return err
+}
+
+func (d *descriptor) Read(p []byte) (int, error) { return unix.Read(d.fd, p) }
+
+func (d *descriptor) Write(p []byte) (int, error) { return unix.Write(d.fd, p) }
+
+func (d *descriptor) PageSize() int { return os.Getpagesize() }
+
+func (d *descriptor) Close() error {
+	unix.Close(d.kq)
+	return unix.Close(d.fd)
+}
+
+// pollfd is struct pollfd, which x/sys does not have for FreeBSD.
+type pollfd struct {
+	fd      int32
+	events  int16
+	revents int16
+}
+
+const pollHUP = 0x0010
+
+func (d *descriptor) Detached() bool {
+	p := pollfd{fd: int32(d.fd), events: pollHUP}
+	// The kernel writes revents of the one struct that its count names.
+	n, _, errno := unix.Syscall(unix.SYS_POLL, uintptr(unsafe.Pointer(&p)), 1, 0)
+	return errno == 0 && n == 1 && p.revents&pollHUP != 0
+}
+
+func (d *descriptor) Ioctl(req Request, arg any) error {
+	// The argument's type has the size that the request number carries; the kernel copies
+	// exactly that many bytes. A pointer inside it is followed by bpf itself.
+	var p unsafe.Pointer
+	switch a := arg.(type) {
+	case nil:
+	case *uint32:
+		p = unsafe.Pointer(a)
+	case *int32:
+		p = unsafe.Pointer(a)
+	case *uintptr:
+		p = unsafe.Pointer(a)
+	case *Program:
+		p = unsafe.Pointer(a)
+	case *Ifreq:
+		p = unsafe.Pointer(a)
+	case *Timeval:
+		p = unsafe.Pointer(a)
+	case *Stat:
+		p = unsafe.Pointer(a)
+	case *Version:
+		p = unsafe.Pointer(a)
+	case *DLTList:
+		p = unsafe.Pointer(a)
+	case *IfList:
+		p = unsafe.Pointer(a)
+	case *Zbuf:
+		p = unsafe.Pointer(a)
+	default:
+		return syscall.EFAULT
+	}
+	for {
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), uintptr(req), uintptr(p))
+		if errno != 0 && errno != unix.EINTR {
+			return errno
+		}
+		if errno == 0 {
+			return nil
+		}
+	}
+}
+
+func (d *descriptor) Limit(allowed []Request, write bool) error {
+	keep := []uint64{unix.CAP_IOCTL, unix.CAP_READ, unix.CAP_EVENT}
+	if write {
+		keep = append(keep, unix.CAP_WRITE)
+	}
+	rights, err := unix.CapRightsInit(keep)
+	if err != nil {
+		return err
+	}
+	if err := unix.CapRightsLimit(uintptr(d.fd), rights); err != nil {
+		return err
+	}
+	kq, err := unix.CapRightsInit([]uint64{unix.CAP_KQUEUE})
+	if err != nil {
+		return err
+	}
+	if err := unix.CapRightsLimit(uintptr(d.kq), kq); err != nil {
+		return err
+	}
+	cmds := make([]uint, len(allowed)+1) // u_long; never empty, so that it has an address
+	for i, r := range allowed {
+		cmds[i] = uint(r)
+	}
+	if _, _, errno := unix.Syscall(unix.SYS_CAP_IOCTLS_LIMIT, uintptr(d.fd), uintptr(unsafe.Pointer(&cmds[0])), uintptr(len(allowed))); errno != 0 {
+		return errno
+	}
+	return nil
+}

@@ -1,0 +1,652 @@
+package zbuf
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// A Device is one open bpf descriptor with a typed method for every request that
+// bpf(4) answers.
+//
+// All methods may be called from any goroutine; Wait by one at a time. Requests are
+// made one after the other. After Close every method returns an error that
+// is os.ErrClosed. Any request may also give EPERM on a descriptor that was locked (Lock)
+// unless its documentation says otherwise, and ENOTCAPABLE after Limit.
+//
+// "Attached" means that SetInterface has been called. Each request is in every
+// FreeBSD release since 9.0 unless its documentation names another.
+type Device struct {
+	res *resources
+
+	life sync.RWMutex // read-held by every call, so that Close has the descriptor to itself
+	shut atomic.Bool
+
+	mu    sync.Mutex // one request at a time; guards what follows
+	mode  uint32
+	bufs  *Buffers
+	alien bool // buffers of somebody else
+	iface string
+	rot   Zbuf  // scratch of Rotate, which is called often
+	nread int32 // scratch of Buffered, likewise
+
+	leak runtime.Cleanup
+}
+
+// resources is what must be given back: the descriptor, and the lent memory once the
+// descriptor is closed and nobody pins it.
+type resources struct {
+	b    Backend
+	mem  [][]byte
+	pins atomic.Int64 // one for the open descriptor, one for each Pin
+}
+
+// unpin drops one reference; the last one unmaps.
+func (r *resources) unpin() error {
+	if r.pins.Add(-1) != 0 {
+		return nil
+	}
+	var errs []error
+	for _, m := range r.mem {
+		errs = append(errs, opError("munmap", "", r.b.Unmap(m)))
+	}
+	r.mem = nil
+	return errors.Join(errs...)
+}
+
+// Open opens a descriptor of the running kernel. Errors: EACCES, ENOENT,
+// EMFILE; ErrForeignOS (errors.ErrUnsupported) anywhere but on FreeBSD.
+func Open() (*Device, error) { return OpenOn(Host()) }
+
+// OpenOn opens a descriptor of the given system.
+func OpenOn(s System) (*Device, error) {
+	b, err := s.Open()
+	if err != nil {
+		return nil, opError("open /dev/bpf", "", err)
+	}
+	return newDevice(b), nil
+}
+
+// Adopt takes over a descriptor that somebody else opened, through its backend (on
+// FreeBSD, [NewHostBackend] makes one of a file descriptor). The Device owns it
+// from then on; on error it is left open. A descriptor in zero-copy mode can be adopted
+// for everything but its packets, since its memory stays with who lent it.
+func Adopt(b Backend) (*Device, error) {
+	d := newDevice(b)
+	if err := d.learn(); err != nil {
+		d.leak.Stop()
+		return nil, err
+	}
+	return d, nil
+}
+
+func newDevice(b Backend) *Device {
+	d := &Device{res: &resources{b: b}, mode: BPF_BUFMODE_BUFFER}
+	d.res.pins.Store(1)
+	d.leak = runtime.AddCleanup(d, func(r *resources) {
+		r.b.Close()
+		r.unpin()
+	}, d.res)
+	return d
+}
+
+// learn asks an adopted descriptor for what the guards need to know.
+func (d *Device) learn() error {
+	mode, err := d.BufferMode()
+	switch {
+	case errors.Is(err, syscall.EPERM):
+		return nil // locked: what the guards refuse, the kernel refuses too
+	case err != nil:
+		return err
+	}
+	d.mode = mode
+	d.iface, _ = d.Interface()
+	if mode == BPF_BUFMODE_ZBUF {
+		// Asking for the mode it has is EBUSY if, and only if, there are buffers.
+		again := uint32(BPF_BUFMODE_ZBUF)
+		d.alien = errors.Is(d.res.b.Ioctl(BIOCSETBUFMODE, &again), syscall.EBUSY)
+	}
+	return nil
+}
+
+// Close closes the descriptor. A Wait under way returns first. Lent memory is unmapped
+// when nothing pins it. The second Close returns nil.
+func (d *Device) Close() error {
+	if d.shut.Swap(true) {
+		return nil
+	}
+	d.leak.Stop()
+	d.res.b.Wake()
+	d.life.Lock()
+	defer d.life.Unlock()
+	return errors.Join(opError("close", d.iface, d.res.b.Close()), d.res.unpin())
+}
+
+// enter begins a call; leave ends it.
+func (d *Device) enter(op string) error {
+	d.life.RLock()
+	if d.shut.Load() {
+		d.life.RUnlock()
+		return &Error{Op: op, Err: os.ErrClosed}
+	}
+	return nil
+}
+
+func (d *Device) leave() { d.life.RUnlock() }
+
+// ioctl makes one request with the lock held for its duration.
+func (d *Device) ioctl(req Request, arg any) error {
+	if err := d.enter(req.String()); err != nil {
+		return err
+	}
+	defer d.leave()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ioctlLocked(req, arg)
+}
+
+func (d *Device) ioctlLocked(req Request, arg any) error {
+	switch req {
+	case BIOCSETF, BIOCFLUSH, BIOCSETIF, BIOCSDLT:
+		if d.mode == BPF_BUFMODE_ZBUF && d.bufs == nil && !d.alien {
+			return &Error{Op: req.String(), Interface: d.iface, Err: ErrResetUnsafe}
+		}
+	}
+	return opError(req.String(), d.iface, d.res.b.Ioctl(req, arg))
+}
+
+func (d *Device) get(req Request) (v uint32, err error) {
+	err = d.ioctl(req, &v)
+	return v, err
+}
+
+func (d *Device) set(req Request, v uint32) error { return d.ioctl(req, &v) }
+
+func (d *Device) setBool(req Request, on bool) error {
+	if on {
+		return d.set(req, 1)
+	}
+	return d.set(req, 0)
+}
+
+func (d *Device) setInt(req Request, v int32) error { return d.ioctl(req, &v) }
+
+func (d *Device) getInt(req Request) (v int32, err error) {
+	err = d.ioctl(req, &v)
+	return v, err
+}
+
+// BufferLen returns the usable bytes of each buffer: what read(2) must be given in
+// buffered mode; the length of a lent buffer less its header in zero-copy mode. Before there
+// are buffers it is the sysctl net.bpf.bufsize. BIOCGBLEN; legal when locked.
+func (d *Device) BufferLen() (uint32, error) { return d.get(BIOCGBLEN) }
+
+// SetBufferLen asks for buffers of n bytes in buffered mode and returns what the
+// kernel made of it, between BPF_MINBUFSIZE and the sysctl net.bpf.maxbufsize.
+// BIOCSBLEN, before attach. Errors: EINVAL when attached, EOPNOTSUPP in zero-copy mode.
+func (d *Device) SetBufferLen(n uint32) (uint32, error) {
+	err := d.ioctl(BIOCSBLEN, &n)
+	return n, err
+}
+
+// SetFilter sets the read filter, empties the buffers that the kernel owns and
+// zeroes the counters. An empty program accepts everything. BIOCSETF, before or after attach.
+// Errors: EINVAL for a program that [Validate] refuses or that is longer than the sysctl
+// net.bpf.maxinsns; ErrResetUnsafe.
+func (d *Device) SetFilter(prog []Insn) error { return d.program(BIOCSETF, prog) }
+
+// SetFilterNoReset is SetFilter without the emptying and zeroing. BIOCSETFNR.
+func (d *Device) SetFilterNoReset(prog []Insn) error { return d.program(BIOCSETFNR, prog) }
+
+// SetWriteFilter sets the filter that packets written must pass; others are refused with
+// EPERM. BIOCSETWF; errors as for SetFilter.
+func (d *Device) SetWriteFilter(prog []Insn) error { return d.program(BIOCSETWF, prog) }
+
+func (d *Device) program(req Request, prog []Insn) error {
+	p := Program{Len: uint32(len(prog))}
+	if len(prog) > 0 {
+		p.Insns = &prog[0]
+	}
+	err := d.ioctl(req, &p)
+	runtime.KeepAlive(prog)
+	return err
+}
+
+// Flush empties the buffers that the kernel owns and zeroes the counters. What the
+// process owns keeps its old packets and must still be acknowledged. BIOCFLUSH; legal when locked.
+// Errors: ErrResetUnsafe.
+func (d *Device) Flush() error { return d.ioctl(BIOCFLUSH, nil) }
+
+// SetPromiscuous makes the interface accept every packet, until the descriptor is
+// closed. BIOCPROMISC, after attach. Errors: EINVAL when not attached, and what the driver says.
+func (d *Device) SetPromiscuous() error { return d.ioctl(BIOCPROMISC, nil) }
+
+// LinkType returns the DLT_ number of the attached interface. BIOCGDLT; legal
+// when locked. Errors: EINVAL when not attached, also when the interface has gone.
+func (d *Device) LinkType() (uint32, error) { return d.get(BIOCGDLT) }
+
+// SetLinkType chooses among LinkTypes. It empties and zeroes like Flush. BIOCSDLT, after
+// attach. Errors: EINVAL for a type the interface has not; ErrResetUnsafe.
+func (d *Device) SetLinkType(dlt uint32) error { return d.set(BIOCSDLT, dlt) }
+
+// LinkTypes returns the DLT_ numbers the attached interface offers. BIOCGDLTLIST; legal
+// when locked. Errors: EINVAL when not attached.
+func (d *Device) LinkTypes() ([]uint32, error) {
+	for range 3 { // the list may grow between the two calls
+		var l DLTList
+		if err := d.ioctl(BIOCGDLTLIST, &l); err != nil {
+			return nil, err
+		}
+		list := make([]uint32, max(l.Len, 1))
+		l = DLTList{Len: uint32(len(list)), List: &list[0]}
+		err := d.ioctl(BIOCGDLTLIST, &l)
+		if errors.Is(err, syscall.ENOMEM) {
+			continue
+		}
+		return list[:min(int(l.Len), len(list))], err
+	}
+	return nil, &Error{Op: BIOCGDLTLIST.String(), Err: syscall.ENOMEM}
+}
+
+// Interface returns the name of the attached interface as it is now. BIOCGETIF; legal
+// when locked. Errors: EINVAL when not attached, also when the interface has gone.
+func (d *Device) Interface() (string, error) {
+	var r Ifreq
+	if err := d.ioctl(BIOCGETIF, &r); err != nil {
+		return "", err
+	}
+	name, _, _ := bytes.Cut(r.Name[:], []byte{0})
+	return string(name), nil
+}
+
+// SetInterface attaches the descriptor to an interface; packets come from then on. In
+// buffered mode without SetBufferLen the kernel allocates its default. BIOCSETIF. Errors: ENXIO
+// for an unknown interface, ENAMETOOLONG, EINVAL, ErrResetUnsafe.
+func (d *Device) SetInterface(name string) error {
+	var r Ifreq
+	if len(name) >= len(r.Name) {
+		return &Error{Op: BIOCSETIF.String(), Interface: name, Err: syscall.ENAMETOOLONG, Hint: "an interface's name has at most 15 bytes"}
+	}
+	copy(r.Name[:], name)
+	if err := d.enter(BIOCSETIF.String()); err != nil {
+		return err
+	}
+	defer d.leave()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	was := d.iface
+	d.iface = name
+	err := d.ioctlLocked(BIOCSETIF, &r)
+	if err != nil {
+		d.iface = was
+	}
+	return err
+}
+
+// Name returns the interface that SetInterface attached last, without asking the kernel.
+func (d *Device) Name() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.iface
+}
+
+// InterfaceList returns the names of everything that can be attached to, which need not be
+// network interfaces. BIOCGETIFLIST, since 16.0 (not run); EINVAL before.
+func (d *Device) InterfaceList() ([]string, error) {
+	for range 3 { // interfaces may come between the two calls
+		var l IfList
+		if err := d.ioctl(BIOCGETIFLIST, &l); err != nil || l.Size == 0 {
+			return nil, err
+		}
+		buf := make([]byte, l.Size)
+		l = IfList{Size: uint32(len(buf)), Ubuf: &buf[0]}
+		err := d.ioctl(BIOCGETIFLIST, &l)
+		if errors.Is(err, syscall.ENOSPC) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		var names []string
+		for name := range bytes.SplitSeq(buf[:min(int(l.Size), len(buf))], []byte{0}) {
+			if len(name) > 0 {
+				names = append(names, string(name))
+			}
+		}
+		return names, nil
+	}
+	return nil, &Error{Op: BIOCGETIFLIST.String(), Err: syscall.ENOSPC}
+}
+
+// ReadTimeout returns the kernel's read timeout; 0 is none. BIOCGRTIMEOUT; legal when locked.
+func (d *Device) ReadTimeout() (time.Duration, error) {
+	var tv Timeval
+	err := d.ioctl(BIOCGRTIMEOUT, &tv)
+	return time.Duration(tv.Sec)*time.Second + time.Duration(tv.Usec)*time.Microsecond, err
+}
+
+// SetReadTimeout sets the time after which waiting readers are woken although no
+// buffer is full, in steps of a clock tick (1/kern.hz s), rounded up; 0 is none. It runs from the
+// moment somebody waits, and every request on the descriptor stops it until somebody
+// waits again. BIOCSRTIMEOUT; legal when locked. Errors: EINVAL for a negative one.
+func (d *Device) SetReadTimeout(t time.Duration) error {
+	us := (t + time.Microsecond - 1) / time.Microsecond
+	if t < 0 {
+		us = -1
+	}
+	return d.ioctl(BIOCSRTIMEOUT, newTimeval(int64(us)))
+}
+
+func newTimeval(us int64) *Timeval {
+	var tv Timeval
+	setTimeval(&tv.Sec, us/1e6)
+	setTimeval(&tv.Usec, us%1e6)
+	return &tv
+}
+
+func setTimeval[T int32 | int64](field *T, v int64) { *field = T(v) }
+
+// Stats returns the counters since the last reset, cut to 32 bits: packets seen and
+// packets dropped for want of room. BIOCGSTATS; legal when locked.
+func (d *Device) Stats() (s Stat, err error) {
+	err = d.ioctl(BIOCGSTATS, &s)
+	return s, err
+}
+
+// SetImmediate makes every packet wake waiting readers. BIOCIMMEDIATE; legal when locked.
+func (d *Device) SetImmediate(on bool) error { return d.setBool(BIOCIMMEDIATE, on) }
+
+// LanguageVersion returns the version of the filter language. BIOCVERSION; legal when locked.
+func (d *Device) LanguageVersion() (v Version, err error) {
+	err = d.ioctl(BIOCVERSION, &v)
+	return v, err
+}
+
+// Signal returns the signal that SetAsync sends; SIGIO by default. BIOCGRSIG; legal when locked.
+func (d *Device) Signal() (uint32, error) { return d.get(BIOCGRSIG) }
+
+// SetSignal sets the signal that SetAsync sends. BIOCSRSIG. Errors: EINVAL for no signal's number.
+func (d *Device) SetSignal(sig uint32) error { return d.set(BIOCSRSIG, sig) }
+
+// HeaderComplete reports whether written packets keep their source address.
+// BIOCGHDRCMPLT; legal when locked.
+func (d *Device) HeaderComplete() (bool, error) {
+	v, err := d.get(BIOCGHDRCMPLT)
+	return v != 0, err
+}
+
+// SetHeaderComplete says whether written packets keep the link-level source address they
+// have; else the interface's is filled in. BIOCSHDRCMPLT.
+func (d *Device) SetHeaderComplete(on bool) error { return d.setBool(BIOCSHDRCMPLT, on) }
+
+// Direction returns which packets are seen: BPF_D_IN, BPF_D_INOUT or BPF_D_OUT. BIOCGDIRECTION.
+func (d *Device) Direction() (uint32, error) { return d.get(BIOCGDIRECTION) }
+
+// SetDirection chooses which packets are seen. BIOCSDIRECTION. Errors: EINVAL for any other value.
+func (d *Device) SetDirection(dir uint32) error { return d.set(BIOCSDIRECTION, dir) }
+
+// SetFeedback makes packets written also arrive as if received. BIOCFEEDBACK; legal when locked.
+func (d *Device) SetFeedback(on bool) error { return d.setBool(BIOCFEEDBACK, on) }
+
+// Lock makes the kernel refuse with EPERM whatever could change what the descriptor
+// captures or writes, for good. BIOCLOCK; legal when locked.
+func (d *Device) Lock() error { return d.ioctl(BIOCLOCK, nil) }
+
+// TimestampType returns the BPF_T_ value in force. BIOCGTSTAMP.
+func (d *Device) TimestampType() (uint32, error) { return d.get(BIOCGTSTAMP) }
+
+// SetTimestampType sets the BPF_T_ value. Records already stored keep their form, so set it before
+// attaching. BIOCSTSTAMP; legal when locked. Errors: EINVAL for an undefined value.
+func (d *Device) SetTimestampType(t uint32) error { return d.set(BIOCSTSTAMP, t) }
+
+// SetVLANPCP sets the 802.1p priority, 0 to 7, of packets written. BIOCSETVLANPCP, since 14.0
+// (not run). Errors: EINVAL for more than 7, and before 14.0.
+func (d *Device) SetVLANPCP(pcp uint32) error { return d.set(BIOCSETVLANPCP, pcp) }
+
+// BufferMode returns BPF_BUFMODE_BUFFER or BPF_BUFMODE_ZBUF. BIOCGETBUFMODE.
+func (d *Device) BufferMode() (uint32, error) { return d.get(BIOCGETBUFMODE) }
+
+// SetBufferMode chooses the buffer mode, right after open: before SetBufferLen, SetBuffers and
+// attach. BIOCSETBUFMODE. Errors: EBUSY when there are buffers (in 9.3 and 10.1 there are from open
+// on) or an interface; EINVAL for another mode; ErrZeroCopyDisabled (and EINVAL) for
+// BPF_BUFMODE_ZBUF while the sysctl net.bpf.zerocopy_enable is 0.
+func (d *Device) SetBufferMode(mode uint32) error {
+	if err := d.enter(BIOCSETBUFMODE.String()); err != nil {
+		return err
+	}
+	defer d.leave()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err := d.ioctlLocked(BIOCSETBUFMODE, &mode)
+	switch {
+	case err == nil:
+		d.mode = mode
+	case mode == BPF_BUFMODE_ZBUF && errors.Is(err, syscall.EINVAL):
+		return &Error{Op: BIOCSETBUFMODE.String(), Err: errors.Join(ErrZeroCopyDisabled, syscall.EINVAL)}
+	}
+	return err
+}
+
+// MaxBuffer returns the bytes that each lent buffer may have, header included: 512
+// pages. BIOCGETZMAX. Errors: EOPNOTSUPP in buffered mode; EINVAL for a 32-bit process on
+// a 64-bit kernel.
+func (d *Device) MaxBuffer() (int, error) {
+	var n uintptr
+	err := d.ioctl(BIOCGETZMAX, &n)
+	return int(n), err
+}
+
+// Buffered returns the bytes of records in store and hold buffer together. FIONREAD; legal when locked.
+// Acknowledged records count until the kernel has taken their buffer back.
+func (d *Device) Buffered() (int, error) {
+	if err := d.enter(FIONREAD.String()); err != nil {
+		return 0, err
+	}
+	defer d.leave()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err := d.ioctlLocked(FIONREAD, &d.nread)
+	return int(d.nread), err
+}
+
+// SetNonblocking sets FIONBIO. The backends open descriptors non-blocking. Errors: EPERM when locked.
+func (d *Device) SetNonblocking(on bool) error {
+	if on {
+		return d.setInt(FIONBIO, 1)
+	}
+	return d.setInt(FIONBIO, 0)
+}
+
+// SetAsync asks for a signal when there is something to read. FIOASYNC.
+func (d *Device) SetAsync(on bool) error {
+	if on {
+		return d.setInt(FIOASYNC, 1)
+	}
+	return d.setInt(FIOASYNC, 0)
+}
+
+// Owner returns the process, or negative the process group, that signals go to. FIOGETOWN.
+func (d *Device) Owner() (int32, error) { return d.getInt(FIOGETOWN) }
+
+// SetOwner sets the process, or negative the process group, that signals go to. FIOSETOWN.
+func (d *Device) SetOwner(pid int32) error { return d.setInt(FIOSETOWN, pid) }
+
+// ProcessGroup returns the process group that signals go to. TIOCGPGRP; legal when locked.
+func (d *Device) ProcessGroup() (int32, error) { return d.getInt(TIOCGPGRP) }
+
+// SetProcessGroup sets the process group that signals go to. TIOCSPGRP.
+func (d *Device) SetProcessGroup(pgrp int32) error { return d.setInt(TIOCSPGRP, pgrp) }
+
+// Buffers are the two buffers lent to the kernel, A filled first. They live until the
+// Device is closed and no [Device.Pin] is left.
+type Buffers struct {
+	A, B Buffer
+	size int
+	dev  *Device // keeps the memory from being cleaned up while its slices may be in use
+}
+
+// Size returns the bytes of each buffer, header included.
+func (b *Buffers) Size() int { return b.size }
+
+// SetBuffers lends the kernel two buffers of size bytes, header included, in memory that stays shared
+// over fork(2). The kernel wires them. BIOCSETZBUF, in zero-copy mode, before attach, once.
+// size is rounded up to whole pages. Errors: EOPNOTSUPP in buffered mode; EINVAL for 0 or
+// more than MaxBuffer; EFAULT when the kernel can't map them; ENOMEM; ErrBuffersSet.
+func (d *Device) SetBuffers(size int) (*Buffers, error) {
+	op := BIOCSETZBUF.String()
+	if err := d.enter(op); err != nil {
+		return nil, err
+	}
+	defer d.leave()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.bufs != nil:
+		return nil, &Error{Op: op, Interface: d.iface, Err: ErrBuffersSet}
+	case d.alien:
+		return nil, &Error{Op: op, Interface: d.iface, Err: ErrNotOurBuffers}
+	case size <= 0:
+		return nil, &Error{Op: op, Interface: d.iface, Err: syscall.EINVAL, Hint: "the size must be at least 1 byte"}
+	}
+	b := d.res.b
+	page := b.PageSize()
+	size = (size + page - 1) / page * page
+	var mem [2][]byte
+	for i := range mem {
+		m, err := b.Map(size)
+		if err != nil {
+			err = opError("mmap", d.iface, err)
+			for _, m := range mem[:i] {
+				err = errors.Join(err, b.Unmap(m))
+			}
+			return nil, err
+		}
+		mem[i] = m
+	}
+	err := d.ioctlLocked(BIOCSETZBUF, &Zbuf{Bufa: &mem[0][0], Bufb: &mem[1][0], Buflen: uintptr(size)})
+	if err != nil {
+		return nil, errors.Join(err, b.Unmap(mem[0]), b.Unmap(mem[1]))
+	}
+	d.res.mem = mem[:]
+	d.bufs = &Buffers{A: newBuffer(mem[0]), B: newBuffer(mem[1]), size: size, dev: d}
+	return d.bufs, nil
+}
+
+// Rotate asks the kernel to assign what is in the store buffer. It does so only if the
+// hold slot is empty: a buffer that was acknowledged stays there until the next packet. It reports
+// whether the kernel rotated, which is not to say that anything new is owned: look
+// at the headers. BIOCROTZBUF; legal when locked. Errors: EOPNOTSUPP in buffered mode.
+func (d *Device) Rotate() (bool, error) {
+	if err := d.enter(BIOCROTZBUF.String()); err != nil {
+		return false, err
+	}
+	defer d.leave()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.rot = Zbuf{}
+	err := d.ioctlLocked(BIOCROTZBUF, &d.rot)
+	return d.rot.Bufa != nil, err
+}
+
+// Pin keeps the lent memory mapped after Close, until Unpin. It returns false when the memory has
+// gone already.
+func (d *Device) Pin() bool {
+	for {
+		n := d.res.pins.Load()
+		if n == 0 {
+			return false
+		}
+		if d.res.pins.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// Unpin undoes one Pin. After Close the last one unmaps the memory.
+func (d *Device) Unpin() error { return d.res.unpin() }
+
+// Read reads all packets of one buffer in buffered mode, without blocking. p has BufferLen
+// bytes. Errors: EAGAIN when there is nothing; ENXIO when the interface has gone and
+// nothing is left; EINVAL for another length of p; EOPNOTSUPP in zero-copy mode.
+func (d *Device) Read(p []byte) (int, error) {
+	if err := d.enter("read"); err != nil {
+		return 0, err
+	}
+	defer d.leave()
+	n, err := d.res.b.Read(p)
+	if err != nil {
+		if err == error(syscall.EAGAIN) {
+			return 0, errAgain
+		}
+		return 0, opError("read", "", err)
+	}
+	return n, nil
+}
+
+var errAgain = &Error{Op: "read", Err: syscall.EAGAIN}
+
+// Write writes one packet, link header included. Errors: ENXIO not attached or
+// the interface has gone; ENETDOWN; EMSGSIZE; EPERM the write filter refused; EBADF opened
+// read-only; what the driver says.
+func (d *Device) Write(p []byte) (int, error) {
+	if err := d.enter("write"); err != nil {
+		return 0, err
+	}
+	defer d.leave()
+	n, err := d.res.b.Write(p)
+	if err != nil {
+		return n, opError("write", d.Name(), err)
+	}
+	return n, nil
+}
+
+// Wait waits for a wakeup of the descriptor's readers, for Wake or for the timeout: see
+// [Backend]. One goroutine at a time.
+func (d *Device) Wait(rearm bool, timeout time.Duration) (Event, error) {
+	if err := d.enter("kevent"); err != nil {
+		return Event{}, err
+	}
+	defer d.leave()
+	ev, err := d.res.b.Wait(rearm, timeout)
+	if err != nil {
+		return ev, opError("kevent", "", err)
+	}
+	return ev, nil
+}
+
+// Wake ends the Wait under way, or else the next one.
+func (d *Device) Wake() error {
+	if err := d.enter("kevent"); err != nil {
+		return err
+	}
+	defer d.leave()
+	return opError("kevent", "", d.res.b.Wake())
+}
+
+// Detached reports whether no interface is attached, without stopping the read timeout.
+func (d *Device) Detached() bool {
+	if d.enter("poll") != nil {
+		return false
+	}
+	defer d.leave()
+	return d.res.b.Detached()
+}
+
+// Limit gives up, for good and for everybody who has the descriptor, everything but waiting,
+// closing, reading, the requests given and, if asked for, writing. Capsicum; no effect on other descriptors of
+// the process. Errors: ENOSYS on a kernel without Capsicum.
+func (d *Device) Limit(allowed []Request, write bool) error {
+	if err := d.enter("cap_ioctls_limit"); err != nil {
+		return err
+	}
+	defer d.leave()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return opError("cap_ioctls_limit", d.iface, d.res.b.Limit(slices.Clone(allowed), write))
+}
