@@ -1,0 +1,97 @@
+//go:build unix
+
+// Vmtest runs a FreeBSD program on a FreeBSD kernel in QEMU. It is made for
+//
+//	GOOS=freebsd go test -exec vmtest ./...
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zbuf-go/zbuf/vmtest"
+)
+
+// exitFault is the exit code for everything that says nothing about the
+// program: those below belong to the program.
+const exitFault = 125
+
+func main() {
+	vmtest.Helper()
+	code, err := run(os.Args[1:], os.Stdout, os.Stderr)
+	if err != nil {
+		report(os.Stderr, err)
+		code = exitFault
+	}
+	os.Exit(code)
+}
+
+// report prints one sentence and, if there was a guest, its last words.
+func report(w io.Writer, err error) {
+	fmt.Fprintf(w, "vmtest: %v\n", err)
+	var f *vmtest.Fault
+	if errors.As(err, &f) && f.Console != "" {
+		fmt.Fprintf(w, "vmtest: the last lines of the guest's console:\n")
+		for _, l := range strings.Split(f.Console, "\n") {
+			fmt.Fprintf(w, "  | %s\n", l)
+		}
+	}
+}
+
+func run(args []string, stdout, stderr io.Writer) (code int, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	c := vmtest.DefaultConfig()
+	c.Self = []string{self}
+	c.Stdout, c.Stderr = stdout, stderr
+	filesMiB := c.FilesLimit >> 20
+
+	root := &cobra.Command{
+		Use:   "vmtest [flags] PROGRAM [ARGS...]",
+		Short: "Run a FreeBSD program on a FreeBSD kernel in QEMU",
+		Long: `Vmtest runs a static FreeBSD program as root on a FreeBSD kernel in QEMU and
+passes on its output, exit code, signals and the files it writes.
+
+  GOOS=freebsd go test -exec vmtest ./...
+  vmtest -- ./program arguments
+
+Exit codes below 125 are the program's own; 125 means that it could not be run
+to its end, with the reason on standard error.`,
+		Args:          cobra.MinimumNArgs(1),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c.FilesLimit = filesMiB << 20
+			code, err = vmtest.Run(cmd.Context(), c, args[0], args[1:])
+			return err
+		},
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	f := root.Flags()
+	f.SetInterspersed(false) // what follows the program is its own
+	f.StringVar(&c.Kernel, "kernel", c.Kernel, "FreeBSD/amd64 kernel file (VMTEST_KERNEL)")
+	f.StringArrayVar(&c.Sysctls, "sysctl", nil, "set `name=value` before the program (repeatable)")
+	f.StringSliceVar(&c.Modules, "kld", nil, "load the kernel module `name`, found beside the kernel, unless it is built in (repeatable)")
+	f.IntVar(&c.MemMiB, "mem", c.MemMiB, "memory of the guest in `MiB`")
+	f.IntVar(&c.CPUs, "smp", c.CPUs, "processors of the guest")
+	f.StringVar(&c.Accel, "accel", "", "kvm, hvf or tcg (default: the best that works)")
+	f.StringVar(&c.QEMU, "qemu", "", "QEMU binary (default qemu-system-x86_64)")
+	f.BoolVar(&c.NoReuse, "no-reuse", false, "boot a guest for this program alone")
+	f.StringArrayVar(&c.Copy, "copy", nil, "take `path` and what is below it along to the guest (repeatable)")
+	f.Int64Var(&filesMiB, "files-limit", filesMiB, "`MiB` of files that may go along")
+	f.BoolVarP(&c.Stdin, "stdin", "i", false, "forward standard input")
+	f.BoolVarP(&c.Verbose, "verbose", "v", false, "tell about the boot and the time it takes")
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	eerr := root.ExecuteContext(context.Background())
+	return code, eerr
+}

@@ -1,0 +1,123 @@
+//go:build freebsd
+
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// The guest's end of QEMU's user network. The addresses are slirp's defaults.
+const (
+	nic      = "vtnet0"
+	hostAddr = "10.0.2.2"
+)
+
+var guestAddr = &net.IPNet{IP: net.IPv4(10, 0, 2, 15), Mask: net.CIDRMask(24, 32)}
+
+// connect reaches the host through the network card. The card lives in a
+// network stack of its own (a jail with vnet), so that programs under test see
+// a machine with lo0 alone, and cannot cut the wire they are watched through.
+// A socket keeps the stack it was made in: a child joins the jail, connects,
+// and hands the socket over.
+func connect() (net.Conn, error) {
+	port, err := kenv("vmtest.port")
+	if err != nil {
+		return nil, fmt.Errorf("kernel environment vmtest.port: %w", err)
+	}
+	jid, err := vnetJail()
+	if err != nil {
+		return nil, err
+	}
+	if err := moveToJail(nic, jid); err != nil {
+		return nil, err
+	}
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		return nil, fmt.Errorf("socketpair: %w", err)
+	}
+	syscall.CloseOnExec(pair[0])
+	pid, err := syscall.ForkExec("/agent", []string{"agent", "call", strconv.Itoa(jid), port}, &syscall.ProcAttr{
+		Files: []uintptr{0, 1, 2, uintptr(pair[1])},
+	})
+	syscall.Close(pair[1])
+	if err != nil {
+		return nil, fmt.Errorf("start the caller: %w", err)
+	}
+	var ws syscall.WaitStatus
+	oob := make([]byte, 64)
+	var b [1]byte
+	_, n, _, _, rerr := syscall.Recvmsg(pair[0], b[:], oob, 0)
+	syscall.Close(pair[0])
+	if _, err := syscall.Wait4(pid, &ws, 0, nil); err != nil {
+		return nil, fmt.Errorf("wait for the caller: %w", err)
+	}
+	if rerr != nil || n == 0 {
+		return nil, errors.New("the caller did not reach the host")
+	}
+	msgs, err := syscall.ParseSocketControlMessage(oob[:n])
+	if err != nil || len(msgs) == 0 {
+		return nil, fmt.Errorf("socket from the caller: %v", err)
+	}
+	fds, err := syscall.ParseUnixRights(&msgs[0])
+	if err != nil || len(fds) == 0 {
+		return nil, fmt.Errorf("socket from the caller: %v", err)
+	}
+	syscall.CloseOnExec(fds[0])
+	f := os.NewFile(uintptr(fds[0]), "host")
+	defer f.Close()
+	return net.FileConn(f)
+}
+
+// vnetJail makes the jail that owns the network card.
+func vnetJail() (int, error) {
+	const create, vnetNew = 1, 1 // JAIL_CREATE, JAIL_SYS_NEW
+	jid, err := iovCall(syscall.SYS_JAIL_SET, create, []param{
+		strParam("name", "vmtest"),
+		strParam("path", "/"),
+		{"vnet", binary.NativeEndian.AppendUint32(nil, vnetNew)},
+		{"persist", nil},
+	})
+	if err != nil {
+		return 0, fmt.Errorf("make a jail with its own network stack (the kernel needs VIMAGE): %w", err)
+	}
+	return jid, nil
+}
+
+// call is the child's side of connect.
+func call(args []string) error {
+	jid, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	if _, _, errno := syscall.Syscall(syscall.SYS_JAIL_ATTACH, uintptr(jid), 0, 0); errno != 0 {
+		return fmt.Errorf("join jail %d: %w", jid, errno)
+	}
+	if err := addAddress(nic, guestAddr); err != nil {
+		return err
+	}
+	d := net.Dialer{Timeout: 10 * time.Second}
+	c, err := d.Dial("tcp4", net.JoinHostPort(hostAddr, args[1]))
+	if err != nil {
+		return err
+	}
+	f, err := c.(*net.TCPConn).File()
+	if err != nil {
+		return err
+	}
+	const inherited = 3
+	return syscall.Sendmsg(inherited, []byte{0}, syscall.UnixRights(int(f.Fd())), nil, 0)
+}
+
+// nextJail returns the number of the first jail behind last.
+func nextJail(last int) (int, error) {
+	return iovCall(syscall.SYS_JAIL_GET, 0, []param{
+		{"lastjid", binary.NativeEndian.AppendUint32(nil, uint32(last))},
+	})
+}

@@ -1,0 +1,114 @@
+//go:build freebsd
+
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "call" {
+		if err := call(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "agent:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	// pid 1 starts without descriptors.
+	if fd, err := syscall.Open("/dev/console", syscall.O_RDWR, 0); err == nil {
+		for i := 0; i < 3; i++ {
+			if i != fd {
+				syscall.Dup2(fd, i)
+			}
+		}
+	}
+	err := run()
+	fmt.Fprintln(os.Stderr, "agent:", err)
+	// Nobody is left to talk to: leave the machine. The host that is still
+	// there sees the last line and ends QEMU long before this is through.
+	const noSync, powerOff = 0x4, 0x4000 // RB_NOSYNC, RB_POWEROFF
+	syscall.Syscall(syscall.SYS_REBOOT, noSync|powerOff, 0, 0)
+	select {}
+}
+
+// run is the agent's life; it returns when the host is gone.
+func run() error {
+	missing := loadModules()
+	if err := interfaceUp("lo0"); err != nil {
+		return err
+	}
+	loopback := &net.IPNet{IP: net.IPv4(127, 0, 0, 1), Mask: net.CIDRMask(8, 32)}
+	if err := addAddress("lo0", loopback); err != nil {
+		return err
+	}
+	nc, err := connect()
+	if err != nil {
+		return err
+	}
+	token, err := kenv("vmtest.token")
+	if err != nil {
+		return fmt.Errorf("kernel environment vmtest.token: %w", err)
+	}
+	version, _ := syscall.Sysctl("kern.version")
+	version, _, _ = strings.Cut(version, "\n")
+	conn := wire.NewConn(bufio.NewReaderSize(nc, 256<<10), nc)
+	a := &agent{conn: conn, in: make(inbox, 4)}
+	go a.in.fill(conn)
+	if err := conn.WriteJSON(wire.Hello, wire.Greeting{
+		Version: wire.Version, Token: token, Kernel: version, Missing: missing,
+	}); err != nil {
+		return fmt.Errorf("greet the host: %w", err)
+	}
+	go func() {
+		for range time.Tick(wire.AlivePeriod) {
+			if conn.Write(wire.Alive, nil) != nil {
+				return
+			}
+		}
+	}()
+	if a.base, err = takeBaseline(); err != nil {
+		return err
+	}
+	for {
+		t, body, err := a.in.Read()
+		if err != nil {
+			return fmt.Errorf("the host is gone: %w", err)
+		}
+		if t != wire.Run {
+			continue // a late signal or input for a program that has ended
+		}
+		if err := a.serve(body); err != nil {
+			return err
+		}
+	}
+}
+
+// loadModules loads what the host put into /boot/kernel and returns the names
+// that are neither there nor built in.
+func loadModules() []string {
+	list, err := kenv("vmtest.kld")
+	if err != nil || list == "" {
+		return nil
+	}
+	var missing []string
+	for _, name := range strings.Split(list, ",") {
+		_, err := pathCall(syscall.SYS_KLDLOAD, "/boot/kernel/"+name+".ko", 0)
+		if err == nil || errors.Is(err, syscall.EEXIST) {
+			continue
+		}
+		if _, ferr := pathCall(syscall.SYS_MODFIND, name, 0); ferr == nil {
+			continue
+		}
+		missing = append(missing, name)
+	}
+	return missing
+}

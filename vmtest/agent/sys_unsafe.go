@@ -1,0 +1,90 @@
+//go:build freebsd
+
+package main
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// The system calls that package syscall has no function for. Each passes
+// pointers to memory that the Go runtime keeps alive and in place for the
+// length of the call, as unsafe.Pointer's rule 4 demands.
+
+func ioctl(fd int, req uintptr, arg []byte) error {
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), req, uintptr(unsafe.Pointer(&arg[0])))
+	return errnoErr(errno)
+}
+
+// rawSysctl is __sysctl(2); a nil old asks for the length alone.
+func rawSysctl(mib []int32, old []byte, new []byte) (int, error) {
+	var oldp, newp unsafe.Pointer
+	n := uintptr(len(old))
+	if len(old) > 0 {
+		oldp = unsafe.Pointer(&old[0])
+	}
+	lenp := &n
+	if len(new) > 0 {
+		newp = unsafe.Pointer(&new[0])
+		if old == nil {
+			lenp = nil
+		}
+	}
+	_, _, errno := syscall.Syscall6(syscall.SYS___SYSCTL, uintptr(unsafe.Pointer(&mib[0])), uintptr(len(mib)),
+		uintptr(oldp), uintptr(unsafe.Pointer(lenp)), uintptr(newp), uintptr(len(new)))
+	return int(n), errnoErr(errno)
+}
+
+// iovCall makes nmount(2) or jail_set(2), whose parameters are pairs of a name
+// and a value. A nil value is a flag.
+func iovCall(trap uintptr, flags int, params []param) (int, error) {
+	iov := make([]syscall.Iovec, 0, 2*len(params))
+	for _, p := range params {
+		name := append([]byte(p.name), 0)
+		iov = append(iov, syscall.Iovec{Base: &name[0], Len: uint64(len(name))})
+		v := syscall.Iovec{}
+		if len(p.value) > 0 {
+			v = syscall.Iovec{Base: &p.value[0], Len: uint64(len(p.value))}
+		}
+		iov = append(iov, v)
+	}
+	r, _, errno := syscall.Syscall(trap, uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)), uintptr(flags))
+	return int(r), errnoErr(errno)
+}
+
+// pathCall makes a system call whose first argument is a path.
+func pathCall(trap uintptr, path string, arg uintptr) (int, error) {
+	p, err := syscall.BytePtrFromString(path)
+	if err != nil {
+		return 0, err
+	}
+	r, _, errno := syscall.Syscall(trap, uintptr(unsafe.Pointer(p)), arg, 0)
+	return int(r), errnoErr(errno)
+}
+
+// kenv reads one variable of the kernel environment.
+func kenv(name string) (string, error) {
+	const get, size = 0, 256
+	p, err := syscall.BytePtrFromString(name)
+	if err != nil {
+		return "", err
+	}
+	var buf [size]byte
+	_, _, errno := syscall.Syscall6(syscall.SYS_KENV, get, uintptr(unsafe.Pointer(p)), uintptr(unsafe.Pointer(&buf[0])), size, 0, 0)
+	if errno != 0 {
+		return "", errno
+	}
+	return cstring(buf[:]), nil
+}
+
+func settimeofday(tv syscall.Timeval) error {
+	_, _, errno := syscall.Syscall(syscall.SYS_SETTIMEOFDAY, uintptr(unsafe.Pointer(&tv)), 0, 0)
+	return errnoErr(errno)
+}
+
+func errnoErr(e syscall.Errno) error {
+	if e == 0 {
+		return nil
+	}
+	return e
+}

@@ -1,0 +1,138 @@
+package qemu
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Console keeps the end of what a guest wrote to its serial port and looks for
+// signs of its death. It is safe for concurrent use.
+type Console struct {
+	// Tee, if not nil, gets every byte. Set it before the first Write.
+	Tee func([]byte)
+
+	mu    sync.Mutex
+	tail  []byte
+	total int64
+	last  time.Time
+	line  []byte
+	dead  string
+	died  chan struct{}
+}
+
+// consoleKeep is how much of the console is kept.
+const consoleKeep = 64 << 10
+
+// NewConsole returns an empty console.
+func NewConsole() *Console {
+	return &Console{died: make(chan struct{}), last: time.Now()}
+}
+
+// deathSigns are what a FreeBSD kernel prints when it is beyond help.
+var deathSigns = []struct {
+	re       *regexp.Regexp
+	sentence string
+}{
+	{regexp.MustCompile(`^panic: (.*)`), "the guest's kernel panicked: "},
+	{regexp.MustCompile(`^Fatal (?:double fault|trap \d+): ?(.*)`), "the guest's kernel took a fatal trap: "},
+	{regexp.MustCompile(`^(?:KDB: enter: |db> )(.*)`), "the guest's kernel stopped in its debugger: "},
+	{regexp.MustCompile(`^(Mounting from \S+ failed with error.*)`), "the guest found no root file system: "},
+	{regexp.MustCompile(`^(mountroot> .*)`), "the guest found no root file system: "},
+	{regexp.MustCompile(`^(init: not found.*)`), "the guest did not start the agent: "},
+	{regexp.MustCompile(`^agent: (.*)`), "the guest's agent gave up: "},
+}
+
+// prompts are signs that stand on a line without an end.
+var prompts = []string{"db> ", "mountroot> "}
+
+// Write takes the next bytes of the serial port.
+func (c *Console) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	c.total += int64(len(b))
+	c.last = time.Now()
+	c.tail = append(c.tail, b...)
+	if over := len(c.tail) - consoleKeep; over > 0 {
+		c.tail = append(c.tail[:0], c.tail[over:]...)
+	}
+	for _, ch := range b {
+		if ch != '\n' && ch != '\r' {
+			if len(c.line) < 4096 {
+				c.line = append(c.line, ch)
+			}
+			continue
+		}
+		c.check()
+		c.line = c.line[:0]
+	}
+	for _, p := range prompts {
+		if string(c.line) == p {
+			c.check()
+		}
+	}
+	tee := c.Tee
+	c.mu.Unlock()
+	if tee != nil {
+		tee(b)
+	}
+	return len(b), nil
+}
+
+func (c *Console) check() {
+	if c.dead != "" {
+		return
+	}
+	for _, s := range deathSigns {
+		if m := s.re.FindSubmatch(c.line); m != nil {
+			c.dead = s.sentence + string(bytes.TrimSpace(m[1]))
+			close(c.died)
+			return
+		}
+	}
+}
+
+// Died is closed at the first sign of death.
+func (c *Console) Died() <-chan struct{} { return c.died }
+
+// Cause is the sentence for the first sign of death, or empty.
+func (c *Console) Cause() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dead
+}
+
+// Quiet returns how long nothing was written.
+func (c *Console) Quiet() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(c.last)
+}
+
+// Total returns how many bytes were written, a mark for [Console.Since].
+func (c *Console) Total() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.total
+}
+
+// Since returns what was written after the mark, as far as it is kept.
+func (c *Console) Since(mark int64) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := min(c.total-mark, int64(len(c.tail)))
+	return string(c.tail[int64(len(c.tail))-n:])
+}
+
+// Tail returns the last n lines.
+func (c *Console) Tail(n int) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text := strings.ReplaceAll(string(c.tail), "\r", "")
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	if len(lines) > n {
+		lines = lines[len(lines)-n:]
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,47 @@
+package server
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// Config is what makes a guest different from another one. Runners with equal
+// configurations share a guest.
+type Config struct {
+	Kernel     string // path
+	KernelTime time.Time
+	Agent      string // path, its name holds a hash of its source
+	Modules    []string
+	MemMiB     int
+	CPUs       int
+	QEMU       string // path or name; empty for the default
+	Accel      string // empty for the best that works
+	Version    string // of the runner
+	// Idle is how long the server waits for another runner.
+	Idle time.Duration
+	// Private, if not empty, makes a server that is not shared.
+	Private string
+	// Cache is the user's cache folder of vmtest.
+	Cache string
+}
+
+// Key names the configuration.
+func (c Config) Key() string {
+	b, err := json.Marshal(c)
+	if err != nil {
+		panic(err) // a struct of strings and numbers
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])[:16]
+}
+
+// dir is where the servers of this user keep sockets, locks and logs. Paths of
+// Unix sockets are limited to about 100 bytes, so it is a short one.
+func dir() string {
+	return filepath.Join(os.TempDir(), "vmtest-"+strconv.Itoa(os.Getuid()))
+}

@@ -1,0 +1,150 @@
+//go:build unix
+
+package server
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
+)
+
+// startTimeout bounds the time from the start of a server to its first word.
+const startTimeout = 10 * time.Second
+
+// paths of one configuration.
+type paths struct{ socket, lock, log string }
+
+func (c Config) paths() (paths, error) {
+	d := dir()
+	if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return paths{}, err
+	}
+	// The folder lies where everybody may write: it must be ours alone.
+	fi, err := os.Lstat(d)
+	if err != nil {
+		return paths{}, err
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok || !fi.IsDir() || int(st.Uid) != os.Getuid() || fi.Mode().Perm()&0o077 != 0 {
+		return paths{}, fmt.Errorf("%s is not a folder that only you can use: remove it", d)
+	}
+	k := filepath.Join(d, c.Key())
+	return paths{socket: k + ".sock", lock: k + ".lock", log: k + ".log"}, nil
+}
+
+// lock takes the lock file: whoever dials a server or decides that one is to
+// end holds it.
+func lock(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+		if !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return func() { f.Close() }, nil
+}
+
+// Dial joins the server for c, and starts one by the command self if there is
+// none. self gets the configuration as one more argument.
+func Dial(c Config, self []string, join wire.JoinRequest) (net.Conn, *wire.Conn, error) {
+	p, err := c.paths()
+	if err != nil {
+		return nil, nil, err
+	}
+	unlock, err := lock(p.lock)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
+	nc, err := net.Dial("unix", p.socket)
+	if err != nil {
+		if err := spawn(c, p, self); err != nil {
+			return nil, nil, err
+		}
+		if nc, err = net.Dial("unix", p.socket); err != nil {
+			return nil, nil, fmt.Errorf("reach the guest's server: %w", err)
+		}
+	}
+	conn := wire.NewConn(bufio.NewReaderSize(nc, 256<<10), nc)
+	err = conn.WriteJSON(wire.Join, join)
+	if err == nil {
+		err = nc.SetReadDeadline(time.Now().Add(startTimeout))
+	}
+	var t wire.Type
+	if err == nil {
+		t, _, err = conn.Read()
+	}
+	if err == nil && t != wire.Welcome {
+		err = fmt.Errorf("it answers %q", t)
+	}
+	if err == nil {
+		err = nc.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		nc.Close()
+		return nil, nil, fmt.Errorf("the guest's server does not answer: %w", err)
+	}
+	return nc, conn, nil
+}
+
+// spawn starts a detached server and waits until it listens. Nothing of the
+// caller's is left open in it: the go command waits for its test's output to
+// be closed by everybody.
+func spawn(c Config, p paths, self []string) error {
+	arg, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	logFile, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("start the guest's server: %w", err)
+	}
+	defer logFile.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("start the guest's server: %w", err)
+	}
+	defer r.Close()
+	cmd := exec.Command(self[0], append(append([]string{}, self[1:]...), string(arg))...)
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = logFile, logFile
+	cmd.ExtraFiles = []*os.File{w}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		return fmt.Errorf("start the guest's server: %w", err)
+	}
+	go func() { _ = cmd.Wait() }()
+	if err := r.SetReadDeadline(time.Now().Add(startTimeout)); err != nil {
+		return fmt.Errorf("start the guest's server: %w", err)
+	}
+	word, err := io.ReadAll(r)
+	if err == nil && string(word) == listening {
+		return nil
+	}
+	text, _ := os.ReadFile(p.log)
+	return fmt.Errorf("the guest's server did not start: %v %s %s", err, word, strings.TrimSpace(string(text)))
+}
+
+// listening is what a server says to the one who started it.
+const listening = "listening"

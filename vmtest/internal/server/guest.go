@@ -1,0 +1,382 @@
+//go:build unix
+
+package server
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/zbuf-go/zbuf/vmtest/internal/payload"
+	"github.com/zbuf-go/zbuf/vmtest/internal/qemu"
+	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
+)
+
+const (
+	// bootSilence is how long a booting kernel may print nothing.
+	bootSilence = wire.SilenceLimit
+	// bootLimit bounds the boot however much it prints.
+	bootLimit = 2 * time.Minute
+	// settle is how long a dying guest may go on printing: the backtrace of
+	// a panic comes behind the panic's own line.
+	settle = 700 * time.Millisecond
+	// tailLines is how much of the console goes into a report.
+	tailLines = 25
+)
+
+// guest is a booted machine with its agent.
+type guest struct {
+	m        *qemu.Machine
+	nc       net.Conn
+	conn     *wire.Conn
+	accel    string
+	kernel   string
+	bootTime time.Duration
+
+	spoilt error // why it cannot be used again
+	once   sync.Once
+}
+
+// boot starts a guest for c.
+func (s *server) boot(c *client) (*guest, error) {
+	binary, version, err := qemu.Find(s.cfg.QEMU)
+	if err != nil {
+		return nil, err
+	}
+	accels := []string{s.cfg.Accel}
+	if s.cfg.Accel == "" {
+		accels = candidates(s.cfg, version)
+	}
+	for i, accel := range accels {
+		g, err := s.bootWith(c, binary, accel)
+		if err == nil {
+			if accel == qemu.TCG && s.cfg.Accel == "" {
+				c.notice("no hardware acceleration that runs this guest (%s): QEMU emulates in software", reason(s.cfg, version))
+			}
+			return g, nil
+		}
+		if i == len(accels)-1 {
+			return nil, err
+		}
+		c.note("%s does not run this guest: %v", accel, err)
+		remember(s.cfg, version, accel, err)
+	}
+	return nil, errors.New("no accelerator")
+}
+
+func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen for the guest: %w", err)
+	}
+	defer l.Close()
+	secret := make([]byte, 16)
+	if _, err := rand.Read(secret); err != nil {
+		return nil, err
+	}
+	token := hex.EncodeToString(secret)
+	file, err := s.writePayload(token, l.Addr().(*net.TCPAddr).Port)
+	if err != nil {
+		return nil, err
+	}
+	// QEMU has read it by the time the agent calls.
+	defer os.Remove(file)
+
+	console := qemu.NewConsole()
+	if c.join.Verbose {
+		console.Tee = func(b []byte) { _ = c.conn.Write(wire.Console, b) }
+	}
+	start := time.Now()
+	m, err := qemu.Start(qemu.Spec{
+		Binary: binary, Accel: accel, Payload: file, MemMiB: s.cfg.MemMiB, CPUs: s.cfg.CPUs,
+	}, console, s.self)
+	if err != nil {
+		return nil, err
+	}
+	g := &guest{m: m, accel: accel}
+	s.setGuest(g) // so that the end of the server is its end
+	greeting, err := g.meet(l, token, accel)
+	if err != nil {
+		g.kill()
+		return nil, err
+	}
+	g.bootTime = time.Since(start)
+	g.kernel = greeting.Kernel
+	if len(greeting.Missing) > 0 {
+		g.kill()
+		return nil, fmt.Errorf("kernel module %s is neither built into the kernel nor a file beside it (%s.ko)", greeting.Missing[0], greeting.Missing[0])
+	}
+	console.Tee = nil
+	return g, nil
+}
+
+// writePayload lays the boot image out in a temporary file.
+func (s *server) writePayload(token string, port int) (string, error) {
+	k, err := payload.OpenKernel(s.cfg.Kernel)
+	if err != nil {
+		return "", err
+	}
+	agent, err := os.ReadFile(s.cfg.Agent)
+	if err != nil {
+		return "", fmt.Errorf("agent: %w", err)
+	}
+	files := []payload.File{{Path: "agent", Data: agent}}
+	for _, name := range s.cfg.Modules {
+		data, err := os.ReadFile(filepath.Join(filepath.Dir(s.cfg.Kernel), name+".ko"))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // the agent sees whether it is built in
+		}
+		if err != nil {
+			return "", fmt.Errorf("kernel module %s: %w", name, err)
+		}
+		files = append(files, payload.File{Path: "boot/kernel/" + name + ".ko", Data: data})
+	}
+	root, err := payload.Root(files, []string{"dev", "vm"})
+	if err != nil {
+		return "", err
+	}
+	entropy := make([]byte, 4096)
+	if _, err := rand.Read(entropy); err != nil {
+		return "", err
+	}
+	env := kernelEnvironment()
+	env["vmtest.token"] = token
+	env["vmtest.port"] = strconv.Itoa(port)
+	env["vmtest.kld"] = strings.Join(s.cfg.Modules, ",")
+	image, err := payload.Layout(payload.Boot{Kernel: k, Root: root, Env: env, Entropy: entropy})
+	if err != nil {
+		return "", err
+	}
+	f, err := os.CreateTemp(dir(), "boot-*")
+	if err != nil {
+		return "", fmt.Errorf("boot payload: %w", err)
+	}
+	w := bufio.NewWriterSize(f, 1<<20)
+	_, err = image.WriteTo(w)
+	if err = errors.Join(err, w.Flush(), f.Close()); err != nil {
+		os.Remove(f.Name())
+		return "", err
+	}
+	return f.Name(), nil
+}
+
+// kernelEnvironment is what every guest is started with, see loader(8).
+func kernelEnvironment() map[string]string {
+	return map[string]string{
+		"vfs.root.mountfrom":  "cd9660:/dev/md0",
+		"init_path":           "/agent",
+		"console":             "comconsole",
+		"boot_serial":         "YES",
+		"hint.uart.0.at":      "isa",
+		"hint.uart.0.port":    "0x3F8",
+		"hint.uart.0.flags":   "0x10",
+		"hint.uart.0.irq":     "4",
+		"hint.uart.0.baud":    "115200",
+		"hw.uart.console":     "io:0x3f8,br:115200",
+		"hw.memtest.tests":    "0",
+		"kern.timecounter.tc": "",
+	}
+}
+
+// meet waits for the agent's call.
+func (g *guest) meet(l net.Listener, token, accel string) (*wire.Greeting, error) {
+	type call struct {
+		nc   net.Conn
+		conn *wire.Conn
+		g    wire.Greeting
+	}
+	calls := make(chan call, 1)
+	go func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return // the listener is closed with the end of the boot
+			}
+			conn := wire.NewConn(bufio.NewReaderSize(nc, 256<<10), nc)
+			var greeting wire.Greeting
+			_ = nc.SetReadDeadline(time.Now().Add(wire.SilenceLimit))
+			t, body, err := conn.Read()
+			// Anybody on this machine can call: only the agent has the token.
+			if err != nil || t != wire.Hello || json.Unmarshal(body, &greeting) != nil || greeting.Token != token {
+				nc.Close()
+				continue
+			}
+			calls <- call{nc, conn, greeting}
+			return
+		}
+	}()
+	limit := time.After(bootLimit)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case got := <-calls:
+			if got.g.Version != wire.Version {
+				return nil, fmt.Errorf("the agent speaks version %d of the protocol, this runner %d", got.g.Version, wire.Version)
+			}
+			g.nc, g.conn = got.nc, got.conn
+			return &got.g, nil
+		case <-g.m.Console.Died():
+			return nil, g.fault("")
+		case <-g.m.Exited():
+			return nil, g.fault("")
+		case <-limit:
+			return nil, g.fault(fmt.Sprintf("the guest did not finish its boot in %v", bootLimit))
+		case <-tick.C:
+			if accel != qemu.TCG && strings.Contains(g.m.Errors(), "internal error") {
+				return nil, g.fault(firstLine(g.m.Errors()))
+			}
+			if g.m.Console.Quiet() > bootSilence {
+				return nil, g.fault(fmt.Sprintf("the guest has printed nothing for %v while it should boot", bootSilence))
+			}
+		}
+	}
+}
+
+// check reports why an idle guest cannot serve any more.
+func (g *guest) check() error {
+	select {
+	case <-g.m.Exited():
+		return errors.New("QEMU has ended")
+	case <-g.m.Console.Died():
+		return errors.New(g.m.Console.Cause())
+	default:
+		return g.spoilt
+	}
+}
+
+// errRunnerGone ends a guest whose runner left in the midst of a program.
+var errRunnerGone = errors.New("the runner left before its program ended")
+
+// serve connects c with the agent until the agent is idle again. After an error
+// the guest is of no use any more.
+func (g *guest) serve(c *client) error {
+	mark := g.m.Console.Total()
+	done := make(chan struct{})
+	defer close(done)
+	ended := make(chan struct{}) // the runner has all it needs
+	var endOnce sync.Once
+	left := make(chan struct{})
+	go func() { // runner to agent
+		for {
+			select {
+			case <-done:
+				return
+			case f, ok := <-c.in:
+				if !ok {
+					close(left)
+					select {
+					case <-ended:
+					default:
+						g.nc.Close() // wakes the other direction
+					}
+					return
+				}
+				if g.conn.Write(f.t, f.body) != nil {
+					return // the other direction sees it too
+				}
+			}
+		}
+	}()
+	go func() { // signs of death
+		select {
+		case <-done:
+		case <-g.m.Console.Died():
+			time.Sleep(settle)
+			g.nc.Close()
+		case <-g.m.Exited():
+			g.nc.Close()
+		}
+	}()
+	for {
+		_ = g.nc.SetReadDeadline(time.Now().Add(wire.SilenceLimit))
+		t, body, err := g.conn.Read()
+		if err != nil {
+			select {
+			case <-left:
+				return errRunnerGone
+			default:
+			}
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return g.fault(fmt.Sprintf("the guest's agent has given no sign of life for %v", wire.SilenceLimit))
+			}
+			return g.fault("")
+		}
+		switch t {
+		case wire.Alive:
+			continue
+		case wire.Idle:
+			var r wire.IdleReport
+			if err := json.Unmarshal(body, &r); err != nil {
+				return err
+			}
+			if !r.Clean {
+				g.spoilt = errors.New(r.Reason)
+			}
+			return nil
+		case wire.Exit:
+			var st wire.ExitStatus
+			if json.Unmarshal(body, &st) == nil && st.Signal != 0 {
+				if m := outOfMemory.FindString(g.m.Console.Since(mark)); m != "" {
+					return &fault{"the guest ran out of memory and its kernel killed the program (raise --mem): " + strings.TrimSpace(m), g.m.Console.Tail(tailLines)}
+				}
+			}
+		case wire.End, wire.Fail:
+			endOnce.Do(func() { close(ended) })
+		}
+		if err := c.conn.Write(t, body); err != nil {
+			select {
+			case <-ended:
+			default:
+				return errRunnerGone
+			}
+		}
+	}
+}
+
+// outOfMemory is the kernel's message about a process it killed for memory.
+var outOfMemory = regexp.MustCompile(`pid \d+ \([^)]*\).*was killed: (out of swap space|failed to reclaim memory|a thread waited too long to allocate a page)`)
+
+// fault makes the report of the guest's end. Without a sentence of its own it
+// takes the best one that is to be had.
+func (g *guest) fault(sentence string) error {
+	// What is under way from the console is waited for.
+	select {
+	case <-g.m.Exited():
+	case <-time.After(settle):
+	}
+	if cause := g.m.Console.Cause(); cause != "" {
+		sentence = cause
+	}
+	if sentence == "" {
+		select {
+		case <-g.m.Exited():
+			sentence = "the guest ended without being asked to (triple fault, reset or power-off)"
+			if e := g.m.Errors(); e != "" {
+				sentence = "QEMU ended: " + firstLine(e)
+			}
+		default:
+			sentence = "the connection to the guest broke"
+		}
+	}
+	return &fault{sentence, g.m.Console.Tail(tailLines)}
+}
+
+// kill ends QEMU. It may be called from any goroutine, more than once.
+func (g *guest) kill() { g.once.Do(g.m.Kill) }
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	return s
+}

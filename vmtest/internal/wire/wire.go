@@ -1,0 +1,297 @@
+// Package wire is the protocol between a runner on the host and the agent in
+// the guest: frames of a type, a length and a body over any byte stream.
+//
+// The agent is compiled from a copy of this package, so it imports the
+// standard library alone. See docs/vmtest.md for the order of frames.
+package wire
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// Version is raised with every change of the protocol; both ends must agree.
+const Version = 1
+
+// AlivePeriod is how often the agent says that it lives.
+const AlivePeriod = 2 * time.Second
+
+// SilenceLimit is how long the host waits for a frame before it takes the guest
+// for dead.
+const SilenceLimit = 15 * time.Second
+
+// Type says what a frame's body is.
+type Type byte
+
+// Frames towards the guest.
+const (
+	// Run carries a [RunRequest]; what it needs follows as File and Data.
+	Run Type = 'R'
+	// Start says that all files are there: run the program.
+	Start Type = 'S'
+	// Signal carries a [SignalRequest] for the running program.
+	Signal Type = 'K'
+	// Stdin carries bytes for the program's standard input; an empty one ends
+	// it. The next may be sent when StdinTaken has come.
+	Stdin Type = 'I'
+	// Shell carries one line for the agent's prompt.
+	Shell Type = 'L'
+)
+
+// Frames towards the host.
+const (
+	// Hello carries a [Greeting], the first frame of all.
+	Hello Type = 'h'
+	// Alive is sent every [AlivePeriod], whatever the program does.
+	Alive Type = 'a'
+	// Stdout and Stderr carry the program's output.
+	Stdout Type = 'o'
+	Stderr Type = 'e'
+	// StdinTaken says that the program took the last Stdin.
+	StdinTaken Type = 'i'
+	// Exit carries an [ExitStatus]; no output comes after it.
+	Exit Type = 'x'
+	// End is the end mark: output, status and files are complete.
+	End Type = 'z'
+	// Idle carries an [IdleReport]: the state is put back, or is not.
+	Idle Type = 'c'
+	// Fail carries a sentence: the agent could not do what was asked.
+	Fail Type = 'f'
+	// ShellDone ends the answer to a Shell line.
+	ShellDone Type = 'l'
+)
+
+// Frames both ways.
+const (
+	// File carries a [FileHeader]; its bytes follow in Data frames.
+	File Type = 'F'
+	// Data carries the next bytes of the file that File announced.
+	Data Type = 'D'
+)
+
+// Frames between runner and server, see the package vmtest/internal/server.
+const (
+	// Welcome says that the server has the runner in its queue.
+	Welcome Type = 'w'
+	// Note carries a sentence about the progress, for -v.
+	Note Type = 'n'
+	// Notice carries a sentence for everybody.
+	Notice Type = 'N'
+	// Ready carries a [ReadyReport]: the guest is the runner's.
+	Ready Type = 'r'
+	// Fault carries a [FaultReport]: the guest is lost.
+	Fault Type = '!'
+	// Console carries bytes of the guest's console.
+	Console Type = 'k'
+	// Join carries a [JoinRequest], a runner's first frame.
+	Join Type = 'J'
+)
+
+// RunRequest describes a program to run.
+type RunRequest struct {
+	Path string   // of the program in the guest
+	Args []string // without argv[0]
+	Env  []string
+	Dir  string
+	// Dirs are folders to make before the run.
+	Dirs []string
+	// Sysctls are set in order before the run and put back after it.
+	Sysctls []Sysctl
+	// Collect lists the files and folders whose new and changed files go
+	// back to the host.
+	Collect []string
+	// Stdin says that the runner forwards its standard input.
+	Stdin bool
+	// UnixNano is the host's time.
+	UnixNano int64
+	// Shell asks for the agent's prompt instead of a program.
+	Shell bool
+}
+
+// Sysctl is a value for one MIB entry.
+type Sysctl struct{ Name, Value string }
+
+// FileHeader announces a file.
+type FileHeader struct {
+	Path string
+	Mode uint32 // permission bits
+	Size int64
+}
+
+// SignalRequest is a signal by number; FreeBSD's numbers.
+type SignalRequest struct{ Number int }
+
+// Greeting opens the agent's side.
+type Greeting struct {
+	Version int
+	Token   string
+	Kernel  string // kern.version's first line
+	// Missing lists wanted kernel modules that could not be loaded.
+	Missing []string
+}
+
+// ExitStatus is how a program ended.
+type ExitStatus struct {
+	Code   int
+	Signal int // if not 0, the signal that killed it
+	// Nanoseconds is the program's own time.
+	Nanoseconds int64
+}
+
+// IdleReport says whether the guest can serve another program.
+type IdleReport struct {
+	Clean  bool
+	Reason string // why not
+}
+
+// JoinRequest is what a runner tells the server.
+type JoinRequest struct {
+	Version int
+	Verbose bool
+}
+
+// ReadyReport is what the server tells a runner when the guest is free for it.
+type ReadyReport struct {
+	Reused bool
+	Accel  string
+	Kernel string
+	// BootNanoseconds is the time from QEMU's start to the agent's greeting.
+	BootNanoseconds int64
+}
+
+// FaultReport is the end of a guest that was not asked for.
+type FaultReport struct {
+	Sentence string
+	Console  string // the last lines
+}
+
+// MaxBody is the longest body of a frame. Longer data is cut into several.
+const MaxBody = 1 << 20
+
+// ErrFrame is returned for bytes that cannot be a frame.
+var ErrFrame = errors.New("broken frame")
+
+const headerSize = 5
+
+// Conn reads and writes frames. One goroutine may read while others write.
+type Conn struct {
+	r io.Reader
+
+	mu  sync.Mutex
+	w   io.Writer
+	buf []byte
+
+	body []byte
+}
+
+// NewConn returns a Conn over rw. Reads should be buffered by the caller if
+// they are costly; every frame is written by one Write.
+func NewConn(r io.Reader, w io.Writer) *Conn { return &Conn{r: r, w: w} }
+
+// Write sends one frame.
+func (c *Conn) Write(t Type, body []byte) error {
+	if len(body) > MaxBody {
+		return fmt.Errorf("%w: %d bytes", ErrFrame, len(body))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.buf = append(c.buf[:0], byte(t))
+	c.buf = binary.BigEndian.AppendUint32(c.buf, uint32(len(body)))
+	c.buf = append(c.buf, body...)
+	_, err := c.w.Write(c.buf)
+	return err
+}
+
+// WriteJSON sends one frame with v as its body.
+func (c *Conn) WriteJSON(t Type, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return c.Write(t, b)
+}
+
+// Read returns the next frame. The body is valid until the next Read. io.EOF
+// means that the other end closed between two frames.
+func (c *Conn) Read() (Type, []byte, error) {
+	var head [headerSize]byte
+	if _, err := io.ReadFull(c.r, head[:]); err != nil {
+		return 0, nil, err
+	}
+	n := binary.BigEndian.Uint32(head[1:])
+	if n > MaxBody {
+		return 0, nil, fmt.Errorf("%w: type %q, %d bytes", ErrFrame, head[0], n)
+	}
+	if cap(c.body) < int(n) {
+		c.body = make([]byte, n)
+	}
+	body := c.body[:n]
+	if _, err := io.ReadFull(c.r, body); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, nil, err
+	}
+	return Type(head[0]), body, nil
+}
+
+// SendFile sends a file's header and n bytes of r.
+func (c *Conn) SendFile(h FileHeader, r io.Reader) error {
+	if err := c.WriteJSON(File, h); err != nil {
+		return err
+	}
+	buf := make([]byte, 256<<10)
+	for left := h.Size; left > 0; {
+		n, err := io.ReadFull(r, buf[:min(left, int64(len(buf)))])
+		if err != nil {
+			return fmt.Errorf("send %s: it became shorter while it was read: %w", h.Path, err)
+		}
+		if err := c.Write(Data, buf[:n]); err != nil {
+			return err
+		}
+		left -= int64(n)
+	}
+	return nil
+}
+
+// Reader is where frames come from.
+type Reader interface {
+	Read() (Type, []byte, error)
+}
+
+// ReceiveFile writes the file announced by h, whose Data frames come next on r,
+// to w. An error of w comes back only when the file's frames have been read.
+func ReceiveFile(r Reader, h FileHeader, w io.Writer) error {
+	var werr error
+	for left := h.Size; left > 0; {
+		t, body, err := r.Read()
+		if err != nil {
+			return err
+		}
+		if t == Alive {
+			continue
+		}
+		if t != Data || int64(len(body)) > left {
+			return fmt.Errorf("%w: %q in the midst of file %s", ErrFrame, t, h.Path)
+		}
+		left -= int64(len(body))
+		if werr == nil {
+			if _, err := w.Write(body); err != nil {
+				werr = &WriteError{err}
+			}
+		}
+	}
+	return werr
+}
+
+// WriteError is what ReceiveFile returns when the file could not be written,
+// while the stream of frames is still in order.
+type WriteError struct{ Err error }
+
+func (e *WriteError) Error() string { return e.Err.Error() }
+func (e *WriteError) Unwrap() error { return e.Err }

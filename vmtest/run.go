@@ -1,0 +1,460 @@
+//go:build unix
+
+package vmtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/zbuf-go/zbuf/vmtest/internal/agentbin"
+	"github.com/zbuf-go/zbuf/vmtest/internal/server"
+	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
+)
+
+// Config says how a program is run. The zero value is not ready for use, see
+// [DefaultConfig].
+type Config struct {
+	Kernel     string   // path of a FreeBSD/amd64 kernel file
+	Sysctls    []string // name=value, set before the program and put back after it
+	Modules    []string // kernel modules to load unless they are built in
+	MemMiB     int
+	CPUs       int
+	NoReuse    bool   // boot a guest for this program alone
+	Accel      string // kvm, hvf or tcg; empty for the best that works
+	QEMU       string // path or name of the QEMU binary; empty for the usual one
+	Copy       []string
+	FilesLimit int64 // bytes of files that may go along
+	Stdin      bool  // forward standard input
+	Verbose    bool
+
+	// Self is the command line, without arguments, of a program that calls
+	// [Helper] first of all in its main function: it serves as guest's server
+	// and as QEMU's watcher.
+	Self []string
+
+	Stdout, Stderr io.Writer
+	Input          io.Reader
+}
+
+// DefaultConfig returns the configuration of the command vmtest without flags.
+func DefaultConfig() Config {
+	return Config{
+		Kernel: DefaultKernel(), MemMiB: 1024, CPUs: 2, FilesLimit: 64 << 20,
+		Stdout: os.Stdout, Stderr: os.Stderr, Input: os.Stdin,
+	}
+}
+
+// CacheDir is where kernels and the compiled agent are kept.
+func CacheDir() string {
+	d, err := os.UserCacheDir()
+	if err != nil {
+		d = os.TempDir()
+	}
+	return filepath.Join(d, "vmtest")
+}
+
+// DefaultKernel is the kernel named by VMTEST_KERNEL, or kernel-amd64 in
+// [CacheDir].
+func DefaultKernel() string {
+	if k := os.Getenv("VMTEST_KERNEL"); k != "" {
+		return k
+	}
+	return filepath.Join(CacheDir(), "kernel-amd64")
+}
+
+// idle is how long a guest waits for the next program. Nothing may be left ten
+// seconds after the last.
+const idle = 8 * time.Second
+
+// protocol of the runner with its server; part of the guest's name, so that a
+// runner of another version has a guest of its own.
+const version = "1"
+
+// Fault is the end of a run that says nothing about the program.
+type Fault struct {
+	Sentence string
+	Console  string // the guest's last lines, if there was a guest
+}
+
+func (f *Fault) Error() string { return f.Sentence }
+
+// Run runs the program at path in a guest and returns its exit code: its own,
+// or 128 plus the number of the signal that killed it. Every error means that
+// the program's result is not known. It forwards SIGINT, SIGTERM, SIGQUIT and
+// SIGHUP to the program.
+func Run(ctx context.Context, c Config, path string, args []string) (int, error) {
+	r := &runner{cfg: c, start: time.Now()}
+	return r.run(ctx, path, args)
+}
+
+type runner struct {
+	cfg   Config
+	start time.Time
+	ready wire.ReadyReport
+	first time.Duration // start to first byte of output
+}
+
+func (r *runner) logf(format string, a ...any) {
+	if r.cfg.Verbose {
+		fmt.Fprintf(r.cfg.Stderr, "vmtest: "+format+"\n", a...)
+	}
+}
+
+func (r *runner) run(ctx context.Context, path string, args []string) (int, error) {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return 0, err
+	}
+	if err := CheckProgram(path); err != nil {
+		return 0, err
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return 0, err
+	}
+	req := wire.RunRequest{Path: path, Args: args, Env: os.Environ(), Dir: dir, Stdin: r.cfg.Stdin}
+	for _, s := range r.cfg.Sysctls {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok || name == "" {
+			return 0, fmt.Errorf("sysctl %q: want name=value", s)
+		}
+		req.Sysctls = append(req.Sysctls, wire.Sysctl{Name: name, Value: value})
+	}
+	p, err := makePlan(path, isTest(path, args), args, req.Env, dir, r.cfg.Copy, r.cfg.FilesLimit)
+	if err != nil {
+		return 0, err
+	}
+	req.Dirs, req.Collect = p.dirs, p.collect
+
+	sc, err := r.serverConfig()
+	if err != nil {
+		return 0, err
+	}
+	nc, conn, err := server.Dial(sc, append(append([]string{}, r.cfg.Self...), helperServe), wire.JoinRequest{Version: wire.Version, Verbose: r.cfg.Verbose})
+	if err != nil {
+		return 0, err
+	}
+	defer nc.Close()
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	defer stop()
+
+	in := make(chan received)
+	quit := make(chan struct{})
+	defer close(quit)
+	go pump(conn, in, quit)
+
+	code, err := r.talk(conn, in, signals, req, p)
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	return code, err
+}
+
+// isTest tells a test binary, which the go command runs in its package's
+// folder, from other programs.
+func isTest(path string, args []string) bool {
+	if strings.HasSuffix(path, ".test") {
+		return true
+	}
+	for _, a := range args {
+		if strings.HasPrefix(a, "-test.") {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *runner) serverConfig() (server.Config, error) {
+	fi, err := os.Stat(r.cfg.Kernel)
+	if errors.Is(err, os.ErrNotExist) {
+		return server.Config{}, fmt.Errorf("there is no FreeBSD kernel at %s: put one there or name it by --kernel or VMTEST_KERNEL (see `vmtest doctor`)", r.cfg.Kernel)
+	}
+	if err != nil {
+		return server.Config{}, fmt.Errorf("kernel: %w", err)
+	}
+	kernel, err := filepath.Abs(r.cfg.Kernel)
+	if err != nil {
+		return server.Config{}, err
+	}
+	agent, err := agentbin.Build(agentSource, "vmtest", CacheDir(), "amd64")
+	if err != nil {
+		return server.Config{}, err
+	}
+	sc := server.Config{
+		Kernel: kernel, KernelTime: fi.ModTime(), Agent: agent, Modules: r.cfg.Modules,
+		MemMiB: r.cfg.MemMiB, CPUs: r.cfg.CPUs, QEMU: r.cfg.QEMU, Accel: r.cfg.Accel,
+		Version: version, Idle: idle, Cache: CacheDir(),
+	}
+	if r.cfg.NoReuse {
+		sc.Private = fmt.Sprint(os.Getpid(), time.Now().UnixNano())
+		sc.Idle = 0
+	}
+	return sc, nil
+}
+
+type received struct {
+	t    wire.Type
+	body []byte
+	err  error
+}
+
+// pump reads frames for talk; a body is good until the next one is asked for.
+func pump(conn *wire.Conn, in chan<- received, quit <-chan struct{}) {
+	for {
+		t, body, err := conn.Read()
+		if err == nil {
+			body = append([]byte(nil), body...)
+		}
+		select {
+		case in <- received{t, body, err}:
+		case <-quit:
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// errServerGone is what a server that was killed leaves behind.
+var errServerGone = errors.New("the guest's server is gone: the program did not reach its end")
+
+// talk takes the run from the queue to the end mark.
+func (r *runner) talk(conn *wire.Conn, in <-chan received, signals <-chan os.Signal, req wire.RunRequest, p *plan) (int, error) {
+	var status *wire.ExitStatus
+	var writing *incoming
+	started := false
+	inputTaken := make(chan struct{}, 1)
+	interrupts := 0
+	for {
+		select {
+		case s := <-signals:
+			n := s.(syscall.Signal)
+			if n == syscall.SIGINT || n == syscall.SIGTERM {
+				interrupts++
+			}
+			if !started || interrupts > 2 {
+				return 128 + int(n), nil
+			}
+			if err := conn.WriteJSON(wire.Signal, wire.SignalRequest{Number: int(n)}); err != nil {
+				return 0, errServerGone
+			}
+		case f := <-in:
+			if f.err != nil {
+				return 0, errServerGone
+			}
+			switch f.t {
+			case wire.Note:
+				r.logf("%s", f.body)
+			case wire.Notice:
+				fmt.Fprintf(r.cfg.Stderr, "vmtest: %s\n", f.body)
+			case wire.Console:
+				if r.cfg.Verbose {
+					if _, err := r.cfg.Stderr.Write(f.body); err != nil {
+						return 0, err
+					}
+				}
+			case wire.Ready:
+				if err := json.Unmarshal(f.body, &r.ready); err != nil {
+					return 0, err
+				}
+				r.logReady()
+				if err := send(conn, req, p); err != nil {
+					return 0, err
+				}
+				started = true
+				if req.Stdin {
+					go forwardInput(conn, r.cfg.Input, inputTaken)
+				}
+			case wire.Stdout, wire.Stderr:
+				if r.first == 0 {
+					r.first = time.Since(r.start)
+				}
+				w := r.cfg.Stdout
+				if f.t == wire.Stderr {
+					w = r.cfg.Stderr
+				}
+				if _, err := w.Write(f.body); err != nil {
+					return 0, fmt.Errorf("write the program's output: %w", err)
+				}
+			case wire.StdinTaken:
+				select {
+				case inputTaken <- struct{}{}:
+				default:
+				}
+			case wire.Exit:
+				status = &wire.ExitStatus{}
+				if err := json.Unmarshal(f.body, status); err != nil {
+					return 0, err
+				}
+			case wire.File:
+				w, err := newIncoming(f.body)
+				if err != nil {
+					return 0, err
+				}
+				writing = w
+			case wire.Data:
+				if writing == nil {
+					return 0, wire.ErrFrame
+				}
+				if err := writing.write(f.body); err != nil {
+					return 0, err
+				}
+			case wire.End:
+				if status == nil {
+					return 0, errors.New("the guest's end mark came without an exit status")
+				}
+				r.logEnd(status)
+				if status.Signal != 0 {
+					fmt.Fprintf(r.cfg.Stderr, "vmtest: the program was killed by signal %d (%v)\n", status.Signal, syscall.Signal(status.Signal))
+				}
+				return status.Code, nil
+			case wire.Fail:
+				return 0, errors.New(string(f.body))
+			case wire.Fault:
+				var fr wire.FaultReport
+				if err := json.Unmarshal(f.body, &fr); err != nil {
+					return 0, err
+				}
+				return 0, &Fault{fr.Sentence, fr.Console}
+			}
+			if writing != nil && writing.left == 0 {
+				err := writing.finish()
+				writing = nil
+				if err != nil {
+					return 0, err
+				}
+			}
+		}
+	}
+}
+
+func (r *runner) logReady() {
+	if r.ready.Reused {
+		r.logf("guest ready after %s, used again (%s, %s)", seconds(time.Since(r.start)), r.ready.Kernel, r.ready.Accel)
+		return
+	}
+	r.logf("guest ready after %s, boot %s (%s, %s)", seconds(time.Since(r.start)), seconds(time.Duration(r.ready.BootNanoseconds)), r.ready.Kernel, r.ready.Accel)
+}
+
+func (r *runner) logEnd(st *wire.ExitStatus) {
+	first := "no output"
+	if r.first != 0 {
+		first = "first byte after " + seconds(r.first)
+	}
+	r.logf("%s, program %s, total %s, exit code %d", first, seconds(time.Duration(st.Nanoseconds)), seconds(time.Since(r.start)), st.Code)
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
+
+// send hands the request and the files to the agent.
+func send(conn *wire.Conn, req wire.RunRequest, p *plan) error {
+	req.UnixNano = time.Now().UnixNano()
+	if err := conn.WriteJSON(wire.Run, req); err != nil {
+		return errServerGone
+	}
+	for _, f := range p.files {
+		if err := sendOne(conn, f); err != nil {
+			return err
+		}
+	}
+	if err := conn.Write(wire.Start, nil); err != nil {
+		return errServerGone
+	}
+	return nil
+}
+
+func sendOne(conn *wire.Conn, f sendFile) error {
+	r, err := os.Open(f.path)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	fi, err := r.Stat()
+	if err != nil {
+		return err
+	}
+	return conn.SendFile(wire.FileHeader{Path: f.path, Mode: uint32(fi.Mode().Perm()), Size: fi.Size()}, r)
+}
+
+// forwardInput sends standard input piece by piece, each when the last is
+// taken: signals must not wait behind input that nobody reads.
+func forwardInput(conn *wire.Conn, r io.Reader, taken <-chan struct{}) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			if conn.Write(wire.Stdin, buf[:n]) != nil {
+				return
+			}
+			<-taken
+		}
+		if err != nil {
+			_ = conn.Write(wire.Stdin, nil) // a server that is gone is noticed by talk
+			return
+		}
+	}
+}
+
+// incoming is a file on its way from the guest. It appears under its name when
+// it is whole.
+type incoming struct {
+	h    wire.FileHeader
+	tmp  *os.File
+	left int64
+}
+
+func newIncoming(header []byte) (*incoming, error) {
+	w := &incoming{}
+	if err := json.Unmarshal(header, &w.h); err != nil {
+		return nil, err
+	}
+	dir := filepath.Dir(w.h.Path)
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, fmt.Errorf("file from the guest: %w", err)
+	}
+	tmp, err := os.CreateTemp(dir, ".vmtest-*")
+	if err != nil {
+		return nil, fmt.Errorf("file from the guest: %w", err)
+	}
+	w.tmp, w.left = tmp, w.h.Size
+	return w, nil
+}
+
+func (w *incoming) write(b []byte) error {
+	w.left -= int64(len(b))
+	if _, err := w.tmp.Write(b); err != nil {
+		w.tmp.Close()
+		os.Remove(w.tmp.Name())
+		return fmt.Errorf("file from the guest: %w", err)
+	}
+	return nil
+}
+
+func (w *incoming) finish() error {
+	err := errors.Join(
+		w.tmp.Chmod(os.FileMode(w.h.Mode).Perm()),
+		w.tmp.Close(),
+	)
+	if err == nil {
+		err = os.Rename(w.tmp.Name(), w.h.Path)
+	}
+	if err != nil {
+		os.Remove(w.tmp.Name())
+		return fmt.Errorf("file from the guest: %w", err)
+	}
+	return nil
+}
