@@ -25,6 +25,7 @@ import (
 type Config struct {
 	Kernel     string   // path of a FreeBSD/amd64 kernel file
 	Sysctls    []string // name=value, set before the program and put back after it
+	Tunables   []string // name=value for the kernel environment, see loader(8)
 	Modules    []string // kernel modules to load unless they are built in
 	MemMiB     int
 	CPUs       int
@@ -133,6 +134,11 @@ func (r *runner) run(ctx context.Context, path string, args []string) (int, erro
 		}
 		req.Sysctls = append(req.Sysctls, wire.Sysctl{Name: name, Value: value})
 	}
+	for _, t := range r.cfg.Tunables {
+		if name, _, ok := strings.Cut(t, "="); !ok || name == "" {
+			return 0, fmt.Errorf("tunable %q: want name=value", t)
+		}
+	}
 	p, err := makePlan(path, isTest(path, args), args, req.Env, dir, r.cfg.Copy, r.cfg.FilesLimit)
 	if err != nil {
 		return 0, err
@@ -194,7 +200,7 @@ func (r *runner) serverConfig() (server.Config, error) {
 		return server.Config{}, err
 	}
 	sc := server.Config{
-		Kernel: kernel, KernelTime: fi.ModTime(), Agent: agent, Modules: r.cfg.Modules,
+		Kernel: kernel, KernelTime: fi.ModTime(), Agent: agent, Modules: r.cfg.Modules, Tunables: r.cfg.Tunables,
 		MemMiB: r.cfg.MemMiB, CPUs: r.cfg.CPUs, QEMU: r.cfg.QEMU, Accel: r.cfg.Accel,
 		Version: version, Idle: idle, Cache: CacheDir(),
 	}

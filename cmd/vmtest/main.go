@@ -79,6 +79,7 @@ to its end, with the reason on standard error.`,
 	f.SetInterspersed(false) // what follows the program is its own
 	f.StringVar(&c.Kernel, "kernel", c.Kernel, "FreeBSD/amd64 kernel file (VMTEST_KERNEL)")
 	f.StringArrayVar(&c.Sysctls, "sysctl", nil, "set `name=value` before the program (repeatable)")
+	f.StringArrayVar(&c.Tunables, "tunable", nil, "set `name=value` in the kernel's environment before it boots (repeatable)")
 	f.StringSliceVar(&c.Modules, "kld", nil, "load the kernel module `name`, found beside the kernel, unless it is built in (repeatable)")
 	f.IntVar(&c.MemMiB, "mem", c.MemMiB, "memory of the guest in `MiB`")
 	f.IntVar(&c.CPUs, "smp", c.CPUs, "processors of the guest")

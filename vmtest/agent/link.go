@@ -21,6 +21,17 @@ const (
 
 var guestAddr = &net.IPNet{IP: net.IPv4(10, 0, 2, 15), Mask: net.CIDRMask(24, 32)}
 
+// linkSettings are set in the card's own network stack.
+var linkSettings = map[string]string{
+	// slirp waits for each acknowledgement: a delayed one stops the stream
+	// for 100 ms.
+	"net.inet.tcp.delayed_ack": "0",
+	// slirp has no window scaling, so the window is 64 KiB at most. A receive
+	// buffer that grows beyond 256 KiB makes a quarter of it the smallest
+	// window update the kernel sends: none is, and the stream stops for good.
+	"net.inet.tcp.recvbuf_auto": "0",
+}
+
 // connect reaches the host through the network card. The card lives in a
 // network stack of its own (a jail with vnet), so that programs under test see
 // a machine with lo0 alone, and cannot cut the wire they are watched through.
@@ -98,6 +109,11 @@ func call(args []string) error {
 	}
 	if _, _, errno := syscall.Syscall(syscall.SYS_JAIL_ATTACH, uintptr(jid), 0, 0); errno != 0 {
 		return fmt.Errorf("join jail %d: %w", jid, errno)
+	}
+	for name, value := range linkSettings {
+		if err := setSysctl(name, value); err != nil {
+			return err
+		}
 	}
 	if err := addAddress(nic, guestAddr); err != nil {
 		return err

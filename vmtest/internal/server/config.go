@@ -17,6 +17,7 @@ type Config struct {
 	KernelTime time.Time
 	Agent      string // path, its name holds a hash of its source
 	Modules    []string
+	Tunables   []string // name=value for the kernel environment
 	MemMiB     int
 	CPUs       int
 	QEMU       string // path or name; empty for the default

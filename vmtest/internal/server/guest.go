@@ -151,6 +151,10 @@ func (s *server) writePayload(token string, port int) (string, error) {
 		return "", err
 	}
 	env := kernelEnvironment()
+	for _, t := range s.cfg.Tunables {
+		name, value, _ := strings.Cut(t, "=")
+		env[name] = value
+	}
 	env["vmtest.token"] = token
 	env["vmtest.port"] = strconv.Itoa(port)
 	env["vmtest.kld"] = strings.Join(s.cfg.Modules, ",")
@@ -174,18 +178,17 @@ func (s *server) writePayload(token string, port int) (string, error) {
 // kernelEnvironment is what every guest is started with, see loader(8).
 func kernelEnvironment() map[string]string {
 	return map[string]string{
-		"vfs.root.mountfrom":  "cd9660:/dev/md0",
-		"init_path":           "/agent",
-		"console":             "comconsole",
-		"boot_serial":         "YES",
-		"hint.uart.0.at":      "isa",
-		"hint.uart.0.port":    "0x3F8",
-		"hint.uart.0.flags":   "0x10",
-		"hint.uart.0.irq":     "4",
-		"hint.uart.0.baud":    "115200",
-		"hw.uart.console":     "io:0x3f8,br:115200",
-		"hw.memtest.tests":    "0",
-		"kern.timecounter.tc": "",
+		"vfs.root.mountfrom": "cd9660:/dev/md0",
+		"init_path":          "/agent",
+		"console":            "comconsole",
+		"boot_serial":        "YES",
+		"hint.uart.0.at":     "isa",
+		"hint.uart.0.port":   "0x3F8",
+		"hint.uart.0.flags":  "0x10",
+		"hint.uart.0.irq":    "4",
+		"hint.uart.0.baud":   "115200",
+		"hw.uart.console":    "io:0x3f8,br:115200",
+		"hw.memtest.tests":   "0",
 	}
 }
 
