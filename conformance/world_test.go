@@ -1,0 +1,383 @@
+package conformance
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/internal/lab"
+)
+
+// page is the page size of every machine the table is written for.
+const page = 4096
+
+// Sizes of the 64-byte frame that most rules use, in a record with struct bpf_hdr.
+var (
+	align  = int(zbuf.Alignment)
+	hdrlen = 26                  // of struct bpf_hdr before an Ethernet frame
+	one    = hdrlen + 64         // a record
+	stride = roundUp(one, align) // from one record to the next
+)
+
+// full is how many such records fit into a lent page, and fullLen what they take.
+var (
+	full    = (page-32-one)/stride + 1
+	fullLen = (full-1)*stride + one
+)
+
+func roundUp(n, to int) int { return (n + to - 1) / to * to }
+
+// rule is one line of the table.
+type rule struct {
+	name string
+	run  func(t *testing.T, w lab.World)
+	// only names the world of a rule that another can't show, why says why.
+	only, why string
+}
+
+var table []rule
+
+func add(rules ...rule) bool {
+	table = append(table, rules...)
+	return true
+}
+
+// worlds are the kernels to run on; the reason is of the one that is missing.
+func worlds() (ws []lab.World, missing string) {
+	k, why := lab.Kernel()
+	if k != nil {
+		ws = append(ws, k)
+	}
+	return ws, why
+}
+
+func TestConformance(t *testing.T) {
+	ws, missing := worlds()
+	if missing != "" {
+		t.Logf("not on the kernel: %s", missing)
+	}
+	if len(ws) == 0 {
+		t.Skip(missing)
+	}
+	seen := map[string]bool{}
+	for _, r := range table {
+		require.False(t, seen[r.name], "two rules are named %s", r.name)
+		seen[r.name] = true
+		t.Run(r.name, func(t *testing.T) {
+			for _, w := range ws {
+				if r.only != "" && r.only != w.Name() {
+					continue
+				}
+				t.Run(w.Name(), func(t *testing.T) { r.run(t, w) })
+			}
+			if r.only != "" {
+				t.Logf("on the %s only: %s", r.only, r.why)
+			}
+		})
+	}
+}
+
+func TestMain(m *testing.M) {
+	if k, _ := lab.Kernel(); k != nil {
+		v, err := k.Sysctl("net.bpf.zerocopy_enable")
+		if err == nil && v == 0 {
+			err = k.SetSysctl("net.bpf.zerocopy_enable", 1)
+		}
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "net.bpf.zerocopy_enable: %v\n", err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// sess is a descriptor in a test.
+type sess struct {
+	lab.Desc
+	t   *testing.T
+	w   lab.World
+	p   *lab.Pair
+	buf [2][]byte
+	h   [2]*lab.Header
+	n   uint32 // frames made
+}
+
+// open opens a descriptor.
+func open(t *testing.T, w lab.World) *sess {
+	t.Helper()
+	d, err := w.OpenMode(syscall.O_RDWR | syscall.O_NONBLOCK)
+	require.NoError(t, err)
+	s := &sess{Desc: d, t: t, w: w}
+	t.Cleanup(s.close)
+	return s
+}
+
+// close closes the descriptor, then gives the memory back. Twice is harmless.
+func (s *sess) close() {
+	if s.Desc == nil {
+		return
+	}
+	d := s.Desc
+	s.Desc = nil
+	require.NoError(s.t, d.Close())
+	for _, b := range s.buf {
+		if b != nil {
+			require.NoError(s.t, d.Unmap(b))
+		}
+	}
+	s.buf, s.h = [2][]byte{}, [2]*lab.Header{}
+}
+
+// pair gives the session its own wire.
+func (s *sess) pair() *sess {
+	s.t.Helper()
+	s.p = lab.NewPair(s.t, s.w)
+	return s
+}
+
+// lend makes and lends two buffers.
+func (s *sess) lend(size int) *sess {
+	s.t.Helper()
+	s.set(zbuf.BIOCSETBUFMODE, zbuf.BPF_BUFMODE_ZBUF)
+	s.alloc(size)
+	s.do(zbuf.BIOCSETZBUF, s.zbuf(size))
+	return s
+}
+
+func (s *sess) alloc(size int) {
+	s.t.Helper()
+	for i := range s.buf {
+		b, err := s.Map(size)
+		require.NoError(s.t, err)
+		s.buf[i], s.h[i] = b, lab.HeaderOf(b)
+	}
+}
+
+func (s *sess) zbuf(size int) *zbuf.Zbuf {
+	return &zbuf.Zbuf{Bufa: &s.buf[0][0], Bufb: &s.buf[1][0], Buflen: uintptr(size)}
+}
+
+// zerocopy opens a descriptor in zero-copy mode on A of a pair.
+func zerocopy(t *testing.T, w lab.World, size int) *sess {
+	t.Helper()
+	s := open(t, w).pair().lend(size)
+	s.attach(s.p.A)
+	return s
+}
+
+// buffered opens a descriptor in buffered mode on A of a pair.
+func buffered(t *testing.T, w lab.World, size int) *sess {
+	t.Helper()
+	s := open(t, w).pair()
+	n := uint32(size)
+	s.do(zbuf.BIOCSBLEN, &n)
+	s.attach(s.p.A)
+	return s
+}
+
+func ifreq(name string) *zbuf.Ifreq {
+	var r zbuf.Ifreq
+	copy(r.Name[:], name)
+	return &r
+}
+
+func (s *sess) attach(ifname string) {
+	s.t.Helper()
+	s.do(zbuf.BIOCSETIF, ifreq(ifname))
+}
+
+// do makes a request that must work.
+func (s *sess) do(req zbuf.Request, arg any) {
+	s.t.Helper()
+	require.NoError(s.t, s.Ioctl(req, arg), "%v", req)
+}
+
+func (s *sess) set(req zbuf.Request, v uint32) {
+	s.t.Helper()
+	s.do(req, &v)
+}
+
+func (s *sess) get(req zbuf.Request) uint32 {
+	s.t.Helper()
+	var v uint32
+	s.do(req, &v)
+	return v
+}
+
+// refuse makes a request that must fail.
+func (s *sess) refuse(want syscall.Errno, req zbuf.Request, arg any) {
+	s.t.Helper()
+	require.Equal(s.t, error(want), s.Ioctl(req, arg), "%v", req)
+}
+
+func (s *sess) refuseSet(want syscall.Errno, req zbuf.Request, v uint32) {
+	s.t.Helper()
+	s.refuse(want, req, &v)
+}
+
+func (s *sess) nread() int {
+	s.t.Helper()
+	var n int32
+	s.do(zbuf.FIONREAD, &n)
+	return int(n)
+}
+
+func (s *sess) stats() (recv, drop uint32) {
+	s.t.Helper()
+	var st zbuf.Stat
+	s.do(zbuf.BIOCGSTATS, &st)
+	return st.Recv, st.Drop
+}
+
+// rotate is BIOCROTZBUF: which buffer (-1 for none) and how many bytes.
+func (s *sess) rotate() (which, n int) {
+	s.t.Helper()
+	z := zbuf.Zbuf{Bufb: &s.buf[1][0], Buflen: 77}
+	s.do(zbuf.BIOCROTZBUF, &z)
+	require.Nil(s.t, z.Bufb, "BIOCROTZBUF fills in the first buffer alone")
+	switch z.Bufa {
+	case nil:
+		require.Zero(s.t, z.Buflen)
+		return -1, 0
+	case &s.buf[0][0]:
+		return 0, int(z.Buflen)
+	case &s.buf[1][0]:
+		return 1, int(z.Buflen)
+	}
+	require.Fail(s.t, "BIOCROTZBUF returned an address that was never lent")
+	return -1, 0
+}
+
+// requireHeader compares a buffer's header words: kernel_gen, kernel_len, user_gen.
+func (s *sess) requireHeader(i int, kgen, klen, ugen int) {
+	s.t.Helper()
+	h := s.h[i]
+	require.Equal(s.t, fmt.Sprintf("{%d,%d,%d}", kgen, klen, ugen),
+		fmt.Sprintf("{%d,%d,%d}", h.KernelGen.Load(), h.KernelLen.Load(), h.UserGen.Load()), "header of buffer %c", 'A'+i)
+}
+
+// inject makes n more 64-byte frames arrive and returns them.
+func (s *sess) inject(n int) [][]byte {
+	s.t.Helper()
+	var frames [][]byte
+	for range n {
+		s.n++
+		frames = append(frames, lab.Frame(64, s.n))
+	}
+	s.p.Inject(s.t, frames...)
+	return frames
+}
+
+// fill makes 64-byte frames arrive until both pages are assigned and one is dropped.
+func (s *sess) fill() {
+	s.t.Helper()
+	s.inject(2*full + 1)
+}
+
+// record is a parsed record.
+type record struct {
+	off             int
+	hdrlen          int
+	caplen, datalen uint32
+	sec             int64
+	frac            uint64
+	data            []byte
+}
+
+// parse walks records with struct bpf_hdr, or bpf_xhdr, of this process's layout.
+func parse(t *testing.T, data []byte, xhdr bool) (recs []record) {
+	t.Helper()
+	capOff := int(unsafe.Offsetof(zbuf.Hdr{}.Caplen))
+	if xhdr {
+		capOff = int(unsafe.Offsetof(zbuf.Xhdr{}.Caplen))
+	}
+	ne := binary.NativeEndian
+	for off := 0; off < len(data); {
+		b := data[off:]
+		require.GreaterOrEqual(t, len(b), capOff+10, "a header at %d of %d", off, len(data))
+		r := record{
+			off:     off,
+			caplen:  ne.Uint32(b[capOff:]),
+			datalen: ne.Uint32(b[capOff+4:]),
+			hdrlen:  int(ne.Uint16(b[capOff+8:])),
+		}
+		if capOff == 8 {
+			r.sec, r.frac = int64(int32(ne.Uint32(b))), uint64(ne.Uint32(b[4:]))
+		} else {
+			r.sec, r.frac = int64(ne.Uint64(b)), ne.Uint64(b[8:])
+		}
+		require.GreaterOrEqual(t, r.hdrlen, capOff+10)
+		require.LessOrEqual(t, r.hdrlen+int(r.caplen), len(b), "the record at %d of %d", off, len(data))
+		r.data = b[r.hdrlen : r.hdrlen+int(r.caplen)]
+		recs = append(recs, r)
+		off += roundUp(r.hdrlen+int(r.caplen), align)
+	}
+	return recs
+}
+
+// contents is what a buffer that the process owns says it holds.
+func (s *sess) contents(i int) []byte {
+	return s.buf[i][32:][:s.h[i].KernelLen.Load()]
+}
+
+// requireFrames compares records' packets.
+func (s *sess) requireFrames(data []byte, want ...[]byte) {
+	s.t.Helper()
+	recs := parse(s.t, data, false)
+	require.Len(s.t, recs, len(want))
+	for i, r := range recs {
+		require.Equal(s.t, want[i], r.data, "packet %d", i)
+		require.Equal(s.t, len(want[i]), int(r.datalen))
+	}
+}
+
+// wait is Wait that must end with the wanted event within lab.Patience.
+func (s *sess) wait(rearm bool) zbuf.Event {
+	s.t.Helper()
+	ev, err := s.Wait(rearm, lab.Patience)
+	require.NoError(s.t, err)
+	return ev
+}
+
+// quiet is how long nothing must happen for a test to believe that nothing will.
+const quiet = 250 * time.Millisecond
+
+// requireQuiet waits for an event that must not come.
+func (s *sess) requireQuiet(rearm bool, why string) {
+	s.t.Helper()
+	from := time.Now()
+	ev, err := s.Wait(rearm, quiet)
+	require.NoError(s.t, err)
+	require.Equal(s.t, zbuf.Event{}, ev, why)
+	require.GreaterOrEqual(s.t, time.Since(from), quiet-tick, why)
+}
+
+// tick is the resolution of the kernel's timeouts at kern.hz=100.
+const tick = 10 * time.Millisecond
+
+// ready is poll(2) for POLLIN that does not wait.
+func (s *sess) ready() bool {
+	s.t.Helper()
+	ev, err := s.Poll(lab.PollIn, 0)
+	require.NoError(s.t, err)
+	return ev&lab.PollIn != 0
+}
+
+func timeval(d time.Duration) *zbuf.Timeval {
+	tv := new(zbuf.Timeval)
+	setField(&tv.Sec, int64(d/time.Second))
+	setField(&tv.Usec, int64(d%time.Second/time.Microsecond))
+	return tv
+}
+
+func setField[T int32 | int64](f *T, v int64) { *f = T(v) }
+
+var is32 = runtime.GOARCH == "386"

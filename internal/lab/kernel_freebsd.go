@@ -1,0 +1,226 @@
+package lab
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+// Kernel returns the running kernel, or the reason why it can't be used.
+func Kernel() (World, string) {
+	if os.Geteuid() != 0 {
+		return nil, "making interfaces needs root"
+	}
+	return kernel{System: zbuf.Host()}, ""
+}
+
+type kernel struct{ zbuf.System }
+
+func (kernel) Name() string { return "kernel" }
+
+func (kernel) OpenMode(flags int) (Desc, error) {
+	fd, err := unix.Open("/dev/bpf", flags|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	b, err := zbuf.NewHostBackend(fd)
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	if flags&unix.O_NONBLOCK == 0 {
+		if err := unix.SetNonblock(fd, false); err != nil {
+			b.Close()
+			return nil, err
+		}
+	}
+	return &descriptor{Backend: b, fd: fd}, nil
+}
+
+type descriptor struct {
+	zbuf.Backend
+	fd int
+}
+
+// FD is the descriptor's number, for tests of what only a kernel has.
+func (d *descriptor) FD() int { return d.fd }
+
+func (d *descriptor) Poll(events int16, timeout time.Duration) (int16, error) {
+	for {
+		r, err := poll(d.fd, events, int(timeout.Milliseconds()))
+		if err != unix.EINTR {
+			return r, err
+		}
+	}
+}
+
+func (d *descriptor) AddFilter(filter int16) error {
+	kq, err := unix.Kqueue()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(kq)
+	var k unix.Kevent_t
+	unix.SetKevent(&k, d.fd, int(filter), unix.EV_ADD|unix.EV_CLEAR)
+	_, err = unix.Kevent(kq, []unix.Kevent_t{k}, nil, nil)
+	return err
+}
+
+// request makes an interface ioctl with a value in the union of struct ifreq.
+func request(req uintptr, ifname string, value uint32) (name string, out uint32, err error) {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", 0, err
+	}
+	defer unix.Close(s)
+	var r [32]byte
+	copy(r[:unix.IFNAMSIZ-1], ifname)
+	binary.NativeEndian.PutUint32(r[16:], value)
+	if err := ioctl(s, req, r[:]); err != nil {
+		return "", 0, fmt.Errorf("interface request %#x of %s: %w", req, ifname, err)
+	}
+	n, _, _ := bytes.Cut(r[:unix.IFNAMSIZ], []byte{0})
+	return string(n), binary.NativeEndian.Uint32(r[16:]), nil
+}
+
+// Create makes an interface of a kind ("epair", "tap", "bridge", "lo") and returns its name.
+func Create(kind string) (string, error) {
+	name, _, err := request(unix.SIOCIFCREATE2, kind, 0)
+	return name, err
+}
+
+func (k kernel) NewPair() (*Pair, error) {
+	// No link-local address, so no duplicate address detection, so no packets.
+	if err := setSysctl("net.inet6.ip6.auto_linklocal", 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, err
+	}
+	a, err := Create("epair")
+	if err != nil {
+		return nil, err
+	}
+	p := &Pair{World: k, A: a, B: strings.TrimSuffix(a, "a") + "b"}
+	for _, ifname := range []string{p.A, p.B} {
+		if err := k.SetUp(ifname, true); err != nil {
+			k.Destroy(p.A)
+			return nil, err
+		}
+	}
+	if err := p.Watch(); err != nil {
+		p.Close()
+		k.Destroy(p.A)
+		return nil, err
+	}
+	return p, nil
+}
+
+func (kernel) Destroy(ifname string) error {
+	_, _, err := request(unix.SIOCIFDESTROY, ifname, 0)
+	return err
+}
+
+func (kernel) Rename(ifname, to string) error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	var name [unix.IFNAMSIZ]byte
+	copy(name[:len(name)-1], to)
+	return ioctlData(s, unix.SIOCSIFNAME, ifname, name[:])
+}
+
+func (kernel) SetUp(ifname string, up bool) error {
+	_, flags, err := request(unix.SIOCGIFFLAGS, ifname, 0)
+	if err != nil {
+		return err
+	}
+	flags &^= unix.IFF_UP
+	if up {
+		flags |= unix.IFF_UP
+	}
+	_, _, err = request(unix.SIOCSIFFLAGS, ifname, flags)
+	return err
+}
+
+func (kernel) SetMTU(ifname string, mtu int) error {
+	_, _, err := request(unix.SIOCSIFMTU, ifname, uint32(mtu))
+	return err
+}
+
+func (kernel) Leave(ifname string) (func() error, error) {
+	const create, vnetNew = 1, 1 // JAIL_CREATE, JAIL_SYS_NEW
+	value := binary.NativeEndian.AppendUint32(nil, vnetNew)
+	jid, err := jailSet(create,
+		[]byte("path\x00"), []byte("/\x00"),
+		[]byte("vnet\x00"), value,
+		[]byte("persist\x00"), nil)
+	if err != nil {
+		return nil, fmt.Errorf("jail_set: %w", err)
+	}
+	if _, _, err := request(unix.SIOCSIFVNET, ifname, uint32(jid)); err != nil {
+		return nil, errors.Join(err, removeJail(jid))
+	}
+	return func() error {
+		_, _, err := request(unix.SIOCSIFRVNET, ifname, uint32(jid))
+		return errors.Join(err, removeJail(jid))
+	}, nil
+}
+
+func removeJail(jid int) error {
+	_, _, errno := unix.Syscall(unix.SYS_JAIL_REMOVE, uintptr(jid), 0, 0)
+	return errnoErr(errno)
+}
+
+func (kernel) Sysctl(name string) (int, error) {
+	v, err := unix.SysctlUint32(name)
+	return int(int32(v)), err
+}
+
+func (kernel) SetSysctl(name string, v int) error { return setSysctl(name, v) }
+
+func setSysctl(name string, v int) error {
+	mib, err := mibOf(name)
+	if err != nil {
+		return fmt.Errorf("sysctl %s: %w", name, err)
+	}
+	_, err = rawSysctl(mib, nil, binary.NativeEndian.AppendUint32(nil, uint32(v)))
+	return err
+}
+
+func mibOf(name string) ([]int32, error) {
+	var out [24 * 4]byte
+	n, err := rawSysctl([]int32{0, 3}, out[:], []byte(name)) // sysctl.name2oid
+	if err != nil {
+		return nil, err
+	}
+	var mib []int32
+	for i := 0; i+4 <= n; i += 4 {
+		mib = append(mib, int32(binary.NativeEndian.Uint32(out[i:])))
+	}
+	return mib, nil
+}
+
+func (kernel) Stats(p []byte) (int, error) {
+	mib, err := mibOf("net.bpf.stats")
+	if err != nil {
+		return 0, err
+	}
+	return rawSysctl(mib, p, nil)
+}
+
+func (kernel) SetStats(p []byte) error {
+	mib, err := mibOf("net.bpf.stats")
+	if err != nil {
+		return err
+	}
+	_, err = rawSysctl(mib, nil, p)
+	return err
+}

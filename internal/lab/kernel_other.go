@@ -1,0 +1,10 @@
+//go:build !freebsd
+
+package lab
+
+import "runtime"
+
+// Kernel returns the running kernel, or the reason why it can't be used.
+func Kernel() (World, string) {
+	return nil, "the kernel is " + runtime.GOOS + ", not FreeBSD"
+}

@@ -1,0 +1,271 @@
+package lab
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+// Patience is how long something that must happen may take: the emulated machine
+// is slow, and a test that passes never waits that long.
+const Patience = 20 * time.Second
+
+// World is one kernel, or a model of one.
+type World interface {
+	// Name is "kernel" or "model".
+	Name() string
+
+	zbuf.System
+
+	// OpenMode opens a descriptor with other rights than reading and writing:
+	// O_RDONLY, O_WRONLY, O_RDWR; with O_NONBLOCK or without.
+	OpenMode(flags int) (Desc, error)
+
+	// NewPair makes two Ethernet interfaces joined by a wire, both up.
+	NewPair() (*Pair, error)
+
+	// Destroy removes an interface, and the other end of its wire.
+	Destroy(ifname string) error
+
+	// Rename gives an interface another name.
+	Rename(ifname, to string) error
+
+	// SetUp marks an interface up or down.
+	SetUp(ifname string, up bool) error
+
+	// SetMTU sets the largest payload of a frame.
+	SetMTU(ifname string, mtu int) error
+
+	// Leave moves an interface into a network stack of its own; the function
+	// returned moves it back.
+	Leave(ifname string) (back func() error, err error)
+
+	// Sysctl and SetSysctl are the integer sysctls below net.bpf.
+	Sysctl(name string) (int, error)
+	SetSysctl(name string, v int) error
+
+	// Stats reads the sysctl net.bpf.stats into p; nil asks for the size.
+	Stats(p []byte) (n int, err error)
+
+	// SetStats writes the sysctl net.bpf.stats.
+	SetStats(p []byte) error
+}
+
+// Desc is a bare descriptor.
+type Desc interface {
+	zbuf.Backend
+
+	// Poll is poll(2). Events are those of the FreeBSD kernel, Poll*.
+	Poll(events int16, timeout time.Duration) (revents int16, err error)
+
+	// AddFilter is kevent(2) with EV_ADD for a filter on a fresh kqueue.
+	AddFilter(filter int16) error
+}
+
+// Events of poll(2) on FreeBSD.
+const (
+	PollIn     = 0x0001
+	PollPri    = 0x0002
+	PollOut    = 0x0004
+	PollErr    = 0x0008
+	PollHup    = 0x0010
+	PollRdNorm = 0x0040
+	PollWrNorm = 0x0004
+)
+
+// Filters of kevent(2) on FreeBSD.
+const (
+	FilterRead  = -1
+	FilterWrite = -2
+)
+
+// Pair is a wire. Tests capture on A; what is injected on A was written to B.
+type Pair struct {
+	World World
+	A, B  string
+
+	write map[string]Desc // one descriptor on each end
+	seen  map[string]Desc // counts what passes each end
+	count map[string]uint32
+}
+
+// NewPair makes a pair that goes with the test.
+func NewPair(t testing.TB, w World) *Pair {
+	t.Helper()
+	p, err := w.NewPair()
+	require.NoError(t, err, "make a pair of interfaces")
+	t.Cleanup(func() {
+		p.Close()
+		w.Destroy(p.A) // gone already in tests that destroy it
+	})
+	return p
+}
+
+// Watch opens the descriptors through which the pair is used. They are the first on
+// their interfaces: bpf serves the latest first, so what they have counted every
+// other descriptor has had.
+func (p *Pair) Watch() error {
+	p.write, p.seen, p.count = map[string]Desc{}, map[string]Desc{}, map[string]uint32{}
+	nothing := []zbuf.Insn{{Op: 0x06}}
+	for _, ifname := range []string{p.A, p.B} {
+		for _, m := range []map[string]Desc{p.seen, p.write} {
+			d, err := p.World.OpenMode(syscall.O_RDWR | syscall.O_NONBLOCK)
+			if err != nil {
+				return err
+			}
+			m[ifname] = d
+			one := uint32(1)
+			var req zbuf.Ifreq
+			copy(req.Name[:], ifname)
+			for _, c := range []struct {
+				req zbuf.Request
+				arg any
+			}{
+				{zbuf.BIOCSETF, &zbuf.Program{Len: 1, Insns: &nothing[0]}},
+				{zbuf.BIOCSHDRCMPLT, &one},
+				{zbuf.BIOCSETIF, &req},
+			} {
+				if err := d.Ioctl(c.req, c.arg); err != nil {
+					return fmt.Errorf("%v on %s: %w", c.req, ifname, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Close closes the pair's own descriptors.
+func (p *Pair) Close() {
+	for _, m := range []map[string]Desc{p.write, p.seen} {
+		for _, d := range m {
+			d.Close()
+		}
+	}
+	p.write, p.seen = nil, nil
+}
+
+// Other returns the other end.
+func (p *Pair) Other(ifname string) string {
+	if ifname == p.A {
+		return p.B
+	}
+	return p.A
+}
+
+// Inject makes frames arrive at A, and waits until they have.
+func (p *Pair) Inject(t testing.TB, frames ...[]byte) {
+	t.Helper()
+	require.NoError(t, p.Deliver(p.A, frames...))
+}
+
+// Send makes A send frames; they have passed A when it returns.
+func (p *Pair) Send(t testing.TB, frames ...[]byte) {
+	t.Helper()
+	require.NoError(t, p.Deliver(p.B, frames...))
+}
+
+// Deliver makes frames arrive at one end and waits until they have.
+func (p *Pair) Deliver(to string, frames ...[]byte) error {
+	for _, f := range frames {
+		if n, err := p.write[p.Other(to)].Write(f); err != nil {
+			return fmt.Errorf("write %d bytes on %s: %w", len(f), p.Other(to), err)
+		} else if n != len(f) {
+			return fmt.Errorf("write on %s took %d of %d bytes", p.Other(to), n, len(f))
+		}
+		p.count[p.A]++ // both ends see each frame, one as it leaves
+		p.count[p.B]++
+	}
+	return p.settle()
+}
+
+// Post is Deliver without waiting.
+func (p *Pair) Post(to string, frame []byte) error {
+	_, err := p.write[p.Other(to)].Write(frame)
+	if err == nil {
+		p.count[p.A]++
+		p.count[p.B]++
+	}
+	return err
+}
+
+// Settle waits until everything posted has arrived.
+func (p *Pair) Settle(t testing.TB) {
+	t.Helper()
+	require.NoError(t, p.settle())
+}
+
+func (p *Pair) settle() error {
+	for _, ifname := range []string{p.A, p.B} {
+		var st zbuf.Stat
+		want := p.count[ifname]
+		err := Until(func() (bool, error) {
+			err := p.seen[ifname].Ioctl(zbuf.BIOCGSTATS, &st)
+			return int32(st.Recv-want) >= 0, err
+		})
+		if err != nil {
+			return fmt.Errorf("%d of %d packets seen on %s: %w", st.Recv, want, ifname, err)
+		}
+		if st.Recv != want {
+			return fmt.Errorf("%s saw %d packets where %d were sent: there is other traffic", ifname, st.Recv, want)
+		}
+	}
+	return nil
+}
+
+// Forgotten tells the pair that the counters of its descriptors were zeroed.
+func (p *Pair) Forgotten() { clear(p.count) }
+
+// ErrLate is returned when a condition has not come true in time.
+var ErrLate = fmt.Errorf("not within %v", Patience)
+
+// Until waits for a condition, yielding the processor between looks.
+func Until(cond func() (bool, error)) error {
+	deadline := time.Now().Add(Patience)
+	for {
+		ok, err := cond()
+		if ok || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return ErrLate
+		}
+		yield()
+	}
+}
+
+// Frame returns an Ethernet frame of n bytes (at least 14 for one that a wire takes)
+// to nobody's address, with an ethertype for experiments. Its payload tells it from other seeds.
+func Frame(n int, seed uint32) []byte {
+	f := make([]byte, n)
+	head := []byte{0x02, 0, 0, 0, 0, 0xee, 0x02, 0, 0, 0, 0, 0xdd, 0x88, 0xb5}
+	copy(f, head)
+	x := seed*2654435761 + 12345
+	for i := len(head); i < n; i++ {
+		if i < len(head)+4 {
+			f[i] = byte(seed >> (8 * (i - len(head))))
+			continue
+		}
+		x = x*1664525 + 1013904223
+		f[i] = byte(x >> 24)
+	}
+	return f
+}
+
+// Seed returns the seed of a frame of at least 18 bytes.
+func Seed(frame []byte) uint32 {
+	return uint32(frame[14]) | uint32(frame[15])<<8 | uint32(frame[16])<<16 | uint32(frame[17])<<24
+}
+
+// SetSysctl sets an integer sysctl until the test is over.
+func SetSysctl(t testing.TB, w World, name string, v int) {
+	t.Helper()
+	was, err := w.Sysctl(name)
+	require.NoError(t, err, name)
+	require.NoError(t, w.SetSysctl(name, v), name)
+	t.Cleanup(func() { require.NoError(t, w.SetSysctl(name, was), name) })
+}

@@ -1,0 +1,85 @@
+//go:build freebsd
+
+package lab
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The calls that x/sys has no function for. Each passes pointers to memory that stays
+// alive and in place for the length of the call (rule 4 of unsafe.Pointer).
+
+func ioctl(fd int, req uintptr, arg []byte) error {
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), req, uintptr(unsafe.Pointer(&arg[0])))
+	return errnoErr(errno)
+}
+
+// ifdata is struct ifreq with a pointer in its union.
+type ifdata struct {
+	name [unix.IFNAMSIZ]byte
+	data unsafe.Pointer
+	_    [16 - unsafe.Sizeof(uintptr(0))]byte
+}
+
+// ifdrv is struct ifdrv.
+type ifdrv struct {
+	name [unix.IFNAMSIZ]byte
+	cmd  uintptr
+	len  uintptr
+	data unsafe.Pointer
+}
+
+func ioctlData(fd int, req uintptr, ifname string, data []byte) error {
+	r := ifdata{data: unsafe.Pointer(&data[0])}
+	copy(r.name[:], ifname)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), req, uintptr(unsafe.Pointer(&r)))
+	return errnoErr(errno)
+}
+
+func ioctlDriver(fd int, ifname string, cmd uintptr, data []byte) error {
+	r := ifdrv{cmd: cmd, len: uintptr(len(data)), data: unsafe.Pointer(&data[0])}
+	copy(r.name[:], ifname)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSDRVSPEC, uintptr(unsafe.Pointer(&r)))
+	return errnoErr(errno)
+}
+
+// rawSysctl is __sysctl(2).
+func rawSysctl(mib []int32, old, new []byte) (int, error) {
+	n := uintptr(len(old))
+	_, _, errno := unix.Syscall6(unix.SYS___SYSCTL, uintptr(unsafe.Pointer(&mib[0])), uintptr(len(mib)),
+		uintptr(unsafe.Pointer(unsafe.SliceData(old))), uintptr(unsafe.Pointer(&n)),
+		uintptr(unsafe.Pointer(unsafe.SliceData(new))), uintptr(len(new)))
+	return int(n), errnoErr(errno)
+}
+
+// jailSet is jail_set(2); params are names and values by turns, a nil value is a flag.
+func jailSet(flags int, params ...[]byte) (int, error) {
+	iov := make([]unix.Iovec, len(params))
+	for i, p := range params {
+		iov[i].Base = unsafe.SliceData(p)
+		iov[i].SetLen(len(p))
+	}
+	r, _, errno := unix.Syscall(unix.SYS_JAIL_SET, uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)), uintptr(flags))
+	return int(r), errnoErr(errno)
+}
+
+type pollfd struct {
+	fd      int32
+	events  int16
+	revents int16
+}
+
+func poll(fd int, events int16, ms int) (int16, error) {
+	p := pollfd{fd: int32(fd), events: events}
+	_, _, errno := unix.Syscall(unix.SYS_POLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(ms))
+	return p.revents, errnoErr(errno)
+}
+
+func errnoErr(e unix.Errno) error {
+	if e == 0 {
+		return nil
+	}
+	return e
+}

@@ -1,0 +1,7 @@
+//go:build !freebsd
+
+package lab
+
+import "runtime"
+
+func yield() { runtime.Gosched() }
