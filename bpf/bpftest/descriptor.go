@@ -1,0 +1,434 @@
+package bpftest
+
+import (
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+// writersFilters is how many snaplen-like filters a descriptor among the writers needs before it
+// becomes a reader (bd_writer).
+const writersFilters = 2
+
+const (
+	sigio = 23
+	nsig  = 32
+)
+
+// States of the read timeout (bd_state).
+type timeoutState uint8
+
+const (
+	idle     timeoutState = iota // nobody waits
+	waiting                      // the timeout runs
+	timedOut                     // it ran out, and nothing reset it: as good as immediate mode
+)
+
+// A Descriptor is one open bpf descriptor (struct bpf_d). It implements [zbuf.Backend]; the methods
+// of that interface are documented there.
+type Descriptor struct {
+	k         *Kernel
+	writeOnly bool
+	sleep     chan struct{} // capacity 1: wakes the goroutine in Wait
+
+	mu     sync.Mutex
+	closed bool
+	tap    *tap // bd_bif
+
+	model             bufferModel
+	bufmode           uint32
+	store, hold, free *buffer
+	slen, hlen        int // bytes in store and hold
+	bufsize           int // usable bytes of each buffer
+
+	rfilter, wfilter *filter
+	layouts          *layouts
+	promisc          bool
+	immediate        uint8
+	writer           int
+	hdrcmplt         bool
+	direction        uint32
+	tstamp           uint32
+	feedback         uint32
+	async            int32
+	sig              uint32
+	owner            int32 // bd_sigio
+	locked           bool
+	pid              int
+	limit            map[zbuf.Request]bool // nil: no Capsicum limit
+	mayWrite         bool                  // with a limit
+
+	rtout   int64 // ticks
+	state   timeoutState
+	timer   *time.Timer
+	timerID uint64 // which timer is the current one
+
+	kq  kqueue
+	sel chan struct{} // closed by wakeup, for Poll; nil when nobody polls
+
+	rcount, dcount, fcount, wcount, wfcount, wdcount, zcopy uint64
+}
+
+var _ zbuf.Backend = (*Descriptor)(nil)
+
+// A sighting is a packet at a tap.
+type sighting struct {
+	k       *Kernel
+	data    []byte
+	wirelen int
+	out     bool
+	quality int
+	time    int64 // ns since the epoch
+}
+
+func newSighting(k *Kernel, p *Packet) sighting {
+	s := sighting{k: k, data: p.Data, wirelen: max(p.Wirelen, len(p.Data)), out: p.Out}
+	if !p.Time.IsZero() {
+		s.quality, s.time = stampExtern, p.Time.UnixNano()
+	}
+	return s
+}
+
+// stamp gives the packet a time good enough for the listener (bpf_gettime).
+func (s *sighting) stamp(tstamp uint32) {
+	quality := stampQuality(tstamp)
+	if s.quality >= quality {
+		return
+	}
+	s.quality = quality
+	now := s.k.now()
+	if quality == stampFast {
+		tick := time.Second / time.Duration(s.k.hz)
+		now = s.k.boot.Add(now.Sub(s.k.boot) / tick * tick)
+	}
+	s.time = now.UnixNano()
+}
+
+// wants reports whether the direction lets the packet through.
+func (d *Descriptor) wants(s *sighting) bool {
+	return d.direction == zbuf.BPF_D_INOUT || s.out == (d.direction == zbuf.BPF_D_OUT)
+}
+
+// see is the body of bpf_mtap's loop. d.mu is held.
+func (d *Descriptor) see(t *tap, s *sighting) {
+	if d.tap != t || !d.wants(s) {
+		return
+	}
+	d.rcount++
+	snaplen := d.rfilter.match(s.data, s.wirelen, true)
+	if snaplen == 0 {
+		return
+	}
+	d.fcount++
+	s.stamp(d.tstamp)
+	d.catch(s, snaplen)
+}
+
+// header returns the layout of the next record's header.
+func (d *Descriptor) header() *layout {
+	if isOld(d.tstamp) {
+		return &d.layouts.old
+	}
+	return &d.layouts.extended
+}
+
+// place returns where in the store buffer the packet would go and how many bytes its record takes.
+func (d *Descriptor) place(s *sighting, snaplen uint32, l *layout) (off, hdrlen, total int) {
+	hdrlen = l.hdrlen(d.tap.hdrlen)
+	total = hdrlen + int(min(uint64(snaplen), uint64(len(s.data))))
+	return wordAlign(d.slen, l.align), hdrlen, min(total, d.bufsize)
+}
+
+// wouldDrop reports whether see would find no room for the packet. d.mu is held.
+func (d *Descriptor) wouldDrop(t *tap, s *sighting) bool {
+	if d.tap != t || d.free != nil || d.model.canFree(d.hold) || !d.wants(s) {
+		return false
+	}
+	snaplen := d.rfilter.match(s.data, s.wirelen, true)
+	if snaplen == 0 {
+		return false
+	}
+	off, _, total := d.place(s, snaplen, d.header())
+	return off+total > d.bufsize || !d.model.canWrite(d.store)
+}
+
+// catch stores a packet that matched (catchpacket).
+func (d *Descriptor) catch(s *sighting, snaplen uint32) {
+	if d.free == nil && d.model.canFree(d.hold) {
+		d.reclaim()
+	}
+	l := d.header()
+	off, hdrlen, total := d.place(s, snaplen, l)
+	wake := false
+	switch {
+	case off+total > d.bufsize || !d.model.canWrite(d.store):
+		if d.free == nil {
+			d.model.full(d.store, d.slen)
+			d.dcount++
+			return
+		}
+		d.rotate()
+		off, wake = 0, true
+	case d.k.features.PadZero && off > d.slen:
+		clear(d.store.mem[d.slen:off])
+		d.appended(1)
+		fallthrough
+	default:
+		wake = d.immediate != 0 || d.state == timedOut
+	}
+	var header [headerSlack]byte
+	putStamp(header[:], l, d.tstamp, s.time, d.k.boot.UnixNano())
+	lent := d.bufmode == zbuf.BPF_BUFMODE_ZBUF
+	putRecord(d.store.mem[off:], l, &header, hdrlen, s.wirelen, s.data[:total-hdrlen], lent && off == 0)
+	d.appended(2)
+	d.slen = off + total
+	if wake {
+		d.wakeup()
+	}
+}
+
+// appended counts appends to lent memory.
+func (d *Descriptor) appended(n uint64) {
+	if d.bufmode == zbuf.BPF_BUFMODE_ZBUF {
+		d.zcopy += n
+	}
+}
+
+// rotate is ROTATE_BUFFERS.
+func (d *Descriptor) rotate() {
+	d.hold, d.hlen = d.store, d.slen
+	d.store, d.slen = d.free, 0
+	d.free = nil
+	d.model.held(d.hold, d.hlen)
+}
+
+// reclaim moves the hold buffer to the free slot.
+func (d *Descriptor) reclaim() {
+	d.free, d.hold, d.hlen = d.hold, nil, 0
+	d.model.reclaimed(d.free)
+}
+
+// reset is reset_d: it drops what the process does not own and zeroes the counters. resettable must have said
+// that it can be done.
+func (d *Descriptor) reset() {
+	if d.hold != nil && (d.bufmode != zbuf.BPF_BUFMODE_ZBUF || d.model.canFree(d.hold)) {
+		d.reclaim()
+	}
+	if d.model.canWrite(d.store) {
+		d.slen = 0
+	}
+	d.zeroCounters()
+	d.wdcount = 0
+}
+
+// resettable is false where reset_d follows a pointer to a buffer that is not there.
+func (d *Descriptor) resettable() bool {
+	return d.bufmode != zbuf.BPF_BUFMODE_ZBUF || d.store != nil
+}
+
+func (d *Descriptor) zeroCounters() {
+	d.rcount, d.dcount, d.fcount, d.wcount, d.wfcount, d.zcopy = 0, 0, 0, 0, 0, 0
+}
+
+// ready is bpf_ready.
+func (d *Descriptor) ready() bool {
+	return d.hlen != 0 && !d.model.canFree(d.hold) ||
+		(d.immediate != 0 || d.state == timedOut) && d.slen != 0
+}
+
+// startTimeout lets the read timeout run if there is one and nothing else has used it.
+func (d *Descriptor) startTimeout() {
+	if d.rtout == 0 || d.state != idle {
+		return
+	}
+	d.state = waiting
+	d.timerID++
+	id := d.timerID
+	d.timer = time.AfterFunc(time.Duration(d.rtout)*(time.Second/time.Duration(d.k.hz)), func() { d.timeout(id) })
+}
+
+// stopTimeout is what every ioctl and read does first.
+func (d *Descriptor) stopTimeout() {
+	if d.state == waiting {
+		d.timer.Stop()
+		d.timerID++
+	}
+	d.state = idle
+}
+
+// timeout is bpf_timed_out.
+func (d *Descriptor) timeout(id uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.timerID != id || d.state != waiting {
+		return
+	}
+	d.state = timedOut
+	if d.slen != 0 {
+		d.wakeup()
+	}
+}
+
+// wakeup is bpf_wakeup.
+func (d *Descriptor) wakeup() {
+	if d.state == waiting {
+		d.stopTimeout()
+	}
+	if d.sel != nil {
+		close(d.sel)
+		d.sel = nil
+	}
+	d.knote()
+}
+
+// attach is bpf_attachd. Kernel.mu is held.
+func (k *Kernel) attach(d *Descriptor, t *tap) {
+	d.mu.Lock()
+	writer := k.optimizeWriters.Load() != 0 || d.writer != 0
+	d.mu.Unlock()
+	k.detach(d)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tap = t
+	if writer {
+		t.addWriter(d)
+		d.writer = writersFilters
+	} else {
+		t.addReader(d)
+	}
+	k.attached++
+}
+
+// detach is bpf_detachd_locked. Kernel.mu is held.
+func (k *Kernel) detach(d *Descriptor) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.tap == nil {
+		return
+	}
+	d.tap.remove(d)
+	k.attached--
+	if d.promisc {
+		d.promisc = false
+		d.tap.iface.promisc--
+	}
+	d.tap = nil
+}
+
+// Read is read(2) with O_NONBLOCK (bpfread): it takes the whole buffer, so p must be as long as BIOCGBLEN says.
+// EINVAL when it is not, EOPNOTSUPP in zero-copy mode, ENXIO when detached and empty, EAGAIN when
+// there is nothing.
+func (d *Descriptor) Read(p []byte) (int, error) {
+	if err := d.k.enter("read"); err != nil {
+		return 0, err
+	}
+	n, err := d.read(p)
+	d.k.roomChanged()
+	return n, err
+}
+
+func (d *Descriptor) read(p []byte) (int, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.closed || d.writeOnly:
+		return 0, syscall.EBADF
+	case len(p) == 0:
+		return 0, nil
+	case len(p) != d.bufsize:
+		return 0, syscall.EINVAL
+	}
+	d.pid = d.k.pid
+	if d.bufmode != zbuf.BPF_BUFMODE_BUFFER {
+		return 0, syscall.EOPNOTSUPP
+	}
+	d.stopTimeout()
+	if d.hold == nil {
+		switch {
+		case d.slen != 0:
+			d.rotate()
+		case d.tap == nil:
+			return 0, syscall.ENXIO
+		default:
+			return 0, syscall.EAGAIN
+		}
+	}
+	n := copy(p, d.hold.mem[:d.hlen])
+	d.reclaim()
+	return n, nil
+}
+
+// Map returns memory that BIOCSETZBUF accepts: ordinary heap, page-aligned. EINVAL when size is not a
+// multiple of the page size.
+func (d *Descriptor) Map(size int) ([]byte, error) {
+	if err := d.k.enter("map"); err != nil {
+		return nil, err
+	}
+	return d.k.mmap(size)
+}
+
+// Unmap gives memory back. EINVAL when mem is not what Map returned. The kernel goes on using
+// memory that it was lent, as the real one does.
+func (d *Descriptor) Unmap(mem []byte) error {
+	if err := d.k.enter("unmap"); err != nil {
+		return err
+	}
+	return d.k.munmap(mem)
+}
+
+// PageSize is the unit of lent memory in bytes.
+func (d *Descriptor) PageSize() int { return d.k.pageSize }
+
+// Limit is cap_rights_limit(2) and cap_ioctls_limit(2): reading, waiting, the given requests and, with write,
+// writing stay allowed; anything else gives [ENOTCAPABLE]. A second Limit can only take more
+// away.
+func (d *Descriptor) Limit(allowed []zbuf.Request, write bool) error {
+	if err := d.k.enter("limit"); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return syscall.EBADF
+	}
+	if d.limit != nil && write && !d.mayWrite {
+		return ENOTCAPABLE
+	}
+	limit := make(map[zbuf.Request]bool, len(allowed))
+	for _, r := range allowed {
+		if d.limit != nil && !d.limit[r] {
+			return ENOTCAPABLE
+		}
+		limit[r] = true
+	}
+	d.limit, d.mayWrite = limit, write
+	return nil
+}
+
+// Close is the last close of the descriptor (bpf_dtor).
+func (d *Descriptor) Close() error {
+	if err := d.k.enter("close"); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return syscall.EBADF
+	}
+	d.closed = true
+	d.stopTimeout()
+	d.mu.Unlock()
+	d.k.mu.Lock()
+	d.k.detach(d)
+	delete(d.k.open, d)
+	d.k.mu.Unlock()
+	d.mu.Lock()
+	d.store, d.hold, d.free = nil, nil, nil
+	d.slen, d.hlen = 0, 0
+	d.interrupt()
+	d.mu.Unlock()
+	d.k.roomChanged()
+	return nil
+}

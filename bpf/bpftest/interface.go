@@ -1,0 +1,430 @@
+package bpftest
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+// Link types that the model's own code or its users need (sys/net/dlt.h).
+const (
+	DLT_NULL              = 0
+	DLT_EN10MB            = 1
+	DLT_SLIP              = 8
+	DLT_PPP               = 9
+	DLT_FDDI              = 10
+	DLT_ATM_RFC1483       = 11
+	DLT_RAW               = 12
+	DLT_IEEE802_11        = 105
+	DLT_IEEE802_11_RADIO  = 127
+	ethernetHeader        = 14
+	loopbackHeader        = 4
+	loopbackMTU           = 16384
+	ethernetMTU           = 1500
+	pppHeader             = 4
+	atmHeader             = 12
+	radioHeader           = 14
+	ieee80211HeaderLength = 24
+)
+
+// An Interface is a network interface with one or more points where bpf listens. All methods may be called
+// concurrently.
+type Interface struct {
+	k        *Kernel
+	mtu      int
+	hwaddr   [6]byte
+	loopback bool
+	output   func(pkt []byte) error
+	linkhdr  int // -1: by link type
+	more     []linkType
+
+	up   atomic.Bool
+	peer atomic.Pointer[Interface]
+	main atomic.Pointer[tap] // if_bpf; nil while the interface is not in this vnet
+
+	// Guarded by Kernel.mu.
+	name    string
+	promisc int
+}
+
+type linkType struct {
+	dlt    uint32
+	hdrlen int
+}
+
+// A tap is one point where packets of one link type are seen (struct bpf_if).
+type tap struct {
+	iface *Interface
+	linkType
+	readers atomic.Pointer[[]*Descriptor] // newest first; written under Kernel.mu
+	writers []*Descriptor                 // newest first; under Kernel.mu
+}
+
+func (t *tap) addReader(d *Descriptor) {
+	readers := append([]*Descriptor{d}, *t.readers.Load()...)
+	t.readers.Store(&readers)
+}
+
+func (t *tap) addWriter(d *Descriptor) { t.writers = append([]*Descriptor{d}, t.writers...) }
+
+// remove takes d off the list that it is on.
+func (t *tap) remove(d *Descriptor) {
+	other := func(o *Descriptor) bool { return o == d }
+	readers := slices.DeleteFunc(slices.Clone(*t.readers.Load()), other)
+	t.readers.Store(&readers)
+	t.writers = slices.DeleteFunc(t.writers, other)
+}
+
+// An InterfaceOption changes an Interface that [Kernel.AddInterface] makes.
+type InterfaceOption func(*Interface)
+
+// MTU sets the largest packet that can be written, in bytes without the link header. The default is 1500,
+// or 16384 with [Loopback].
+func MTU(n int) InterfaceOption { return func(i *Interface) { i.mtu = n } }
+
+// HardwareAddr sets the address that written Ethernet frames get as their source, unless BIOCSHDRCMPLT is
+// on.
+func HardwareAddr(addr [6]byte) InterfaceOption { return func(i *Interface) { i.hwaddr = addr } }
+
+// LinkHeader sets the length of the link header in bytes, which bh_hdrlen depends on. The default is
+// that of the link type.
+func LinkHeader(n int) InterfaceOption { return func(i *Interface) { i.linkhdr = n } }
+
+// Loopback makes the interface behave like lo0: what is written comes in again.
+func Loopback() InterfaceOption { return func(i *Interface) { i.loopback = true } }
+
+// AlsoDLT gives the interface another link type beside its main one (bpfattach2). hdrlen is the length of its
+// link header in bytes.
+func AlsoDLT(dlt uint32, hdrlen int) InterfaceOption {
+	return func(i *Interface) { i.more = append(i.more, linkType{dlt, hdrlen}) }
+}
+
+// Output has f called with every packet that leaves through the interface, after listeners have seen
+// it. f must not keep pkt. Its error becomes that of write(2), and should be an errno.
+func Output(f func(pkt []byte) error) InterfaceOption { return func(i *Interface) { i.output = f } }
+
+// AddInterface attaches an interface of the given main link type. It is up. A name of another
+// interface makes it panic.
+func (k *Kernel) AddInterface(name string, dlt uint32, opts ...InterfaceOption) *Interface {
+	i := &Interface{k: k, name: name, linkhdr: -1}
+	for _, o := range opts {
+		o(i)
+	}
+	if i.mtu == 0 {
+		i.mtu = ethernetMTU
+		if i.loopback {
+			i.mtu = loopbackMTU
+		}
+	}
+	if i.linkhdr < 0 {
+		i.linkhdr = defaultLinkHeader(dlt)
+	}
+	i.up.Store(true)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(name) >= zbuf.IFNAMSIZ || k.find(name) != nil {
+		panic("bpftest: interface name is taken or too long: " + name)
+	}
+	k.ifaces = append(k.ifaces, i)
+	i.main.Store(k.attachTap(i, linkType{dlt, i.linkhdr}))
+	for _, l := range i.more {
+		k.attachTap(i, l)
+	}
+	return i
+}
+
+func defaultLinkHeader(dlt uint32) int {
+	switch dlt {
+	case DLT_EN10MB:
+		return ethernetHeader
+	case DLT_NULL:
+		return loopbackHeader
+	case DLT_PPP:
+		return pppHeader
+	case DLT_IEEE802_11:
+		return ieee80211HeaderLength
+	}
+	return 0
+}
+
+// attachTap is bpfattach2. k.mu is held.
+func (k *Kernel) attachTap(i *Interface, l linkType) *tap {
+	t := &tap{iface: i, linkType: l}
+	t.readers.Store(new([]*Descriptor))
+	k.taps = append([]*tap{t}, k.taps...)
+	return t
+}
+
+// detachTaps is bpfdetach. k.mu is held.
+func (k *Kernel) detachTaps(i *Interface) {
+	i.main.Store(nil)
+	k.taps = slices.DeleteFunc(k.taps, func(t *tap) bool {
+		if t.iface != i {
+			return false
+		}
+		for _, d := range slices.Concat(*t.readers.Load(), t.writers) {
+			k.detach(d)
+			d.mu.Lock()
+			d.wakeup()
+			d.mu.Unlock()
+		}
+		return true
+	})
+}
+
+// find is ifunit. k.mu is held.
+func (k *Kernel) find(name string) *Interface {
+	for _, i := range k.ifaces {
+		if i.name == name {
+			return i
+		}
+	}
+	return nil
+}
+
+// Interface returns the interface of that name, or nil.
+func (k *Kernel) Interface(name string) *Interface {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.find(name)
+}
+
+// RemoveInterface destroys the interface of that name: its listeners are detached and woken, and keep
+// what they have. It reports whether there was one.
+func (k *Kernel) RemoveInterface(name string) bool {
+	k.mu.Lock()
+	i := k.find(name)
+	if i != nil {
+		k.detachTaps(i)
+		k.ifaces = slices.DeleteFunc(k.ifaces, func(o *Interface) bool { return o == i })
+	}
+	k.mu.Unlock()
+	if i == nil {
+		return false
+	}
+	if peer := i.peer.Swap(nil); peer != nil {
+		peer.peer.CompareAndSwap(i, nil)
+	}
+	k.roomChanged()
+	return true
+}
+
+// Rename gives the interface another name. Listeners stay attached. It panics when the name
+// is taken.
+func (i *Interface) Rename(name string) {
+	i.k.mu.Lock()
+	defer i.k.mu.Unlock()
+	if len(name) >= zbuf.IFNAMSIZ || i.k.find(name) != nil {
+		panic("bpftest: interface name is taken or too long: " + name)
+	}
+	i.name = name
+}
+
+// MoveAway moves the interface to another vnet (if_vmove): its listeners are detached, and it is not found by name
+// until [Interface.MoveBack]. It goes on passing packets to its peer.
+func (i *Interface) MoveAway() {
+	i.k.mu.Lock()
+	if i.main.Load() != nil {
+		i.k.detachTaps(i)
+		i.k.ifaces = slices.DeleteFunc(i.k.ifaces, func(o *Interface) bool { return o == i })
+	}
+	i.k.mu.Unlock()
+	i.k.roomChanged()
+}
+
+// MoveBack undoes MoveAway. Only the main link type is there again, and no listener.
+func (i *Interface) MoveBack(dlt uint32) {
+	i.k.mu.Lock()
+	defer i.k.mu.Unlock()
+	if i.main.Load() != nil {
+		return
+	}
+	i.k.ifaces = append(i.k.ifaces, i)
+	i.main.Store(i.k.attachTap(i, linkType{dlt, i.linkhdr}))
+}
+
+// Name returns the interface's name.
+func (i *Interface) Name() string {
+	i.k.mu.Lock()
+	defer i.k.mu.Unlock()
+	return i.name
+}
+
+// Promisc returns the number of descriptors that hold the interface in promiscuous mode. The model shows
+// packets to listeners whatever it is.
+func (i *Interface) Promisc() int {
+	i.k.mu.Lock()
+	defer i.k.mu.Unlock()
+	return i.promisc
+}
+
+// SetUp brings the interface up or down. A write to one that is down gives ENETDOWN; what arrives at
+// it is lost.
+func (i *Interface) SetUp(up bool) { i.up.Store(up) }
+
+// Pair joins two interfaces as epair(4) does: what leaves through one arrives at the other.
+func Pair(a, b *Interface) {
+	a.peer.Store(b)
+	b.peer.Store(a)
+}
+
+// A Packet is something for listeners to see.
+type Packet struct {
+	Data []byte
+	// Wirelen is the length in bytes that the packet had on the wire, if that is more than Data has.
+	Wirelen int
+	// Time is when it was seen. The zero Time is now, by the kernel's clock. Otherwise
+	// it holds whatever clock the listener asked for, in ns, from year 1678 to 2262.
+	Time time.Time
+	// Out says that the host sends the packet (direction BPF_D_OUT); else it comes in.
+	Out bool
+	// DLT chooses one of the interface's further link types ([AlsoDLT]); 0 is the
+	// main one.
+	DLT uint32
+}
+
+// Receive shows a packet that came in to all listeners (bpf_mtap).
+func (i *Interface) Receive(pkt []byte) { i.Inject(Packet{Data: pkt}) }
+
+// ReceiveAt is Receive of a packet that was captured before: it was seen at ts, and was wirelen bytes
+// long, of which pkt has the first.
+func (i *Interface) ReceiveAt(ts time.Time, pkt []byte, wirelen int) {
+	i.Inject(Packet{Data: pkt, Time: ts, Wirelen: wirelen})
+}
+
+// Transmit sends a packet of the host's own: all listeners see it go out, then the peer receives it.
+func (i *Interface) Transmit(pkt []byte) { i.Inject(Packet{Data: pkt, Out: true}) }
+
+// Inject shows a packet to all listeners; one that goes out then reaches the peer. Nothing happens when
+// the interface is down, gone, or the kernel has panicked. p.Data is not kept.
+func (i *Interface) Inject(p Packet) {
+	if i.k.panicked.Load() != nil || !i.up.Load() {
+		return
+	}
+	i.show(&p)
+	if p.Out {
+		i.forward(p.Data)
+	}
+}
+
+// InjectWait is Inject, but waits until no listener of the interface would drop the packet. It
+// looks again whenever a call of a descriptor's method may have made room; acknowledging a buffer in shared
+// memory is not seen by itself, so a reader must sooner or later wait, read or make an ioctl, as every
+// reader does when it finds nothing. It returns an error when ctx is done, when the interface
+// has gone or when the kernel has panicked.
+func (i *Interface) InjectWait(ctx context.Context, p Packet) error {
+	for {
+		if err := i.k.Panicked(); err != nil {
+			return err
+		}
+		room := i.k.awaitRoom()
+		if i.tryInject(&p) {
+			i.k.waitingInjectors.Add(-1)
+			if p.Out {
+				i.forward(p.Data)
+			}
+			return nil
+		}
+		select {
+		case <-room:
+			i.k.waitingInjectors.Add(-1)
+		case <-ctx.Done():
+			i.k.waitingInjectors.Add(-1)
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// tap returns where packets of the link type are seen, or nil.
+func (i *Interface) tap(dlt uint32) *tap {
+	main := i.main.Load()
+	if main == nil || dlt == 0 || dlt == main.dlt {
+		return main
+	}
+	i.k.mu.Lock()
+	defer i.k.mu.Unlock()
+	for _, t := range i.k.taps {
+		if t.iface == i && t.dlt == dlt {
+			return t
+		}
+	}
+	return nil
+}
+
+// show is bpf_mtap.
+func (i *Interface) show(p *Packet) {
+	t := i.tap(p.DLT)
+	if t == nil {
+		return
+	}
+	s := newSighting(i.k, p)
+	for _, d := range *t.readers.Load() {
+		d.mu.Lock()
+		d.see(t, &s)
+		d.mu.Unlock()
+	}
+}
+
+// tryInject is show when no listener would drop the packet; else nothing.
+func (i *Interface) tryInject(p *Packet) bool {
+	t := i.tap(p.DLT)
+	if t == nil || !i.up.Load() {
+		return true
+	}
+	s := newSighting(i.k, p)
+	i.k.injectMu.Lock()
+	defer i.k.injectMu.Unlock()
+	readers := *t.readers.Load()
+	for _, d := range readers {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+	}
+	for _, d := range readers {
+		if d.wouldDrop(t, &s) {
+			return false
+		}
+	}
+	for _, d := range readers {
+		d.see(t, &s)
+	}
+	return true
+}
+
+// forward hands what left through the interface to the peer and the hook.
+func (i *Interface) forward(pkt []byte) error {
+	if peer := i.peer.Load(); peer != nil {
+		peer.Receive(pkt)
+	}
+	if i.output != nil {
+		return i.output(pkt)
+	}
+	return nil
+}
+
+// awaitRoom returns a channel that the next roomChanged closes. waitingInjectors counts the
+// caller until it counts itself off.
+func (k *Kernel) awaitRoom() <-chan struct{} {
+	k.waitingInjectors.Add(1)
+	k.roomMu.Lock()
+	defer k.roomMu.Unlock()
+	if k.room == nil {
+		k.room = make(chan struct{})
+	}
+	return k.room
+}
+
+// roomChanged lets injectors look again.
+func (k *Kernel) roomChanged() {
+	if k.waitingInjectors.Load() == 0 {
+		return
+	}
+	k.roomMu.Lock()
+	defer k.roomMu.Unlock()
+	if k.room != nil {
+		close(k.room)
+		k.room = nil
+	}
+}

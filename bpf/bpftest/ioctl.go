@@ -1,0 +1,598 @@
+package bpftest
+
+import (
+	"bytes"
+	"math"
+	"slices"
+	"syscall"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+// lockedAllows are the requests that a descriptor answers after BIOCLOCK.
+var lockedAllows = map[zbuf.Request]bool{
+	zbuf.BIOCGBLEN: true, zbuf.BIOCFLUSH: true, zbuf.BIOCGDLT: true, zbuf.BIOCGDLTLIST: true,
+	zbuf.BIOCGETIF: true, zbuf.BIOCGRTIMEOUT: true, zbuf.BIOCGSTATS: true, zbuf.BIOCVERSION: true,
+	zbuf.BIOCGRSIG: true, zbuf.BIOCGHDRCMPLT: true, zbuf.BIOCSTSTAMP: true, zbuf.BIOCFEEDBACK: true,
+	zbuf.FIONREAD: true, zbuf.BIOCLOCK: true, zbuf.BIOCSRTIMEOUT: true, zbuf.BIOCIMMEDIATE: true,
+	zbuf.TIOCGPGRP: true, zbuf.BIOCROTZBUF: true,
+}
+
+// An argument of the wrong type, or nil where there must be one, gives EFAULT, and nothing happens.
+func argument[T any](arg any) (*T, error) {
+	p, ok := arg.(*T)
+	if !ok || p == nil {
+		return nil, syscall.EFAULT
+	}
+	return p, nil
+}
+
+// checkArgument finds out before the driver is entered, as copyin(9) does.
+func checkArgument(req zbuf.Request, arg any) (err error) {
+	switch req {
+	case zbuf.BIOCFLUSH, zbuf.BIOCPROMISC, zbuf.BIOCLOCK:
+	case zbuf.BIOCSETF, zbuf.BIOCSETFNR, zbuf.BIOCSETWF:
+		_, err = argument[zbuf.Program](arg)
+	case zbuf.BIOCGETIF, zbuf.BIOCSETIF:
+		_, err = argument[zbuf.Ifreq](arg)
+	case zbuf.BIOCSRTIMEOUT, zbuf.BIOCGRTIMEOUT:
+		_, err = argument[zbuf.Timeval](arg)
+	case zbuf.BIOCGSTATS:
+		_, err = argument[zbuf.Stat](arg)
+	case zbuf.BIOCVERSION:
+		_, err = argument[zbuf.Version](arg)
+	case zbuf.BIOCGDLTLIST:
+		_, err = argument[zbuf.DLTList](arg)
+	case zbuf.BIOCGETZMAX:
+		_, err = argument[uintptr](arg)
+	case zbuf.BIOCROTZBUF, zbuf.BIOCSETZBUF:
+		_, err = argument[zbuf.Zbuf](arg)
+	case zbuf.BIOCGETIFLIST:
+		_, err = argument[zbuf.IfList](arg)
+	case zbuf.FIONREAD, zbuf.FIONBIO, zbuf.FIOASYNC, zbuf.FIOSETOWN, zbuf.FIOGETOWN, zbuf.TIOCSPGRP, zbuf.TIOCGPGRP:
+		_, err = argument[int32](arg)
+	case zbuf.BIOCGBLEN, zbuf.BIOCSBLEN, zbuf.BIOCGDLT, zbuf.BIOCSDLT, zbuf.BIOCIMMEDIATE, zbuf.BIOCGRSIG,
+		zbuf.BIOCSRSIG, zbuf.BIOCGHDRCMPLT, zbuf.BIOCSHDRCMPLT, zbuf.BIOCGDIRECTION, zbuf.BIOCSDIRECTION,
+		zbuf.BIOCFEEDBACK, zbuf.BIOCGETBUFMODE, zbuf.BIOCSETBUFMODE, zbuf.BIOCGTSTAMP, zbuf.BIOCSTSTAMP,
+		zbuf.BIOCSETVLANPCP:
+		_, err = argument[uint32](arg)
+	}
+	return err
+}
+
+// Ioctl is ioctl(2) (bpfioctl). Every request first stops the read timeout, whether it then
+// succeeds or not. One that the kernel does not know gives EINVAL; an argument of the wrong
+// type gives EFAULT.
+func (d *Descriptor) Ioctl(req zbuf.Request, arg any) error {
+	if err := d.k.enterRequest(req); err != nil {
+		return err
+	}
+	err := d.ioctl(req, arg)
+	d.k.roomChanged()
+	return err
+}
+
+func (d *Descriptor) ioctl(req zbuf.Request, arg any) error {
+	d.mu.Lock()
+	switch {
+	case d.closed:
+		d.mu.Unlock()
+		return syscall.EBADF
+	case d.limit != nil && !d.limit[req]:
+		d.mu.Unlock()
+		return ENOTCAPABLE
+	}
+	if err := checkArgument(req, arg); err != nil {
+		d.mu.Unlock()
+		return err
+	}
+	d.pid = d.k.pid
+	d.stopTimeout()
+	locked := d.locked
+	if d.k.compat32 {
+		switch req {
+		case zbuf.BIOCGETZMAX, zbuf.BIOCSETZBUF, zbuf.BIOCROTZBUF, zbuf.BIOCGETIFLIST:
+			// A 32-bit process has other numbers for these, which the kernel does not know.
+			d.mu.Unlock()
+			if locked {
+				return syscall.EPERM
+			}
+			return syscall.EINVAL
+		case zbuf.BIOCSETF, zbuf.BIOCSETFNR, zbuf.BIOCSETWF:
+			if !locked {
+				d.layouts = &compat32
+			}
+		case zbuf.BIOCGDLTLIST, zbuf.BIOCSRTIMEOUT, zbuf.BIOCGRTIMEOUT:
+			d.layouts = &compat32
+		}
+	}
+	d.mu.Unlock()
+	if locked && !lockedAllows[req] && !(req == zbuf.BIOCGETIFLIST && d.k.features.IfList) {
+		return syscall.EPERM
+	}
+
+	switch req {
+	case zbuf.BIOCSETF, zbuf.BIOCSETFNR, zbuf.BIOCSETWF:
+		return d.setFilter(req, arg.(*zbuf.Program))
+	case zbuf.BIOCSETIF:
+		return d.setInterface(arg.(*zbuf.Ifreq))
+	case zbuf.BIOCSDLT:
+		return d.setDLT(*arg.(*uint32))
+	case zbuf.BIOCGDLTLIST:
+		return d.dltList(arg.(*zbuf.DLTList))
+	case zbuf.BIOCGETIF:
+		return d.interfaceName(arg.(*zbuf.Ifreq))
+	case zbuf.BIOCPROMISC:
+		return d.setPromisc()
+	case zbuf.BIOCSETZBUF:
+		return d.setBuffers(arg.(*zbuf.Zbuf))
+	case zbuf.BIOCGETIFLIST:
+		if d.k.features.IfList {
+			return d.k.interfaceList(arg.(*zbuf.IfList))
+		}
+		return syscall.EINVAL
+	case zbuf.BIOCFLUSH:
+		d.mu.Lock()
+		ok := d.resettable()
+		if ok {
+			d.reset()
+		}
+		d.mu.Unlock()
+		if !ok {
+			return d.k.panic("BIOCFLUSH between BIOCSETBUFMODE and BIOCSETZBUF: no store buffer to reset")
+		}
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch a := arg.(type) {
+	case *uint32:
+		return d.ioctlUint(req, a)
+	case *int32:
+		return d.ioctlInt(req, a)
+	}
+	switch req {
+	case zbuf.BIOCLOCK:
+		d.locked = true
+	case zbuf.BIOCSRTIMEOUT:
+		return d.setTimeout(arg.(*zbuf.Timeval))
+	case zbuf.BIOCGRTIMEOUT:
+		hz := int64(d.k.hz)
+		*arg.(*zbuf.Timeval) = timeval(d.rtout/hz, d.rtout%hz*(1000000/hz))
+	case zbuf.BIOCGSTATS:
+		*arg.(*zbuf.Stat) = zbuf.Stat{Recv: uint32(d.rcount), Drop: uint32(d.dcount)}
+	case zbuf.BIOCVERSION:
+		*arg.(*zbuf.Version) = zbuf.Version{Major: zbuf.BPF_MAJOR_VERSION, Minor: zbuf.BPF_MINOR_VERSION}
+	case zbuf.BIOCGETZMAX:
+		if d.bufmode != zbuf.BPF_BUFMODE_ZBUF {
+			return syscall.EOPNOTSUPP
+		}
+		*arg.(*uintptr) = uintptr(maxPages * d.k.pageSize)
+	case zbuf.BIOCROTZBUF:
+		return d.rotateBuffers(arg.(*zbuf.Zbuf))
+	default:
+		return syscall.EINVAL
+	}
+	return nil
+}
+
+// ioctlUint are the requests whose argument is a u_int. d.mu is held.
+func (d *Descriptor) ioctlUint(req zbuf.Request, a *uint32) error {
+	sticky := d.k.features.StickyFlags
+	switch req {
+	case zbuf.BIOCGBLEN:
+		*a = uint32(d.bufsize)
+	case zbuf.BIOCSBLEN:
+		if d.bufmode != zbuf.BPF_BUFMODE_BUFFER {
+			return syscall.EOPNOTSUPP
+		}
+		n := d.clampSize(*a)
+		if err := d.allocate(n); err != nil {
+			return err
+		}
+		*a = n
+	case zbuf.BIOCGDLT:
+		if d.tap == nil {
+			return syscall.EINVAL
+		}
+		*a = d.tap.dlt
+	case zbuf.BIOCIMMEDIATE:
+		// bd_immediate is a u_char.
+		d.immediate = uint8(*a) | keep(sticky, d.immediate)
+	case zbuf.BIOCGRSIG:
+		*a = d.sig
+	case zbuf.BIOCSRSIG:
+		if *a >= nsig {
+			return syscall.EINVAL
+		}
+		d.sig = *a
+	case zbuf.BIOCGHDRCMPLT:
+		*a = bit(d.hdrcmplt)
+	case zbuf.BIOCSHDRCMPLT:
+		d.hdrcmplt = *a != 0 || sticky && d.hdrcmplt
+	case zbuf.BIOCGDIRECTION:
+		*a = d.direction
+	case zbuf.BIOCSDIRECTION:
+		if *a > zbuf.BPF_D_OUT {
+			return syscall.EINVAL
+		}
+		d.direction = *a
+	case zbuf.BIOCFEEDBACK:
+		d.feedback = *a | keep(sticky, d.feedback)
+	case zbuf.BIOCGETBUFMODE:
+		*a = d.bufmode
+	case zbuf.BIOCSETBUFMODE:
+		return d.setMode(*a)
+	case zbuf.BIOCGTSTAMP:
+		*a = d.tstamp
+	case zbuf.BIOCSTSTAMP:
+		if !validStamp(*a) {
+			return syscall.EINVAL
+		}
+		d.tstamp = *a
+	case zbuf.BIOCSETVLANPCP:
+		if !d.k.features.SetVLANPCP || *a > 7 {
+			return syscall.EINVAL
+		}
+	default:
+		return syscall.EINVAL
+	}
+	return nil
+}
+
+func keep[T uint8 | uint32 | int32](sticky bool, v T) T {
+	if sticky {
+		return v
+	}
+	return 0
+}
+
+func bit(b bool) uint32 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// ioctlInt are the requests whose argument is an int. d.mu is held.
+func (d *Descriptor) ioctlInt(req zbuf.Request, a *int32) error {
+	switch req {
+	case zbuf.FIONREAD:
+		n := d.slen
+		if d.hold != nil {
+			n += d.hlen
+		}
+		*a = int32(n)
+	case zbuf.FIONBIO:
+	case zbuf.FIOASYNC:
+		d.async = *a | keep(d.k.features.StickyFlags, d.async)
+	case zbuf.FIOSETOWN:
+		return d.setOwner(*a)
+	case zbuf.FIOGETOWN:
+		*a = d.owner
+	case zbuf.TIOCSPGRP:
+		return d.setOwner(-*a)
+	case zbuf.TIOCGPGRP:
+		*a = -d.owner
+	default:
+		return syscall.EINVAL
+	}
+	return nil
+}
+
+// setOwner is fsetown: a process, a process group (negative) or nobody.
+func (d *Descriptor) setOwner(id int32) error {
+	if id != 0 && int(id) != d.k.pid && int(id) != -d.k.pgid {
+		return syscall.ESRCH
+	}
+	d.owner = id
+	return nil
+}
+
+// setTimeout is itimerfix and tvtohz, less the tick that the latter adds.
+func (d *Descriptor) setTimeout(tv *zbuf.Timeval) error {
+	sec, usec := int64(tv.Sec), int64(tv.Usec)
+	if sec < 0 || usec < 0 || usec >= 1000000 {
+		return syscall.EINVAL
+	}
+	tick := int64(1000000 / d.k.hz)
+	if sec > math.MaxInt32 { // far beyond what an int of ticks holds
+		d.rtout = math.MaxInt32 - 1
+		return nil
+	}
+	d.rtout = min((sec*1000000+usec+tick-1)/tick, math.MaxInt32-1)
+	return nil
+}
+
+func (d *Descriptor) clampSize(n uint32) uint32 {
+	if limit := uint32(d.k.maxBufSize.Load()); n > limit {
+		return limit
+	}
+	return max(n, zbuf.BPF_MINBUFSIZE)
+}
+
+// allocate is the second half of bpf_buffer_ioctl_sblen. d.mu is held.
+func (d *Descriptor) allocate(n uint32) error {
+	if d.tap != nil {
+		return syscall.EINVAL
+	}
+	d.bufsize = int(n)
+	d.free, d.store, d.hold = newKernelBuffer(int(n)), newKernelBuffer(int(n)), nil
+	d.slen, d.hlen = 0, 0
+	return nil
+}
+
+// setMode is BIOCSETBUFMODE. d.mu is held.
+func (d *Descriptor) setMode(mode uint32) error {
+	switch {
+	case mode == zbuf.BPF_BUFMODE_BUFFER:
+	case mode == zbuf.BPF_BUFMODE_ZBUF && d.k.zerocopyEnable.Load() != 0:
+	default:
+		return syscall.EINVAL
+	}
+	if d.store != nil || d.hold != nil || d.free != nil || d.tap != nil {
+		return syscall.EBUSY
+	}
+	d.bufmode = mode
+	d.model = kernelBuffers{}
+	if mode == zbuf.BPF_BUFMODE_ZBUF {
+		d.model = lentBuffers{}
+	}
+	return nil
+}
+
+// setBuffers is bpf_zerocopy_ioctl_setzbuf. The headers are wiped before the kernel finds out that it has
+// buffers already.
+func (d *Descriptor) setBuffers(z *zbuf.Zbuf) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.bufmode != zbuf.BPF_BUFMODE_ZBUF {
+		return syscall.EOPNOTSUPP
+	}
+	if z.Bufa == nil || z.Bufb == nil || z.Buflen == 0 {
+		return syscall.EINVAL
+	}
+	var bufs [2]*buffer
+	for i, p := range []*byte{z.Bufa, z.Bufb} {
+		mask := uintptr(d.k.pageSize - 1)
+		if address(p)&mask != 0 || z.Buflen&mask != 0 || z.Buflen > uintptr(maxPages*d.k.pageSize) {
+			return syscall.EINVAL
+		}
+		mem, ok := d.k.memory(p, z.Buflen)
+		if !ok {
+			return syscall.EFAULT
+		}
+		bufs[i] = newLentBuffer(mem, p)
+	}
+	if d.store != nil || d.hold != nil || d.free != nil || d.tap != nil {
+		return syscall.EINVAL
+	}
+	d.store, d.free = bufs[0], bufs[1]
+	d.slen, d.hlen = 0, 0
+	d.bufsize = int(z.Buflen) - zbuf.SizeofZbufHeader
+	return nil
+}
+
+// rotateBuffers is bpf_zerocopy_ioctl_rotzbuf. d.mu is held.
+func (d *Descriptor) rotateBuffers(z *zbuf.Zbuf) error {
+	if d.bufmode != zbuf.BPF_BUFMODE_ZBUF {
+		return syscall.EOPNOTSUPP
+	}
+	*z = zbuf.Zbuf{}
+	if d.hold == nil && d.slen != 0 {
+		d.rotate()
+		z.Bufa, z.Buflen = d.hold.user, uintptr(d.hlen)
+	}
+	return nil
+}
+
+// setFilter is bpf_setf.
+func (d *Descriptor) setFilter(req zbuf.Request, p *zbuf.Program) error {
+	if p.Len > uint32(d.k.maxInsns.Load()) || p.Insns == nil && p.Len != 0 {
+		return syscall.EINVAL
+	}
+	var f *filter
+	if p.Len > 0 {
+		prog := slices.Clone(instructions(p))
+		if !validate(prog) {
+			return syscall.EINVAL
+		}
+		f = newFilter(prog)
+	}
+	d.k.mu.Lock()
+	ok := d.swapFilter(req, f)
+	d.k.mu.Unlock()
+	if !ok {
+		return d.k.panic("%v between BIOCSETBUFMODE and BIOCSETZBUF: no store buffer to reset", req)
+	}
+	return nil
+}
+
+// swapFilter is the half of bpf_setf that holds the global lock. It reports false where the
+// kernel dies.
+func (d *Descriptor) swapFilter(req zbuf.Request, f *filter) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if req == zbuf.BIOCSETWF {
+		d.wfilter = f
+		return true
+	}
+	d.rfilter = f
+	if req == zbuf.BIOCSETF {
+		if !d.resettable() {
+			return false
+		}
+		d.reset()
+	}
+	if d.upgrades(req, f) {
+		if d.tap != nil {
+			d.tap.remove(d)
+			d.tap.addReader(d)
+		}
+		d.writer = 0
+	}
+	return true
+}
+
+// upgrades is bpf_check_upgrade: whether a new filter makes a reader out of a descriptor among the
+// writers. One that looks like setting a snap length needs another after it.
+func (d *Descriptor) upgrades(req zbuf.Request, f *filter) bool {
+	if d.writer == 0 || f == nil {
+		return false
+	}
+	if req == zbuf.BIOCSETF && len(f.prog) == 1 && f.prog[0].Op == opRetK {
+		d.writer--
+		return d.writer == 0
+	}
+	return true
+}
+
+// setInterface is BIOCSETIF.
+func (d *Descriptor) setInterface(ifr *zbuf.Ifreq) error {
+	d.mu.Lock()
+	var err error
+	if d.bufmode == zbuf.BPF_BUFMODE_BUFFER && d.store == nil {
+		err = d.allocate(d.clampSize(uint32(d.bufsize)))
+	}
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	k := d.k
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	name, _, _ := bytes.Cut(ifr.Name[:], []byte{0})
+	i := k.find(string(name))
+	if i == nil {
+		return syscall.ENXIO
+	}
+	t := i.main.Load()
+	d.mu.Lock()
+	stored, attached := d.store != nil, d.tap
+	d.mu.Unlock()
+	if !stored {
+		return syscall.EINVAL
+	}
+	if attached != t {
+		k.attach(d, t)
+	}
+	d.mu.Lock()
+	d.reset()
+	d.mu.Unlock()
+	return nil
+}
+
+// setDLT is BIOCSDLT (bpf_setdlt).
+func (d *Descriptor) setDLT(dlt uint32) error {
+	k := d.k
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if d.tap == nil {
+		return syscall.EINVAL
+	}
+	if d.tap.dlt == dlt {
+		return nil
+	}
+	iface := d.tap.iface
+	at := slices.IndexFunc(k.taps, func(t *tap) bool { return t.iface == iface && t.dlt == dlt })
+	if at < 0 {
+		return syscall.EINVAL
+	}
+	promisc := d.promisc
+	k.attach(d, k.taps[at])
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.reset()
+	if promisc {
+		d.promisc = true
+		iface.promisc++
+	}
+	return nil
+}
+
+// dltList is BIOCGDLTLIST (bpf_getdltlist).
+func (d *Descriptor) dltList(l *zbuf.DLTList) error {
+	k := d.k
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if d.tap == nil {
+		return syscall.EINVAL
+	}
+	var found []uint32
+	for _, t := range k.taps {
+		if t.iface == d.tap.iface {
+			found = append(found, t.dlt)
+		}
+	}
+	n := uint32(len(found))
+	if l.List != nil {
+		if n > l.Len {
+			return syscall.ENOMEM
+		}
+		copy(linkTypes(l), found)
+	}
+	l.Len = n
+	return nil
+}
+
+// interfaceName is BIOCGETIF.
+func (d *Descriptor) interfaceName(ifr *zbuf.Ifreq) error {
+	d.k.mu.Lock()
+	defer d.k.mu.Unlock()
+	if d.tap == nil {
+		return syscall.EINVAL
+	}
+	*ifr = zbuf.Ifreq{}
+	copy(ifr.Name[:], d.tap.iface.name)
+	return nil
+}
+
+// setPromisc is BIOCPROMISC.
+func (d *Descriptor) setPromisc() error {
+	d.k.mu.Lock()
+	defer d.k.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.tap == nil {
+		return syscall.EINVAL
+	}
+	if !d.promisc {
+		d.promisc = true
+		d.tap.iface.promisc++
+	}
+	return nil
+}
+
+// interfaceList is BIOCGETIFLIST (bpf_getiflist, 16).
+func (k *Kernel) interfaceList(l *zbuf.IfList) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var all []string
+	size := 0
+	for _, t := range k.taps {
+		if t.iface.main.Load() == t {
+			all = append(all, t.iface.name)
+			size += len(t.iface.name) + 1
+		}
+	}
+	if l.Size == 0 {
+		l.Size, l.Count = uint32(size), uint32(len(all))
+		return nil
+	}
+	if l.Ubuf == nil {
+		return syscall.EFAULT
+	}
+	if l.Count != 0 && int(l.Count) < len(all) {
+		all = all[:l.Count]
+	}
+	dst := names(l)
+	for _, name := range all {
+		if len(dst) < len(name)+1 {
+			return syscall.ENOSPC
+		}
+		dst[copy(dst, name)] = 0
+		dst = dst[len(name)+1:]
+	}
+	l.Count = uint32(len(all))
+	return nil
+}

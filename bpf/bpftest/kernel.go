@@ -1,0 +1,342 @@
+package bpftest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+// ErrPanic is what every call returns from the moment when the real kernel would have
+// panicked. The error says what caused it.
+var ErrPanic = errors.New("kernel panic")
+
+// Features are what releases after 12.1 changed in bpf(4). The zero value is 12.1. None of
+// them was compared with a running kernel.
+type Features struct {
+	PadZero     bool // bytes between records are zeroed (15)
+	SetVLANPCP  bool // BIOCSETVLANPCP exists (14); the priority is not put into frames
+	IfList      bool // BIOCGETIFLIST exists (16)
+	StickyFlags bool // IMMEDIATE, SHDRCMPLT, FEEDBACK and FIOASYNC cannot be turned off again (seen in a fork of 16)
+}
+
+// maxPages is how many pages one lent buffer may have (BPF_MAX_PAGES).
+const maxPages = 512
+
+// A Kernel is one machine: its interfaces, sysctls, open bpf descriptors and clock. All
+// methods may be called concurrently. It implements [zbuf.System].
+type Kernel struct {
+	pageSize     int
+	hz           int
+	now          func() time.Time
+	boot         time.Time
+	pid, pgid    int
+	features     Features
+	compat32     bool
+	unprivileged bool
+	trace        func(op string)
+	fault        func(op string) error
+
+	zerocopyEnable   atomic.Int32
+	maxInsns         atomic.Int32
+	bufSize          atomic.Int32
+	maxBufSize       atomic.Int32
+	optimizeWriters  atomic.Int32
+	panicked         atomic.Pointer[panicError]
+	armed            atomic.Bool // plannedFaults is not empty
+	waitingInjectors atomic.Int32
+
+	// mu is the global lock of bpf.c: interfaces, and who listens where. It is taken before a
+	// Descriptor's.
+	mu       sync.Mutex
+	ifaces   []*Interface
+	taps     []*tap // bpf_iflist, newest first
+	open     map[*Descriptor]struct{}
+	attached int
+
+	memMu  sync.Mutex
+	mapped [][]byte
+
+	faultMu       sync.Mutex
+	plannedFaults []plannedFault
+
+	// injectMu is held while several descriptors are locked at once.
+	injectMu sync.Mutex
+	roomMu   sync.Mutex
+	room     chan struct{} // closed when an injector that waits for room should look again
+}
+
+type panicError struct{ error }
+
+type plannedFault struct {
+	op  string
+	nth int
+	err error
+}
+
+var _ zbuf.System = (*Kernel)(nil)
+
+// An Option changes a Kernel that [New] makes.
+type Option func(*Kernel)
+
+// WithPageSize sets the page size in bytes, a power of two. The default is 4096.
+func WithPageSize(n int) Option { return func(k *Kernel) { k.pageSize = n } }
+
+// WithHZ sets the ticks in a second (kern.hz), in which read timeouts are counted: 1000 by default, as on
+// hardware; 100 in most virtual machines; 1,000,000 makes every timeout exact.
+func WithHZ(hz int) Option { return func(k *Kernel) { k.hz = hz } }
+
+// WithClock sets what time packets are stamped with, unless they bring their own. The
+// default is time.Now. The machine booted at what the clock says in [New].
+func WithClock(now func() time.Time) Option { return func(k *Kernel) { k.now = now } }
+
+// WithSysctl sets a sysctl as [Kernel.SetSysctl] does, with root's rights. It panics when there
+// is none of that name.
+func WithSysctl(name string, value int32) Option {
+	return func(k *Kernel) {
+		v := k.sysctl(name)
+		if v == nil {
+			panic("bpftest: no sysctl " + name)
+		}
+		v.Store(value)
+	}
+}
+
+// WithFeatures makes the kernel a later release than 12.1.
+func WithFeatures(f Features) Option { return func(k *Kernel) { k.features = f } }
+
+// WithCompat32 makes the process a 32-bit binary on a 64-bit kernel (COMPAT_FREEBSD32): the requests that lend
+// memory give EINVAL, and records have 64-bit headers until a request that has
+// a 32-bit form was made (BIOCSETF, BIOCSETFNR, BIOCSETWF, BIOCGDLTLIST, BIOCSRTIMEOUT,
+// BIOCGRTIMEOUT).
+func WithCompat32() Option { return func(k *Kernel) { k.compat32 = true } }
+
+// WithUnprivileged takes the process's root rights away: writing a sysctl and reading
+// net.bpf.stats give EPERM. Descriptors can still be opened.
+func WithUnprivileged() Option { return func(k *Kernel) { k.unprivileged = true } }
+
+// WithTrace has f called at the start of every call to the kernel, from the goroutine that makes
+// it, with the operation's name: that of the request (BIOCSETF), or open, close, read, write,
+// wait, wake, poll, detached, map, unmap, limit.
+func WithTrace(f func(op string)) Option { return func(k *Kernel) { k.trace = f } }
+
+// WithFault has f called after the trace, with the same name. It may sleep, to make the
+// operation slow; an error other than nil is returned in place of the operation.
+func WithFault(f func(op string) error) Option { return func(k *Kernel) { k.fault = f } }
+
+// WithProcess sets the process and process group ids, which net.bpf.stats shows and the only ones that
+// FIOSETOWN and TIOCSPGRP find. The default is this process's id for both.
+func WithProcess(pid, pgid int) Option { return func(k *Kernel) { k.pid, k.pgid = pid, pgid } }
+
+// New starts a kernel without interfaces, with the sysctls that FreeBSD boots with: zero-copy
+// is disabled.
+func New(opts ...Option) *Kernel {
+	k := &Kernel{
+		pageSize: 4096,
+		hz:       1000,
+		now:      time.Now,
+		pid:      os.Getpid(),
+		pgid:     os.Getpid(),
+		open:     make(map[*Descriptor]struct{}),
+	}
+	k.maxInsns.Store(zbuf.BPF_MAXINSNS)
+	k.bufSize.Store(4096)
+	k.maxBufSize.Store(zbuf.BPF_MAXBUFSIZE)
+	for _, o := range opts {
+		o(k)
+	}
+	k.boot = k.now()
+	return k
+}
+
+// FailNext makes the nth call of op from now on (1 is the next one) fail with err instead of being
+// made. op is a name as [WithTrace] gives it.
+func (k *Kernel) FailNext(op string, nth int, err error) {
+	k.faultMu.Lock()
+	defer k.faultMu.Unlock()
+	k.plannedFaults = append(k.plannedFaults, plannedFault{op, nth, err})
+	k.armed.Store(true)
+}
+
+func (k *Kernel) takeFault(op string) (err error) {
+	k.faultMu.Lock()
+	defer k.faultMu.Unlock()
+	k.plannedFaults = slices.DeleteFunc(k.plannedFaults, func(f plannedFault) bool { return f.nth < 1 })
+	for i := range k.plannedFaults {
+		f := &k.plannedFaults[i]
+		if f.op != op {
+			continue
+		}
+		if f.nth--; f.nth == 0 && err == nil {
+			err = f.err
+		}
+	}
+	k.armed.Store(len(k.plannedFaults) > 0)
+	return err
+}
+
+// enter begins a call to the kernel.
+func (k *Kernel) enter(op string) error {
+	if k.trace != nil {
+		k.trace(op)
+	}
+	if k.fault != nil {
+		if err := k.fault(op); err != nil {
+			return err
+		}
+	}
+	if k.armed.Load() {
+		if err := k.takeFault(op); err != nil {
+			return err
+		}
+	}
+	return k.Panicked()
+}
+
+// enterRequest is enter without making a name that nobody asks for.
+func (k *Kernel) enterRequest(req zbuf.Request) error {
+	if k.trace == nil && k.fault == nil && !k.armed.Load() {
+		return k.Panicked()
+	}
+	return k.enter(req.String())
+}
+
+// Panicked returns the error that every call returns since the kernel panicked, or nil. It wraps
+// [ErrPanic].
+func (k *Kernel) Panicked() error {
+	if p := k.panicked.Load(); p != nil {
+		return p
+	}
+	return nil
+}
+
+// Unwrap makes errors.Is find ErrPanic.
+func (p *panicError) Unwrap() error { return p.error }
+
+// panic stops the machine. No lock may be held.
+func (k *Kernel) panic(format string, args ...any) error {
+	err := fmt.Errorf("%w: "+format, append([]any{ErrPanic}, args...)...)
+	k.panicked.CompareAndSwap(nil, &panicError{err})
+	k.mu.Lock()
+	open := make([]*Descriptor, 0, len(k.open))
+	for d := range k.open {
+		open = append(open, d)
+	}
+	k.mu.Unlock()
+	for _, d := range open {
+		d.mu.Lock()
+		d.interrupt()
+		d.mu.Unlock()
+	}
+	k.roomChanged()
+	return k.Panicked()
+}
+
+// Open opens a descriptor for reading and writing, as [Kernel.OpenDescriptor] does.
+func (k *Kernel) Open() (zbuf.Backend, error) {
+	d, err := k.OpenDescriptor()
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// OpenDescriptor is bpfopen for reading and writing.
+func (k *Kernel) OpenDescriptor() (*Descriptor, error) { return k.openDescriptor(0) }
+
+// OpenWriteOnly is bpfopen without FREAD: such a descriptor goes to the writers of the
+// interface that it is attached to and receives nothing until a filter is set.
+func (k *Kernel) OpenWriteOnly() (*Descriptor, error) { return k.openDescriptor(writersFilters) }
+
+func (k *Kernel) openDescriptor(writer int) (*Descriptor, error) {
+	if err := k.enter("open"); err != nil {
+		return nil, err
+	}
+	d := &Descriptor{
+		k:         k,
+		writeOnly: writer != 0,
+		writer:    writer,
+		bufmode:   zbuf.BPF_BUFMODE_BUFFER,
+		model:     kernelBuffers{},
+		bufsize:   int(k.bufSize.Load()),
+		sig:       sigio,
+		direction: zbuf.BPF_D_INOUT,
+		layouts:   &native,
+		pid:       k.pid,
+		sleep:     make(chan struct{}, 1),
+	}
+	if k.compat32 {
+		d.layouts = &lp64
+	}
+	k.mu.Lock()
+	k.open[d] = struct{}{}
+	k.mu.Unlock()
+	return d, nil
+}
+
+// PageSize is the unit of lent memory in bytes.
+func (k *Kernel) PageSize() int { return k.pageSize }
+
+// OpenCount returns the number of descriptors that are open, to find leaks.
+func (k *Kernel) OpenCount() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.open)
+}
+
+// MappedBytes returns the number of bytes that Map has handed out and Unmap has not got back, to
+// find leaks.
+func (k *Kernel) MappedBytes() (n int) {
+	k.memMu.Lock()
+	defer k.memMu.Unlock()
+	for _, m := range k.mapped {
+		n += len(m)
+	}
+	return n
+}
+
+func (k *Kernel) mmap(size int) ([]byte, error) {
+	if size <= 0 || size%k.pageSize != 0 {
+		return nil, syscall.EINVAL
+	}
+	mem := make([]byte, size+k.pageSize)
+	skip := -int(address(&mem[0])) & (k.pageSize - 1)
+	mem = mem[skip : skip+size : skip+size]
+	k.memMu.Lock()
+	defer k.memMu.Unlock()
+	k.mapped = append(k.mapped, mem)
+	return mem, nil
+}
+
+func (k *Kernel) munmap(mem []byte) error {
+	if len(mem) == 0 {
+		return syscall.EINVAL
+	}
+	k.memMu.Lock()
+	defer k.memMu.Unlock()
+	i := slices.IndexFunc(k.mapped, func(m []byte) bool { return &m[0] == &mem[0] && len(m) == len(mem) })
+	if i < 0 {
+		return syscall.EINVAL
+	}
+	k.mapped = slices.Delete(k.mapped, i, i+1)
+	return nil
+}
+
+// memory returns the n bytes that p points to if all of them are mapped.
+func (k *Kernel) memory(p *byte, n uintptr) ([]byte, bool) {
+	k.memMu.Lock()
+	defer k.memMu.Unlock()
+	for _, m := range k.mapped {
+		off := address(p) - address(&m[0])
+		if off < uintptr(len(m)) && n <= uintptr(len(m))-off {
+			return m[off : off+n : off+n], true
+		}
+	}
+	return nil, false
+}

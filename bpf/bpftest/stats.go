@@ -1,0 +1,164 @@
+package bpftest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+func (k *Kernel) sysctl(name string) *atomic.Int32 {
+	switch name {
+	case "net.bpf.zerocopy_enable":
+		return &k.zerocopyEnable
+	case "net.bpf.maxinsns":
+		return &k.maxInsns
+	case "net.bpf.bufsize":
+		return &k.bufSize
+	case "net.bpf.maxbufsize":
+		return &k.maxBufSize
+	case "net.bpf.optimize_writers":
+		return &k.optimizeWriters
+	}
+	return nil
+}
+
+// Sysctl reads an integer sysctl: net.bpf.zerocopy_enable, net.bpf.maxinsns, net.bpf.bufsize (bytes),
+// net.bpf.maxbufsize (bytes), net.bpf.optimize_writers. ENOENT for any other name.
+func (k *Kernel) Sysctl(name string) (int32, error) {
+	if err := k.Panicked(); err != nil {
+		return 0, err
+	}
+	if v := k.sysctl(name); v != nil {
+		return v.Load(), nil
+	}
+	return 0, syscall.ENOENT
+}
+
+// SetSysctl writes an integer sysctl. The kernel takes any value. ENOENT for an unknown
+// name, EPERM without root's rights.
+func (k *Kernel) SetSysctl(name string, value int32) error {
+	if err := k.Panicked(); err != nil {
+		return err
+	}
+	v := k.sysctl(name)
+	switch {
+	case v == nil:
+		return syscall.ENOENT
+	case k.unprivileged:
+		return syscall.EPERM
+	}
+	v.Store(value)
+	return nil
+}
+
+// statsName is the sysctl behind netstat -B.
+const statsName = "net.bpf.stats"
+
+// SysctlRaw reads a sysctl as sysctl(3) returns it: an int in host byte order, or for net.bpf.stats
+// an array of struct xbpf_d. ENOENT for an unknown name, EPERM for the statistics without
+// root's rights.
+func (k *Kernel) SysctlRaw(name string) ([]byte, error) {
+	if name != statsName {
+		v, err := k.Sysctl(name)
+		if err != nil {
+			return nil, err
+		}
+		return binary.NativeEndian.AppendUint32(nil, uint32(v)), nil
+	}
+	if err := k.Panicked(); err != nil {
+		return nil, err
+	}
+	if k.unprivileged {
+		return nil, syscall.EPERM
+	}
+	return binary.Append(nil, binary.NativeEndian, k.Stats())
+}
+
+// SetSysctlRaw writes a sysctl as sysctl(3) takes it. One struct xbpf_d of zeroes written to net.bpf.stats
+// zeroes the counters. EINVAL for any other content or a wrong size.
+func (k *Kernel) SetSysctlRaw(name string, value []byte) error {
+	if name != statsName {
+		if v := k.sysctl(name); v != nil && len(value) != 4 {
+			return syscall.EINVAL
+		} else if v == nil {
+			return syscall.ENOENT
+		}
+		return k.SetSysctl(name, int32(binary.NativeEndian.Uint32(value)))
+	}
+	if err := k.Panicked(); err != nil {
+		return err
+	}
+	if k.unprivileged {
+		return syscall.EPERM
+	}
+	if len(value) != binary.Size(zbuf.XbpfD{}) || len(bytes.Trim(value, "\x00")) != 0 {
+		return syscall.EINVAL
+	}
+	k.ResetStats()
+	return nil
+}
+
+// Stats returns what root reads from net.bpf.stats (bpf_stats_sysctl): every attached descriptor,
+// for each link type of each interface, the newest first, those that only write in front.
+func (k *Kernel) Stats() []zbuf.XbpfD {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	stats := make([]zbuf.XbpfD, 0, k.attached)
+	for _, t := range k.taps {
+		for _, d := range t.writers {
+			stats = append(stats, d.stats(t.iface.name))
+		}
+		for _, d := range *t.readers.Load() {
+			stats = append(stats, d.stats(t.iface.name))
+		}
+	}
+	return stats
+}
+
+// stats is bpfstats_fill_xbpf.
+func (d *Descriptor) stats(ifname string) zbuf.XbpfD {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	x := zbuf.XbpfD{
+		Structsize: uint32(binary.Size(zbuf.XbpfD{})),
+		Promisc:    uint8(bit(d.promisc)),
+		Immediate:  d.immediate,
+		Hdrcmplt:   int32(bit(d.hdrcmplt)),
+		Direction:  int32(d.direction),
+		Feedback:   int32(d.feedback),
+		Async:      d.async,
+		Rcount:     d.rcount,
+		Dcount:     d.dcount,
+		Fcount:     d.fcount,
+		Sig:        int32(d.sig),
+		Slen:       int32(d.slen),
+		Hlen:       int32(d.hlen),
+		Bufsize:    int32(d.bufsize),
+		Pid:        int32(d.pid),
+		Locked:     int32(bit(d.locked)),
+		Wcount:     d.wcount,
+		Wfcount:    d.wfcount,
+		Wdcount:    d.wdcount,
+		Zcopy:      d.zcopy,
+		Bufmode:    int32(d.bufmode),
+	}
+	copy(x.Ifname[:], ifname)
+	return x
+}
+
+// ResetStats zeroes the counters of all attached descriptors that read, except the count of failed writes
+// (bpf_zero_counters).
+func (k *Kernel) ResetStats() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, t := range k.taps {
+		for _, d := range *t.readers.Load() {
+			d.mu.Lock()
+			d.zeroCounters()
+			d.mu.Unlock()
+		}
+	}
+}

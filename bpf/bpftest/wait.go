@@ -1,0 +1,205 @@
+package bpftest
+
+import (
+	"syscall"
+	"time"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+// A kqueue holds the two events that Wait waits for: EVFILT_READ of the descriptor and EVFILT_USER, both
+// with EV_CLEAR.
+type kqueue struct {
+	read bool // the read event is queued (KN_ACTIVE)
+	user bool // the user event is
+}
+
+// knote is KNOTE_LOCKED: the event is queued if the filter says so now.
+func (d *Descriptor) knote() {
+	if _, ready := d.evaluate(); ready {
+		d.kq.read = true
+		d.signal()
+	}
+}
+
+// evaluate is filt_bpfread. When nothing is ready it lets the read timeout run.
+func (d *Descriptor) evaluate() (data int, ready bool) {
+	if !d.ready() {
+		d.startTimeout()
+		return 0, false
+	}
+	data = d.slen
+	if d.hold != nil {
+		data += d.hlen
+	}
+	return data, true
+}
+
+// signal wakes the goroutine in Wait, or the next one.
+func (d *Descriptor) signal() {
+	select {
+	case d.sleep <- struct{}{}:
+	default:
+	}
+}
+
+// interrupt makes Wait and Poll look at the state of the world.
+func (d *Descriptor) interrupt() {
+	d.signal()
+	if d.sel != nil {
+		close(d.sel)
+		d.sel = nil
+	}
+}
+
+// usable returns why the descriptor cannot be waited for. d.mu is held.
+func (d *Descriptor) usable() error {
+	if d.closed {
+		return syscall.EBADF
+	}
+	return d.k.Panicked()
+}
+
+// Wait is kevent(2) with EVFILT_READ and EVFILT_USER, both EV_CLEAR; with rearm it adds the former
+// anew (kqueue_register, kqueue_scan). A queued read event is looked at again when it is taken, and
+// forgotten if nothing is ready any more.
+func (d *Descriptor) Wait(rearm bool, timeout time.Duration) (zbuf.Event, error) {
+	if err := d.k.enter("wait"); err != nil {
+		return zbuf.Event{}, err
+	}
+	d.k.roomChanged()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if rearm {
+		if _, ready := d.evaluate(); ready {
+			d.kq.read = true
+		}
+	}
+	var expired <-chan time.Time
+	if timeout > 0 {
+		timer := time.NewTimer(timeout)
+		defer timer.Stop()
+		expired = timer.C
+	}
+	for last := timeout == 0; ; {
+		if err := d.usable(); err != nil {
+			return zbuf.Event{}, err
+		}
+		ev := zbuf.Event{Woken: d.kq.user}
+		d.kq.user = false
+		if d.kq.read {
+			d.kq.read = false
+			ev.Data, ev.Readable = d.evaluate()
+		}
+		if ev.Readable || ev.Woken || last {
+			return ev, nil
+		}
+		d.mu.Unlock()
+		select {
+		case <-d.sleep:
+		case <-expired:
+			last = true
+		}
+		d.mu.Lock()
+	}
+}
+
+// Wake is NOTE_TRIGGER of the user event.
+func (d *Descriptor) Wake() error {
+	if err := d.k.enter("wake"); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return syscall.EBADF
+	}
+	d.kq.user = true
+	d.signal()
+	return nil
+}
+
+// Events of poll(2).
+const (
+	POLLIN     = 0x0001
+	POLLOUT    = 0x0004
+	POLLHUP    = 0x0010
+	POLLRDNORM = 0x0040
+)
+
+// Poll is poll(2) of this descriptor alone. A negative timeout is none; a result of 0 is the timeout.
+//
+// While nothing is ready it lets the read timeout run. A detached descriptor is ready for whatever
+// was asked; POLLHUP only says so when it was asked for.
+func (d *Descriptor) Poll(events int16, timeout time.Duration) (int16, error) {
+	if err := d.k.enter("poll"); err != nil {
+		return 0, err
+	}
+	d.k.roomChanged()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.usable(); err != nil {
+		return 0, err
+	}
+	var expired <-chan time.Time
+	if timeout > 0 {
+		timer := time.NewTimer(timeout)
+		defer timer.Stop()
+		expired = timer.C
+	}
+	for {
+		revents := d.poll(events)
+		if revents != 0 || timeout == 0 {
+			return revents, nil
+		}
+		var wake <-chan struct{}
+		if events&(POLLIN|POLLRDNORM) != 0 {
+			if d.sel == nil {
+				d.sel = make(chan struct{})
+			}
+			wake = d.sel
+		}
+		d.mu.Unlock()
+		timedOut := false
+		select {
+		case <-wake:
+		case <-expired:
+			timedOut = true
+		}
+		d.mu.Lock()
+		if err := d.usable(); err != nil || timedOut {
+			return 0, err
+		}
+	}
+}
+
+// poll is bpfpoll, and what pollscan makes of its answer.
+func (d *Descriptor) poll(events int16) int16 {
+	if d.tap == nil {
+		revents := events & (POLLHUP | POLLIN | POLLRDNORM | POLLOUT)
+		if revents&POLLHUP != 0 {
+			revents &^= POLLOUT
+		}
+		return revents
+	}
+	d.pid = d.k.pid
+	revents := events & POLLOUT
+	if want := events & (POLLIN | POLLRDNORM); want != 0 {
+		if d.ready() {
+			revents |= want
+		} else {
+			d.startTimeout()
+		}
+	}
+	return revents
+}
+
+// Detached is poll(2) for POLLHUP alone. A descriptor that was never attached is detached, too.
+func (d *Descriptor) Detached() bool {
+	if d.k.enter("detached") != nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.tap == nil
+}
