@@ -29,13 +29,14 @@ const (
 // A Descriptor is one open bpf descriptor (struct bpf_d). It implements [zbuf.Backend]; the methods
 // of that interface are documented there.
 type Descriptor struct {
-	k         *Kernel
-	writeOnly bool
-	sleep     chan struct{} // capacity 1: wakes the goroutine in Wait
+	k                 *Kernel
+	canRead, canWrite bool
+	sleep             chan struct{} // capacity 1: wakes the goroutine in Wait
 
-	mu     sync.Mutex
-	closed bool
-	tap    *tap // bd_bif
+	mu       sync.Mutex
+	closed   bool
+	nonblock bool
+	tap      *tap // bd_bif
 
 	model             bufferModel
 	bufmode           uint32
@@ -65,8 +66,8 @@ type Descriptor struct {
 	timer   *time.Timer
 	timerID uint64 // which timer is the current one
 
-	kq  kqueue
-	sel chan struct{} // closed by wakeup, for Poll; nil when nobody polls
+	kq    kqueue
+	awake chan struct{} // closed by wakeup, for Poll and Read; nil when nobody sleeps there
 
 	rcount, dcount, fcount, wcount, wfcount, wdcount, zcopy uint64
 }
@@ -246,7 +247,12 @@ func (d *Descriptor) startTimeout() {
 	d.state = waiting
 	d.timerID++
 	id := d.timerID
-	d.timer = time.AfterFunc(time.Duration(d.rtout)*(time.Second/time.Duration(d.k.hz)), func() { d.timeout(id) })
+	d.timer = time.AfterFunc(d.k.ticks(d.rtout), func() { d.timeout(id) })
+}
+
+// ticks is n ticks of the kernel's clock.
+func (k *Kernel) ticks(n int64) time.Duration {
+	return time.Duration(n) * (time.Second / time.Duration(k.hz))
 }
 
 // stopTimeout is what every ioctl and read does first.
@@ -276,10 +282,7 @@ func (d *Descriptor) wakeup() {
 	if d.state == waiting {
 		d.stopTimeout()
 	}
-	if d.sel != nil {
-		close(d.sel)
-		d.sel = nil
-	}
+	d.broadcast()
 	d.knote()
 }
 
@@ -317,9 +320,12 @@ func (k *Kernel) detach(d *Descriptor) {
 	d.tap = nil
 }
 
-// Read is read(2) with O_NONBLOCK (bpfread): it takes the whole buffer, so p must be as long as BIOCGBLEN says.
-// EINVAL when it is not, EOPNOTSUPP in zero-copy mode, ENXIO when detached and empty, EAGAIN when
-// there is nothing.
+// Read is read(2) (bpfread). It takes the whole buffer, so p must be as long as BIOCGBLEN says: EINVAL when it
+// is not, EOPNOTSUPP in zero-copy mode, ENXIO when detached and empty, EAGAIN when there is
+// nothing.
+//
+// On a descriptor opened without O_NONBLOCK it blocks until a buffer is full, the read timeout is over (0 bytes if
+// there is nothing), or, in immediate mode, a packet is there.
 func (d *Descriptor) Read(p []byte) (int, error) {
 	if err := d.k.enter("read"); err != nil {
 		return 0, err
@@ -333,7 +339,7 @@ func (d *Descriptor) read(p []byte) (int, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case d.closed || d.writeOnly:
+	case d.closed || !d.canRead:
 		return 0, syscall.EBADF
 	case len(p) == 0:
 		return 0, nil
@@ -344,20 +350,52 @@ func (d *Descriptor) read(p []byte) (int, error) {
 	if d.bufmode != zbuf.BPF_BUFMODE_BUFFER {
 		return 0, syscall.EOPNOTSUPP
 	}
+	nonblock, hadTimedOut := d.nonblock, d.state == timedOut
 	d.stopTimeout()
-	if d.hold == nil {
-		switch {
-		case d.slen != 0:
+	for d.hold == nil {
+		if d.slen != 0 && (d.immediate != 0 || nonblock || hadTimedOut) {
 			d.rotate()
-		case d.tap == nil:
+			break
+		}
+		if d.tap == nil {
 			return 0, syscall.ENXIO
-		default:
+		}
+		if nonblock {
 			return 0, syscall.EAGAIN
+		}
+		expired := d.msleep()
+		if err := d.usable(); err != nil {
+			return 0, err
+		}
+		if expired && d.hold == nil {
+			if d.slen == 0 {
+				return 0, nil
+			}
+			d.rotate()
 		}
 	}
 	n := copy(p, d.hold.mem[:d.hlen])
 	d.reclaim()
 	return n, nil
+}
+
+// msleep releases d.mu until wakeup is called or the read timeout, if any, is over.
+func (d *Descriptor) msleep() (expired bool) {
+	var timeout <-chan time.Time
+	if d.rtout > 0 {
+		timer := time.NewTimer(d.k.ticks(d.rtout))
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	awake := d.awakened()
+	d.mu.Unlock()
+	defer d.mu.Lock()
+	select {
+	case <-awake:
+		return false
+	case <-timeout:
+		return true
+	}
 }
 
 // Map returns memory that BIOCSETZBUF accepts: ordinary heap, page-aligned. EINVAL when size is not a

@@ -34,11 +34,11 @@ const (
 // concurrently.
 type Interface struct {
 	k        *Kernel
-	mtu      int
+	mtu      atomic.Int64
 	hwaddr   [6]byte
 	loopback bool
 	output   func(pkt []byte) error
-	linkhdr  int // -1: by link type
+	link     linkType
 	more     []linkType
 
 	up   atomic.Bool
@@ -83,7 +83,7 @@ type InterfaceOption func(*Interface)
 
 // MTU sets the largest packet that can be written, in bytes without the link header. The default is 1500,
 // or 16384 with [Loopback].
-func MTU(n int) InterfaceOption { return func(i *Interface) { i.mtu = n } }
+func MTU(n int) InterfaceOption { return func(i *Interface) { i.mtu.Store(int64(n)) } }
 
 // HardwareAddr sets the address that written Ethernet frames get as their source, unless BIOCSHDRCMPLT is
 // on.
@@ -91,7 +91,7 @@ func HardwareAddr(addr [6]byte) InterfaceOption { return func(i *Interface) { i.
 
 // LinkHeader sets the length of the link header in bytes, which bh_hdrlen depends on. The default is
 // that of the link type.
-func LinkHeader(n int) InterfaceOption { return func(i *Interface) { i.linkhdr = n } }
+func LinkHeader(n int) InterfaceOption { return func(i *Interface) { i.link.hdrlen = n } }
 
 // Loopback makes the interface behave like lo0: what is written comes in again.
 func Loopback() InterfaceOption { return func(i *Interface) { i.loopback = true } }
@@ -109,18 +109,15 @@ func Output(f func(pkt []byte) error) InterfaceOption { return func(i *Interface
 // AddInterface attaches an interface of the given main link type. It is up. A name of another
 // interface makes it panic.
 func (k *Kernel) AddInterface(name string, dlt uint32, opts ...InterfaceOption) *Interface {
-	i := &Interface{k: k, name: name, linkhdr: -1}
+	i := &Interface{k: k, name: name, link: linkType{dlt, defaultLinkHeader(dlt)}}
 	for _, o := range opts {
 		o(i)
 	}
-	if i.mtu == 0 {
-		i.mtu = ethernetMTU
+	if i.mtu.Load() == 0 {
+		i.SetMTU(ethernetMTU)
 		if i.loopback {
-			i.mtu = loopbackMTU
+			i.SetMTU(loopbackMTU)
 		}
-	}
-	if i.linkhdr < 0 {
-		i.linkhdr = defaultLinkHeader(dlt)
 	}
 	i.up.Store(true)
 	k.mu.Lock()
@@ -129,7 +126,7 @@ func (k *Kernel) AddInterface(name string, dlt uint32, opts ...InterfaceOption) 
 		panic("bpftest: interface name is taken or too long: " + name)
 	}
 	k.ifaces = append(k.ifaces, i)
-	i.main.Store(k.attachTap(i, linkType{dlt, i.linkhdr}))
+	i.main.Store(k.attachTap(i, i.link))
 	for _, l := range i.more {
 		k.attachTap(i, l)
 	}
@@ -236,14 +233,14 @@ func (i *Interface) MoveAway() {
 }
 
 // MoveBack undoes MoveAway. Only the main link type is there again, and no listener.
-func (i *Interface) MoveBack(dlt uint32) {
+func (i *Interface) MoveBack() {
 	i.k.mu.Lock()
 	defer i.k.mu.Unlock()
 	if i.main.Load() != nil {
 		return
 	}
 	i.k.ifaces = append(i.k.ifaces, i)
-	i.main.Store(i.k.attachTap(i, linkType{dlt, i.linkhdr}))
+	i.main.Store(i.k.attachTap(i, i.link))
 }
 
 // Name returns the interface's name.
@@ -264,6 +261,9 @@ func (i *Interface) Promisc() int {
 // SetUp brings the interface up or down. A write to one that is down gives ENETDOWN; what arrives at
 // it is lost.
 func (i *Interface) SetUp(up bool) { i.up.Store(up) }
+
+// SetMTU sets the largest packet that can be written, in bytes without the link header.
+func (i *Interface) SetMTU(n int) { i.mtu.Store(int64(n)) }
 
 // Pair joins two interfaces as epair(4) does: what leaves through one arrives at the other.
 func Pair(a, b *Interface) {

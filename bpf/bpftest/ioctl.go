@@ -86,6 +86,9 @@ func (d *Descriptor) ioctl(req zbuf.Request, arg any) error {
 		d.mu.Unlock()
 		return err
 	}
+	if req == zbuf.FIONBIO {
+		d.nonblock = *arg.(*int32) != 0 // done above the driver, which may still refuse
+	}
 	d.pid = d.k.pid
 	d.stopTimeout()
 	locked := d.locked

@@ -21,6 +21,7 @@ var ErrPanic = errors.New("kernel panic")
 // them was compared with a running kernel.
 type Features struct {
 	PadZero     bool // bytes between records are zeroed (15)
+	WriteFilter bool // EVFILT_WRITE can be added (15)
 	SetVLANPCP  bool // BIOCSETVLANPCP exists (14); the priority is not put into frames
 	IfList      bool // BIOCGETIFLIST exists (16)
 	StickyFlags bool // IMMEDIATE, SHDRCMPLT, FEEDBACK and FIOASYNC cannot be turned off again (seen in a fork of 16)
@@ -247,21 +248,24 @@ func (k *Kernel) Open() (zbuf.Backend, error) {
 	return d, nil
 }
 
-// OpenDescriptor is bpfopen for reading and writing.
-func (k *Kernel) OpenDescriptor() (*Descriptor, error) { return k.openDescriptor(0) }
+// OpenDescriptor is bpfopen with O_RDWR and O_NONBLOCK.
+func (k *Kernel) OpenDescriptor() (*Descriptor, error) {
+	return k.OpenMode(syscall.O_RDWR | syscall.O_NONBLOCK)
+}
 
-// OpenWriteOnly is bpfopen without FREAD: such a descriptor goes to the writers of the
-// interface that it is attached to and receives nothing until a filter is set.
-func (k *Kernel) OpenWriteOnly() (*Descriptor, error) { return k.openDescriptor(writersFilters) }
-
-func (k *Kernel) openDescriptor(writer int) (*Descriptor, error) {
+// OpenMode is bpfopen with other flags: one of syscall.O_RDONLY, O_WRONLY and O_RDWR, with O_NONBLOCK or
+// without. Without, Read blocks. A descriptor that cannot read goes to the writers of the interface that it
+// is attached to and receives nothing until a filter is set.
+func (k *Kernel) OpenMode(flags int) (*Descriptor, error) {
 	if err := k.enter("open"); err != nil {
 		return nil, err
 	}
+	const access = syscall.O_RDONLY | syscall.O_WRONLY | syscall.O_RDWR
 	d := &Descriptor{
 		k:         k,
-		writeOnly: writer != 0,
-		writer:    writer,
+		canRead:   flags&access != syscall.O_WRONLY,
+		canWrite:  flags&access != syscall.O_RDONLY,
+		nonblock:  flags&syscall.O_NONBLOCK != 0,
 		bufmode:   zbuf.BPF_BUFMODE_BUFFER,
 		model:     kernelBuffers{},
 		bufsize:   int(k.bufSize.Load()),
@@ -270,6 +274,9 @@ func (k *Kernel) openDescriptor(writer int) (*Descriptor, error) {
 		layouts:   &native,
 		pid:       k.pid,
 		sleep:     make(chan struct{}, 1),
+	}
+	if !d.canRead {
+		d.writer = writersFilters
 	}
 	if k.compat32 {
 		d.layouts = &lp64

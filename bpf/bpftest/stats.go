@@ -57,36 +57,49 @@ func (k *Kernel) SetSysctl(name string, value int32) error {
 // statsName is the sysctl behind netstat -B.
 const statsName = "net.bpf.stats"
 
-// SysctlRaw reads a sysctl as sysctl(3) returns it: an int in host byte order, or for net.bpf.stats
-// an array of struct xbpf_d. ENOENT for an unknown name, EPERM for the statistics without
-// root's rights.
-func (k *Kernel) SysctlRaw(name string) ([]byte, error) {
-	if name != statsName {
+// ReadSysctl is sysctl(3): it reads a sysctl into p and returns its size in bytes. An integer is 4 bytes in host
+// order; net.bpf.stats is an array of struct xbpf_d. With p nil it only returns the size. ENOMEM when p is
+// too small, ENOENT for an unknown name, EPERM for the statistics without root's rights.
+func (k *Kernel) ReadSysctl(name string, p []byte) (int, error) {
+	var value []byte
+	if name == statsName {
+		if err := k.Panicked(); err != nil {
+			return 0, err
+		}
+		if k.unprivileged {
+			return 0, syscall.EPERM
+		}
+		var err error
+		if value, err = binary.Append(nil, binary.NativeEndian, k.Stats()); err != nil {
+			return 0, err
+		}
+	} else {
 		v, err := k.Sysctl(name)
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
-		return binary.NativeEndian.AppendUint32(nil, uint32(v)), nil
+		value = binary.NativeEndian.AppendUint32(nil, uint32(v))
 	}
-	if err := k.Panicked(); err != nil {
-		return nil, err
+	if p == nil {
+		return len(value), nil
 	}
-	if k.unprivileged {
-		return nil, syscall.EPERM
+	if len(p) < len(value) {
+		return 0, syscall.ENOMEM
 	}
-	return binary.Append(nil, binary.NativeEndian, k.Stats())
+	return copy(p, value), nil
 }
 
-// SetSysctlRaw writes a sysctl as sysctl(3) takes it. One struct xbpf_d of zeroes written to net.bpf.stats
-// zeroes the counters. EINVAL for any other content or a wrong size.
-func (k *Kernel) SetSysctlRaw(name string, value []byte) error {
+// WriteSysctl is sysctl(3) with a new value, as [Kernel.ReadSysctl] returns it. One struct xbpf_d of zeroes written to
+// net.bpf.stats zeroes the counters. EINVAL for any other content or a wrong size.
+func (k *Kernel) WriteSysctl(name string, value []byte) error {
 	if name != statsName {
-		if v := k.sysctl(name); v != nil && len(value) != 4 {
+		v := k.sysctl(name)
+		if v != nil && !k.unprivileged && len(value) != 4 {
 			return syscall.EINVAL
-		} else if v == nil {
-			return syscall.ENOENT
 		}
-		return k.SetSysctl(name, int32(binary.NativeEndian.Uint32(value)))
+		var word [4]byte
+		copy(word[:], value)
+		return k.SetSysctl(name, int32(binary.NativeEndian.Uint32(word[:])))
 	}
 	if err := k.Panicked(); err != nil {
 		return err

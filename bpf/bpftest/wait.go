@@ -43,12 +43,24 @@ func (d *Descriptor) signal() {
 	}
 }
 
-// interrupt makes Wait and Poll look at the state of the world.
+// interrupt makes Wait, Poll and Read look at the state of the world.
 func (d *Descriptor) interrupt() {
 	d.signal()
-	if d.sel != nil {
-		close(d.sel)
-		d.sel = nil
+	d.broadcast()
+}
+
+// awakened returns a channel that the next wakeup closes.
+func (d *Descriptor) awakened() <-chan struct{} {
+	if d.awake == nil {
+		d.awake = make(chan struct{})
+	}
+	return d.awake
+}
+
+func (d *Descriptor) broadcast() {
+	if d.awake != nil {
+		close(d.awake)
+		d.awake = nil
 	}
 }
 
@@ -119,6 +131,30 @@ func (d *Descriptor) Wake() error {
 	return nil
 }
 
+// Filters of kevent(2).
+const (
+	EVFILT_READ  = -1
+	EVFILT_WRITE = -2
+)
+
+// AddFilter is EV_ADD of a filter for this descriptor on some other kqueue (bpfkqfilter): only EVFILT_READ exists,
+// others give EPERM. What becomes ready there is not modelled.
+func (d *Descriptor) AddFilter(filter int16) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.usable(); err != nil {
+		return err
+	}
+	if filter != EVFILT_READ && !(filter == EVFILT_WRITE && d.k.features.WriteFilter) {
+		return syscall.EPERM
+	}
+	if filter == EVFILT_READ {
+		d.pid = d.k.pid
+		d.evaluate()
+	}
+	return nil
+}
+
 // Events of poll(2).
 const (
 	POLLIN     = 0x0001
@@ -154,10 +190,7 @@ func (d *Descriptor) Poll(events int16, timeout time.Duration) (int16, error) {
 		}
 		var wake <-chan struct{}
 		if events&(POLLIN|POLLRDNORM) != 0 {
-			if d.sel == nil {
-				d.sel = make(chan struct{})
-			}
-			wake = d.sel
+			wake = d.awakened()
 		}
 		d.mu.Unlock()
 		timedOut := false

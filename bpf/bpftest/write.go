@@ -26,7 +26,7 @@ func (d *Descriptor) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	d.mu.Lock()
-	if d.closed {
+	if d.closed || !d.canWrite {
 		d.mu.Unlock()
 		return 0, syscall.EBADF
 	}
@@ -94,7 +94,7 @@ func (d *Descriptor) check(t *tap, p []byte) (strip int, err error) {
 	default:
 		return 0, syscall.EIO
 	}
-	if len(p) < link || len(p)-link > t.iface.mtu {
+	if len(p) < link || len(p)-link > int(t.iface.mtu.Load()) {
 		return 0, syscall.EMSGSIZE
 	}
 	if len(p) > d.k.jumbo() {
