@@ -165,7 +165,7 @@ var _ = add(
 		s := zerocopy(t, w, page)
 		done := make(chan error, 1)
 		go func() {
-			time.Sleep(50 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond) // most likely it blocks by then; the result is the same if not
 			done <- s.Wake()
 		}()
 		require.Equal(t, zbuf.Event{Woken: true}, s.wait(false))

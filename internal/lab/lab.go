@@ -180,7 +180,7 @@ func (p *Pair) Deliver(to string, frames ...[]byte) error {
 		p.count[p.A]++ // both ends see each frame, one as it leaves
 		p.count[p.B]++
 	}
-	return p.settle()
+	return p.SettleNow()
 }
 
 // Post is Deliver without waiting.
@@ -196,10 +196,11 @@ func (p *Pair) Post(to string, frame []byte) error {
 // Settle waits until everything posted has arrived.
 func (p *Pair) Settle(t testing.TB) {
 	t.Helper()
-	require.NoError(t, p.settle())
+	require.NoError(t, p.SettleNow())
 }
 
-func (p *Pair) settle() error {
+// SettleNow is Settle for goroutines other than the test's.
+func (p *Pair) SettleNow() error {
 	for _, ifname := range []string{p.A, p.B} {
 		var st zbuf.Stat
 		want := p.count[ifname]

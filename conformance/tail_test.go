@@ -1,0 +1,308 @@
+package conformance
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/internal/lab"
+)
+
+// soak is how long the random tests run each: ZBUF_SOAK, a duration.
+func soak(short time.Duration) time.Duration {
+	if d, err := time.ParseDuration(os.Getenv("ZBUF_SOAK")); err == nil {
+		return d
+	}
+	return short
+}
+
+// seeded returns a generator and prints its seed; ZBUF_SEED sets it.
+func seeded(t *testing.T) *rand.Rand {
+	seed := uint64(time.Now().UnixNano())
+	if s, err := strconv.ParseUint(os.Getenv("ZBUF_SEED"), 0, 64); err == nil {
+		seed = s
+	}
+	t.Logf("ZBUF_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+var _ = add(
+	rule{name: "assignment/buffers alternate, A first", run: alternate},
+	rule{name: "tail/reading the store buffer in place is exact: 4 KiB", run: inPlace(1)},
+	rule{name: "tail/reading the store buffer in place is exact: 16 KiB", run: inPlace(4)},
+	rule{name: "tail/reading the store buffer in place is exact: 256 KiB", run: inPlace(64)},
+)
+
+// alternate does random things, and after each of them looks at both generations: a
+// step assigns one buffer at most, and never the same twice in turn.
+func alternate(t *testing.T, w lab.World) {
+	s := zerocopy(t, w, page)
+	rng := seeded(t)
+	accept := []zbuf.Insn{{Op: 0x06, K: 0xffff}}
+	counts := map[string]int{}
+	var gens [2]uint32
+	next := 0
+	for until := time.Now().Add(soak(8 * time.Second)); time.Now().Before(until); {
+		var op string
+		switch n := rng.IntN(100); {
+		case n < 60:
+			op = "packet"
+			s.n++
+			s.p.Inject(t, lab.Frame(60+rng.IntN(1400), s.n))
+		case n < 75:
+			op = "rotate"
+			s.rotate()
+		case n < 83:
+			op = "ack A"
+			s.h[0].Ack()
+		case n < 91:
+			op = "ack B"
+			s.h[1].Ack()
+		case n < 95:
+			op = "flush"
+			s.do(zbuf.BIOCFLUSH, nil)
+		case n < 97:
+			op = "filter"
+			s.do(zbuf.BIOCSETF, &zbuf.Program{Len: 1, Insns: &accept[0]})
+		default:
+			op = "attach"
+			s.attach(s.p.A)
+		}
+		counts[op]++
+		for range 2 {
+			g := s.h[next].KernelGen.Load()
+			if g == gens[next] {
+				break
+			}
+			require.Equal(t, gens[next]+1, g, "%s: one generation at a time", op)
+			gens[next] = g
+			counts["assigned"]++
+			next = 1 - next
+		}
+		require.Equal(t, gens, [2]uint32{s.h[0].KernelGen.Load(), s.h[1].KernelGen.Load()}, "%s: out of turn", op)
+	}
+	require.Greater(t, counts["assigned"], 100, "%v", counts)
+	t.Logf("%v", counts)
+}
+
+// inPlace lets a writer send numbered packets in bursts, with pauses, while a reader
+// takes assigned buffers and, when there are none, reads what lies in the store buffer.
+// Before it acknowledges a buffer it zeroes bh_hdrlen of the first record, so that later
+// a nonzero one tells where the kernel stores. Nothing may be lost, doubled or late.
+func inPlace(pages int) func(t *testing.T, w lab.World) {
+	return func(t *testing.T, w lab.World) {
+		s := zerocopy(t, w, pages*page)
+		rng := seeded(t)
+		var sent atomic.Int64
+		done := make(chan error, 1)
+		until := time.Now().Add(soak(6 * time.Second))
+		go func(rng *rand.Rand) { done <- burst(s.p, rng, &sent, until, pages) }(rand.New(rand.NewPCG(rng.Uint64(), 0)))
+
+		r := inPlaceReader{s: s}
+		ended := false
+		for {
+			if rng.IntN(200) == 0 { // a slow reader now and then, so that both buffers fill
+				time.Sleep(time.Duration(rng.IntN(60)) * time.Millisecond)
+			}
+			got, err := r.pass(rng.IntN(3) == 0)
+			require.NoError(t, err, "after %d packets", r.next)
+			if got {
+				continue
+			}
+			if ended {
+				break
+			}
+			select {
+			case err := <-done:
+				require.NoError(t, err)
+				s.p.Settle(t)
+				ended = true
+				continue
+			default:
+			}
+			if _, err := s.Poll(lab.PollIn, 10*time.Millisecond); err != nil {
+				require.NoError(t, err)
+			}
+		}
+		recv, drop := s.stats()
+		require.Equal(t, int(sent.Load()), int(recv))
+		require.Equal(t, int(recv), r.packets+int(drop), "delivered + dropped")
+		require.Equal(t, int(drop), r.gaps+int(sent.Load())-r.next, "packets missing in the numbering")
+		require.Greater(t, r.early, 10, "packets read in place")
+		t.Logf("%d sent = %d delivered + %d dropped; %d read in place, %d rotations, both owned %d times",
+			sent.Load(), r.packets, drop, r.early, r.rotations, r.both)
+	}
+}
+
+// burst is the writer of inPlace.
+func burst(p *lab.Pair, rng *rand.Rand, sent *atomic.Int64, until time.Time, pages int) error {
+	for time.Now().Before(until) {
+		n := 1 + rng.IntN(12)
+		if rng.IntN(12) == 0 {
+			n = 300 * min(pages, 8)
+		}
+		for range n {
+			if err := p.Post(p.A, lab.Frame(60+rng.IntN(300), uint32(sent.Load()))); err != nil {
+				return err
+			}
+			if sent.Add(1)%64 == 0 {
+				if err := p.SettleNow(); err != nil { // the wire's queue is finite
+					return err
+				}
+			}
+		}
+		switch rng.IntN(3) {
+		case 0:
+			time.Sleep(time.Duration(rng.IntN(80)) * time.Millisecond)
+		case 1:
+			for end := time.Now().Add(time.Duration(rng.IntN(3000)) * time.Microsecond); time.Now().Before(end); {
+			}
+		}
+	}
+	return nil
+}
+
+// inPlaceReader is the reader of inPlace.
+type inPlaceReader struct {
+	s    *sess
+	skip [2]int // bytes of the buffer that were read in place
+	next int    // the number that must come at least
+	lens [2]int // kernel_len of the last assignment
+
+	packets, gaps, early, rotations, both int
+}
+
+// mark is the word that holds bh_hdrlen of the first record.
+func (r *inPlaceReader) mark(i int) *atomic.Uint32 { return lab.WordAt(r.s.buf[i], 32+24) }
+
+// pass takes what there is. lazy acknowledges two owned buffers only after both were read.
+func (r *inPlaceReader) pass(lazy bool) (got bool, err error) {
+	s := r.s
+	older := 0
+	if s.h[0].Owned() && s.h[1].Owned() {
+		r.both++
+	}
+	if s.h[0].KernelGen.Load() == s.h[1].KernelGen.Load() && !s.h[0].Owned() {
+		older = 1
+	} else if s.h[0].KernelGen.Load() != s.h[1].KernelGen.Load() && s.h[1].Owned() {
+		older = 1 // A is one ahead, so B, if owned too, was assigned before
+	}
+	var ack []int
+	for range 2 {
+		i := older
+		older = 1 - older
+		if !s.h[i].Owned() {
+			continue
+		}
+		r.lens[i] = int(s.h[i].KernelLen.Load())
+		if err := r.take(s.buf[i][32:][:r.lens[i]], r.skip[i], false); err != nil {
+			return false, fmt.Errorf("buffer %c: %w", 'A'+i, err)
+		}
+		r.skip[i] = 0
+		got = true
+		if lazy {
+			ack = append(ack, i)
+		} else {
+			r.ack(i)
+		}
+	}
+	for _, i := range ack {
+		r.ack(i)
+	}
+	if got {
+		return true, nil
+	}
+
+	a, b := r.mark(0).Load() != 0, r.mark(1).Load() != 0
+	if a && b {
+		return false, fmt.Errorf("both buffers are marked as stored to, and none is owned")
+	}
+	var n int32
+	if err := s.Ioctl(zbuf.FIONREAD, &n); err != nil {
+		return false, err
+	}
+	var z zbuf.Zbuf
+	if err := s.Ioctl(zbuf.BIOCROTZBUF, &z); err != nil {
+		return false, err
+	}
+	if s.h[0].Owned() || s.h[1].Owned() {
+		r.rotations++
+		return true, nil
+	}
+	if z.Bufa != nil {
+		return true, nil // a stale buffer moved on
+	}
+	if !a && !b {
+		return false, nil
+	}
+	i := 0
+	if b {
+		i = 1
+	}
+	valid := int(n) - r.lens[1-i]
+	if valid <= 0 || valid > len(s.buf[i])-32 {
+		return false, fmt.Errorf("FIONREAD %d, buffer %c was last assigned %d: %d bytes can't be in %c", n, 'A'+1-i, r.lens[1-i], valid, 'A'+i)
+	}
+	if valid == r.skip[i] {
+		return false, nil
+	}
+	if err := r.take(s.buf[i][32:][:valid], r.skip[i], true); err != nil {
+		return false, fmt.Errorf("in place in %c, %d bytes: %w", 'A'+i, valid, err)
+	}
+	r.skip[i] = valid
+	return true, nil
+}
+
+func (r *inPlaceReader) ack(i int) {
+	r.mark(i).Store(0)
+	r.s.h[i].Ack()
+}
+
+// take reads records and checks their numbers and bytes.
+func (r *inPlaceReader) take(data []byte, skip int, early bool) error {
+	if skip > len(data) {
+		return fmt.Errorf("%d bytes were read in place, %d are there", skip, len(data))
+	}
+	for off := roundUp(skip, align); off < len(data); {
+		rec, n, err := first(data[off:])
+		if err != nil {
+			return fmt.Errorf("record at %d of %d: %w", off, len(data), err)
+		}
+		num := int(lab.Seed(rec))
+		if num < r.next {
+			return fmt.Errorf("number %d where %d or later must come", num, r.next)
+		}
+		want := lab.Frame(len(rec), uint32(num))
+		if string(want) != string(rec) {
+			return fmt.Errorf("number %d is torn", num)
+		}
+		r.gaps += num - r.next
+		r.next = num + 1
+		r.packets++
+		if early {
+			r.early++
+		}
+		off += n
+	}
+	return nil
+}
+
+// first returns the first record's packet and where the next record begins.
+func first(data []byte) (packet []byte, next int, err error) {
+	if len(data) < hdrlen {
+		return nil, 0, fmt.Errorf("%d bytes are no header", len(data))
+	}
+	caplen, hlen := int(binary.NativeEndian.Uint32(data[16:])), int(binary.NativeEndian.Uint16(data[24:]))
+	if hlen != hdrlen || caplen < 18 || hlen+caplen > len(data) {
+		return nil, 0, fmt.Errorf("hdrlen %d, caplen %d, %d bytes left", hlen, caplen, len(data))
+	}
+	return data[hlen : hlen+caplen], roundUp(hlen+caplen, align), nil
+}
