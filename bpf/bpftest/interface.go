@@ -271,6 +271,9 @@ func Pair(a, b *Interface) {
 	b.peer.Store(a)
 }
 
+// Peer returns what the interface is paired with, or nil.
+func (i *Interface) Peer() *Interface { return i.peer.Load() }
+
 // A Packet is something for listeners to see.
 type Packet struct {
 	Data []byte
