@@ -42,9 +42,24 @@ type Device struct {
 // resources is what must be given back: the descriptor, and the lent memory once the
 // descriptor is closed and nobody pins it.
 type resources struct {
-	b    Backend
-	mem  [][]byte
-	pins atomic.Int64 // one for the open descriptor, one for each Pin
+	b      Backend
+	closed bool
+	mem    [][]byte
+	pins   atomic.Int64 // one for the open descriptor, one for each Pin
+}
+
+func (r *resources) close() error {
+	r.closed = true
+	return r.b.Close()
+}
+
+func (r *resources) unmap() error {
+	var errs []error
+	for _, m := range r.mem {
+		errs = append(errs, opError("munmap", "", r.b.Unmap(m)))
+	}
+	r.mem = nil
+	return errors.Join(errs...)
 }
 
 // unpin drops one reference; the last one unmaps.
@@ -52,12 +67,15 @@ func (r *resources) unpin() error {
 	if r.pins.Add(-1) != 0 {
 		return nil
 	}
-	var errs []error
-	for _, m := range r.mem {
-		errs = append(errs, opError("munmap", "", r.b.Unmap(m)))
+	return r.unmap()
+}
+
+// abandon gives back what is left when the Device is garbage: nobody can use or unpin it any more.
+func (r *resources) abandon() {
+	if !r.closed {
+		r.close()
 	}
-	r.mem = nil
-	return errors.Join(errs...)
+	r.unmap()
 }
 
 // Open opens a descriptor of the running kernel. Errors: EACCES, ENOENT,
@@ -89,10 +107,7 @@ func Adopt(b Backend) (*Device, error) {
 func newDevice(b Backend) *Device {
 	d := &Device{res: &resources{b: b}, mode: BPF_BUFMODE_BUFFER}
 	d.res.pins.Store(1)
-	d.leak = runtime.AddCleanup(d, func(r *resources) {
-		r.b.Close()
-		r.unpin()
-	}, d.res)
+	d.leak = runtime.AddCleanup(d, (*resources).abandon, d.res)
 	return d
 }
 
@@ -121,11 +136,10 @@ func (d *Device) Close() error {
 	if d.shut.Swap(true) {
 		return nil
 	}
-	d.leak.Stop()
 	d.res.b.Wake()
 	d.life.Lock()
 	defer d.life.Unlock()
-	return errors.Join(opError("close", d.iface, d.res.b.Close()), d.res.unpin())
+	return errors.Join(opError("close", d.iface, d.res.close()), d.res.unpin())
 }
 
 // enter begins a call; leave ends it.

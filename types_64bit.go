@@ -18,6 +18,9 @@ const (
 	xbpfdShift = 0
 )
 
+// WordSize is the size of a long, in bytes.
+const WordSize = sizeofPointer
+
 // Alignment is BPF_ALIGNMENT: every record begins at a multiple of it, counted
 // from the first one.
 const Alignment = 8

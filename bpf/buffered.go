@@ -1,0 +1,44 @@
+package bpf
+
+import (
+	"errors"
+	"syscall"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+// readSource reads a buffer at a time with read(2).
+type readSource struct {
+	r    *Reader
+	dev  *zbuf.Device
+	buf  []byte
+	full bool // the last read nearly filled buf
+}
+
+func newReadSource(r *Reader, size int) *readSource {
+	return &readSource{r: r, dev: r.dev, buf: make([]byte, size)}
+}
+
+func (s *readSource) take() (held, bool) { return held{}, false }
+
+func (s *readSource) harvest() (held, bool, error) {
+	s.r.stats.syscalls.Add(1)
+	n, err := s.dev.Read(s.buf)
+	s.full = n >= len(s.buf)/2
+	switch {
+	case errors.Is(err, syscall.EAGAIN):
+		return held{}, false, nil
+	case errors.Is(err, syscall.ENXIO):
+		return held{}, false, ErrInterfaceGone
+	case err != nil || n == 0:
+		return held{}, false, err
+	}
+	s.r.stats.copiedOut.Add(1)
+	return held{buf: s.buf[:n], own: true}, true, nil
+}
+
+func (s *readSource) release(held) {}
+func (s *readSource) rearm() bool  { return true }
+func (s *readSource) behind() bool { return s.full }
+func (s *readSource) reset()       {}
+func (s *readSource) catchUp()     {}

@@ -1,0 +1,251 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/net/bpf"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+// Mode is how packets come out of the kernel.
+type Mode int
+
+const (
+	// Auto is ZeroCopy where the kernel grants it and Buffered otherwise. Reader.Mode
+	// says which it became and why.
+	Auto Mode = iota
+	// ZeroCopy lends the kernel two buffers. ("Zero-copy" is the kernel's name: the copy
+	// from the network stack's mbuf into the buffer remains.)
+	ZeroCopy
+	// Buffered has read(2) copy the packets out of the kernel, a buffer at a time.
+	Buffered
+)
+
+func (m Mode) String() string {
+	switch m {
+	case Auto:
+		return "auto"
+	case ZeroCopy:
+		return "zerocopy"
+	case Buffered:
+		return "buffered"
+	}
+	return fmt.Sprintf("Mode(%d)", int(m))
+}
+
+// ParseMode is the inverse of Mode.String.
+func ParseMode(s string) (Mode, error) {
+	for _, m := range []Mode{Auto, ZeroCopy, Buffered} {
+		if m.String() == s {
+			return m, nil
+		}
+	}
+	return 0, fmt.Errorf("mode %q is not one of auto, zerocopy, buffered", s)
+}
+
+// Direction is which packets are seen.
+type Direction int
+
+const (
+	InOut Direction = iota // received and sent
+	In                     // received
+	Out                    // sent by this host
+)
+
+// Resolution is that of time stamps.
+type Resolution int
+
+const (
+	Nanoseconds  Resolution = iota
+	Microseconds            // as struct timeval
+	Binary                  // 2^-64 s
+	NoTimestamp             // none is taken
+)
+
+// Clock is what time stamps are taken from. The fast ones give the time of the last clock tick
+// and cost the kernel less.
+type Clock int
+
+const (
+	Realtime      Clock = iota // since 1970, follows clock adjustments
+	RealtimeFast               // the same, as of the last tick
+	Monotonic                  // since boot
+	MonotonicFast              // the same, as of the last tick
+)
+
+const (
+	// DefaultBufferSize is Config.BufferSize when that is 0, in bytes.
+	DefaultBufferSize = 512 << 10
+	// DefaultReadTimeout is Config.ReadTimeout when that is 0.
+	DefaultReadTimeout = 100 * time.Millisecond
+	// NoTimeout as Config.ReadTimeout waits until a buffer is full.
+	NoTimeout = time.Duration(-1)
+	// maxSnapLen is what an unlimited filter returns.
+	maxSnapLen = 1<<31 - 1
+)
+
+// Config says how to capture. The zero Config is a good one: everything the interface sees without
+// promiscuous mode, zero-copy if possible. It is checked as a whole before anything is
+// opened, and not changed or kept afterwards.
+type Config struct {
+	Mode Mode
+
+	// BufferSize is the size of each buffer in bytes: two in zero-copy mode, header included,
+	// rounded up to pages; two and the reader's own in buffered mode. The kernel wires, or
+	// allocates, all of it. The size in force is Reader.BufferSize. 0 is DefaultBufferSize,
+	// or less where the kernel allows less.
+	BufferSize int
+
+	// SnapLen is the most bytes captured of a packet; 0 is all of them.
+	SnapLen int
+
+	// Filter is the program that packets must pass, in force before the first packet. Its return value,
+	// limited by SnapLen, is the number of bytes captured. nil passes everything.
+	Filter []bpf.RawInstruction
+
+	// WriteFilter is the program that packets written must pass. nil passes everything.
+	WriteFilter []bpf.RawInstruction
+
+	// ReadTimeout is the longest time from a packet's arrival to its delivery to a waiting reader;
+	// meanwhile packets gather. The kernel counts it in clock ticks (1/kern.hz s). 0 is
+	// DefaultReadTimeout; NoTimeout waits for a full buffer.
+	ReadTimeout time.Duration
+
+	// Immediate delivers each packet as soon as it arrives. ReadTimeout is not used.
+	Immediate bool
+
+	// Promiscuous makes the interface accept packets that are not for this host.
+	Promiscuous bool
+
+	Direction Direction
+
+	// LinkTypes are DLT_ numbers in order of preference; the first that the interface offers is
+	// chosen, and it is an error if it offers none of them. Empty takes the interface's default.
+	LinkTypes []uint32
+
+	Resolution Resolution
+	Clock      Clock
+
+	// HeaderComplete keeps the source address of packets that are written.
+	HeaderComplete bool
+
+	// Device is an open descriptor to use, not attached and without buffers. The Reader owns it
+	// from then on, also when Open fails. nil opens one.
+	Device *zbuf.Device
+
+	// System is where to open it. nil is the running kernel.
+	System zbuf.System
+}
+
+// check returns everything that is wrong with c.
+func (c *Config) check() error {
+	var errs []error
+	bad := func(field string, v any, why string) {
+		errs = append(errs, fmt.Errorf("%w: %s %v: %s", ErrConfig, field, v, why))
+	}
+	if c.Mode < Auto || c.Mode > Buffered {
+		bad("Mode", int(c.Mode), "unknown")
+	}
+	if c.BufferSize < 0 || c.BufferSize > 1<<30 {
+		bad("BufferSize", c.BufferSize, "must be from 1 to 2^30 bytes, or 0 for the default")
+	}
+	if c.SnapLen < 0 || c.SnapLen > maxSnapLen {
+		bad("SnapLen", c.SnapLen, "must be positive, or 0 for whole packets")
+	}
+	if c.ReadTimeout < 0 && c.ReadTimeout != NoTimeout || c.ReadTimeout > 24*time.Hour {
+		bad("ReadTimeout", c.ReadTimeout, "must be positive and at most a day, or NoTimeout")
+	}
+	if c.Direction < InOut || c.Direction > Out {
+		bad("Direction", int(c.Direction), "unknown")
+	}
+	if c.Resolution < Nanoseconds || c.Resolution > NoTimestamp {
+		bad("Resolution", int(c.Resolution), "unknown")
+	}
+	if c.Clock < Realtime || c.Clock > MonotonicFast {
+		bad("Clock", int(c.Clock), "unknown")
+	}
+	for _, f := range []struct {
+		name string
+		prog []bpf.RawInstruction
+	}{{"Filter", c.Filter}, {"WriteFilter", c.WriteFilter}} {
+		if len(f.prog) > 0 {
+			if err := zbuf.Validate(f.prog); err != nil {
+				errs = append(errs, fmt.Errorf("%w: %s: %w", ErrConfig, f.name, err))
+			}
+		}
+	}
+	if c.Device != nil && c.System != nil {
+		bad("Device", "", "and System exclude each other")
+	}
+	return errors.Join(errs...)
+}
+
+// timestamp returns the BPF_T_ value to ask the kernel for, and how records are stamped.
+//
+// struct bpf_hdr, which goes with MICROTIME and NONE, has another form in 32-bit processes, and
+// yet another where those run on a 64-bit kernel. struct bpf_xhdr has the same offsets
+// everywhere, so 32-bit programs always ask for nanoseconds.
+func (c *Config) timestamp(wordSize int) (kernel uint32, s stamp) {
+	s = map[Resolution]stamp{Nanoseconds: stampNano, Microseconds: stampMicro, Binary: stampBinary, NoTimestamp: stampNone}[c.Resolution]
+	kernel = map[stamp]uint32{stampNano: zbuf.BPF_T_NANOTIME, stampMicro: zbuf.BPF_T_MICROTIME, stampBinary: zbuf.BPF_T_BINTIME, stampNone: zbuf.BPF_T_NONE}[s]
+	if wordSize < 8 && (s == stampMicro || s == stampNone) {
+		kernel = zbuf.BPF_T_NANOTIME
+		if s == stampMicro {
+			s = stampNanoAsMicro
+		}
+	}
+	if kernel != zbuf.BPF_T_NONE {
+		kernel |= []uint32{zbuf.BPF_T_NORMAL, zbuf.BPF_T_FAST, zbuf.BPF_T_MONOTONIC, zbuf.BPF_T_MONOTONIC_FAST}[c.Clock]
+	}
+	return kernel, s
+}
+
+// program returns the read filter with SnapLen worked into what it returns. There always is
+// one: setting it makes a 32-bit process' records 32-bit ones on a 64-bit kernel too, and
+// wakes a descriptor that net.bpf.optimize_writers put to sleep.
+func (c *Config) program(filter []bpf.RawInstruction) []bpf.RawInstruction {
+	snap := uint32(maxSnapLen)
+	if c.SnapLen > 0 {
+		snap = uint32(c.SnapLen)
+	}
+	if len(filter) == 0 {
+		return []bpf.RawInstruction{{Op: opRetK, K: snap}}
+	}
+	return clampReturns(slices.Clone(filter), snap)
+}
+
+const (
+	opRetK = 0x06 // BPF_RET|BPF_K
+	opRetA = 0x16 // BPF_RET|BPF_A
+	opJa   = 0x05 // BPF_JMP|BPF_JA
+	opJgtK = 0x25 // BPF_JMP|BPF_JGT|BPF_K
+)
+
+// clampReturns makes prog return at most snap. A "ret a" becomes a jump to a tail that
+// compares; ja reaches any distance, so nothing else moves.
+func clampReturns(prog []bpf.RawInstruction, snap uint32) []bpf.RawInstruction {
+	tail := len(prog)
+	needTail := false
+	for i := range prog {
+		switch prog[i].Op {
+		case opRetK:
+			prog[i].K = min(prog[i].K, snap)
+		case opRetA:
+			if snap < maxSnapLen {
+				needTail = true
+				prog[i] = bpf.RawInstruction{Op: opJa, K: uint32(tail - i - 1)}
+			}
+		}
+	}
+	if needTail {
+		prog = append(prog,
+			bpf.RawInstruction{Op: opJgtK, Jt: 0, Jf: 1, K: snap},
+			bpf.RawInstruction{Op: opRetK, K: snap},
+			bpf.RawInstruction{Op: opRetA})
+	}
+	return prog
+}

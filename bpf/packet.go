@@ -1,0 +1,90 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"time"
+)
+
+// stamp is how the time in a record is to be understood.
+type stamp uint8
+
+const (
+	stampNano        stamp = iota // bpf_ts, ns
+	stampMicro                    // timeval
+	stampBinary                   // bpf_ts, 2^-64 s
+	stampNone                     // not set
+	stampNanoAsMicro              // bpf_ts, ns, to be cut to µs
+)
+
+// Offsets in a record, the same for struct bpf_xhdr everywhere and for struct bpf_hdr of 64-bit
+// processes, the only ones asked for.
+const (
+	offSec     = 0
+	offFrac    = 8
+	offCaplen  = 16
+	offDatalen = 20
+	offHdrlen  = 24
+	minHdrlen  = 26 // up to the end of bh_hdrlen; padding may follow
+)
+
+// A Packet is one captured packet. It refers to the lent buffer: it and everything got from it
+// are valid until the lease is released. It may be copied, and read by several goroutines.
+type Packet struct {
+	rec  []byte // record header and packet
+	meta uint64 // bh_hdrlen, and the stamp above it
+}
+
+func makePacket(rec []byte, hdrlen uint64, s stamp) Packet {
+	return Packet{rec: rec, meta: hdrlen | uint64(s)<<16}
+}
+
+// Data returns what was captured, from the link header on.
+func (p Packet) Data() []byte { return p.rec[p.meta&0xffff:] }
+
+// CapLen returns the bytes captured, len(p.Data()).
+func (p Packet) CapLen() int { return len(p.rec) - int(p.meta&0xffff) }
+
+// WireLen returns the bytes the packet had.
+func (p Packet) WireLen() int { return int(binary.NativeEndian.Uint32(p.rec[offDatalen:])) }
+
+// Timestamp returns when the packet was captured, in whole seconds and nanoseconds: since 1970, or since
+// boot with a monotonic Clock. Both are 0 with NoTimestamp.
+func (p Packet) Timestamp() (sec int64, nsec int64) {
+	sec = int64(binary.NativeEndian.Uint64(p.rec[offSec:]))
+	frac := binary.NativeEndian.Uint64(p.rec[offFrac:])
+	switch stamp(p.meta >> 16) {
+	case stampNano:
+		nsec = int64(frac)
+	case stampMicro:
+		nsec = int64(frac) * 1000
+	case stampBinary:
+		nsec = int64((frac >> 32) * 1e9 >> 32)
+	case stampNanoAsMicro:
+		nsec = int64(frac) / 1000 * 1000
+	default:
+		return 0, 0
+	}
+	return sec, nsec
+}
+
+// Time returns Timestamp as a time.Time. With a monotonic Clock it is the time since boot, counted
+// from 1970; with NoTimestamp it is the zero Time.
+func (p Packet) Time() time.Time {
+	if stamp(p.meta>>16) == stampNone {
+		return time.Time{}
+	}
+	return time.Unix(p.Timestamp())
+}
+
+// Info is what is known of a packet besides its bytes. The fields are named like those of
+// gopacket.CaptureInfo, so that one converts to the other.
+type Info struct {
+	Timestamp      time.Time
+	CaptureLength  int // bytes captured
+	Length         int // bytes on the wire
+	InterfaceIndex int // as net.Interface has it; 0 if not known
+}
+
+func (p Packet) info(ifindex int) Info {
+	return Info{Timestamp: p.Time(), CaptureLength: p.CapLen(), Length: p.WireLen(), InterfaceIndex: ifindex}
+}

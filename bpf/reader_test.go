@@ -1,0 +1,716 @@
+package bpf_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	xbpf "golang.org/x/net/bpf"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
+)
+
+// world is a model kernel with one interface and a reader on it.
+type world struct {
+	k   *bpftest.Kernel
+	em0 *bpftest.Interface
+	r   *bpf.Reader
+}
+
+func zerocopyOn(on bool) bpftest.Option {
+	v := int32(0)
+	if on {
+		v = 1
+	}
+	return bpftest.WithSysctl("net.bpf.zerocopy_enable", v)
+}
+
+func newWorld(t testing.TB, cfg bpf.Config, opts ...bpftest.Option) *world {
+	t.Helper()
+	k := bpftest.New(append([]bpftest.Option{zerocopyOn(cfg.Mode != bpf.Buffered)}, opts...)...)
+	w := &world{k: k, em0: k.AddInterface("em0", bpftest.DLT_EN10MB)}
+	cfg.System = k
+	r, err := bpf.Open("em0", cfg)
+	require.NoError(t, err)
+	w.r = r
+	t.Cleanup(func() { r.Close() })
+	return w
+}
+
+// numbered is an Ethernet frame of the given length that carries n and a check of it.
+func numbered(n uint32, length int) []byte {
+	p := make([]byte, max(length, 64))
+	p[12], p[13] = 0x88, 0xb5
+	binary.BigEndian.PutUint32(p[14:], n)
+	for i := 18; i < len(p); i++ {
+		p[i] = byte(n) + byte(i)
+	}
+	return p
+}
+
+// number checks a frame made by numbered and returns its number.
+func number(t testing.TB, p []byte) uint32 {
+	t.Helper()
+	require.GreaterOrEqual(t, len(p), 64)
+	n := binary.BigEndian.Uint32(p[14:])
+	for i := 18; i < len(p); i++ {
+		if p[i] != byte(n)+byte(i) {
+			require.Failf(t, "torn packet", "number %d: byte %d is %#x", n, i, p[i])
+		}
+	}
+	return n
+}
+
+// modes runs f in both buffer modes, each in a bubble where time passes only while everybody waits.
+func modes(t *testing.T, f func(t *testing.T, mode bpf.Mode)) {
+	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
+		t.Run(mode.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { f(t, mode) })
+		})
+	}
+}
+
+func TestLeaseDeliversEverythingInOrder(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 4096})
+		const count = 1000
+		go func() {
+			for i := range uint32(count) {
+				require.NoError(t, w.em0.InjectWait(t.Context(), bpftest.Packet{Data: numbered(i, 64+int(i%400))}))
+			}
+		}()
+		for next := uint32(0); next < count; {
+			l, err := w.r.Lease(t.Context())
+			require.NoError(t, err)
+			for p := range l.Packets() {
+				require.Equal(t, next, number(t, p.Data()))
+				require.Equal(t, 64+int(next%400), p.WireLen())
+				require.Equal(t, len(p.Data()), p.CapLen())
+				next++
+			}
+			require.NoError(t, l.Err())
+			require.NoError(t, l.Release())
+		}
+		s, err := w.r.Stats()
+		require.NoError(t, err)
+		assert.EqualValues(t, count, s.Packets)
+		assert.EqualValues(t, count, s.Received)
+		assert.Zero(t, s.Dropped)
+	})
+}
+
+// The tail sticks in the store buffer when it arrives before the hold buffer is acknowledged
+// (first kind), or when both buffers were owned (second kind).
+func TestStuckTailIsDelivered(t *testing.T) {
+	const timeout = 50 * time.Millisecond
+	for _, overload := range []bool{false, true} {
+		t.Run(fmt.Sprintf("overload=%v", overload), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10, ReadTimeout: timeout})
+				fill := 500
+				if overload {
+					fill = 3000
+				}
+				for i := range uint32(fill) {
+					w.em0.Receive(numbered(i, 128))
+				}
+				l, err := w.r.Lease(t.Context())
+				require.NoError(t, err)
+				w.em0.Receive(numbered(1<<20, 64)) // while the lease is out
+				require.NoError(t, l.Release())
+				var got []uint32
+				collect := func(l bpf.Lease) {
+					for p := range l.Packets() {
+						got = append(got, number(t, p.Data()))
+					}
+					require.NoError(t, l.Release())
+				}
+				w.r.SetReadDeadline(time.Now().Add(timeout))
+				for {
+					l, err := w.r.Lease(t.Context())
+					if errors.Is(err, os.ErrDeadlineExceeded) {
+						break
+					}
+					require.NoError(t, err)
+					collect(l)
+				}
+				if overload { // the tail itself was dropped; the next packet frees the older buffer and sticks
+					w.em0.Receive(numbered(1<<21, 64))
+				}
+				last := uint32(1 << 20)
+				if overload {
+					last = 1 << 21
+					w.r.SetReadDeadline(time.Now().Add(timeout))
+					l, err := w.r.Lease(t.Context())
+					require.NoError(t, err)
+					collect(l)
+				}
+				require.Equal(t, last, got[len(got)-1])
+				s, _ := w.r.Stats()
+				assert.EqualValues(t, 1, s.ReadInPlace)
+
+				// What was read in place comes again with the buffer, and is not delivered again.
+				got = nil
+				w.em0.Receive(numbered(1<<22, 64))
+				w.r.SetReadDeadline(time.Time{})
+				l, err = w.r.Lease(t.Context())
+				require.NoError(t, err)
+				collect(l)
+				assert.Equal(t, []uint32{1 << 22}, got)
+			})
+		})
+	}
+}
+
+// Nobody may spin: with nothing new there are at most three wake-ups a second, whatever is
+// already known to be there.
+func TestIdleReaderSleeps(t *testing.T) {
+	for _, immediate := range []bool{false, true} {
+		for _, tail := range []bool{false, true} {
+			for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
+				t.Run(fmt.Sprintf("immediate=%v/tail=%v/%v", immediate, tail, mode), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: 10 * time.Millisecond, Immediate: immediate})
+						if tail {
+							for i := range uint32(500) {
+								w.em0.Receive(numbered(i, 128))
+							}
+							l, err := w.r.Lease(t.Context())
+							require.NoError(t, err)
+							w.em0.Receive(numbered(1000, 64))
+							require.NoError(t, l.Release())
+							for {
+								w.r.SetReadDeadline(time.Now().Add(time.Second))
+								l, err := w.r.Lease(t.Context())
+								if err != nil {
+									break
+								}
+								l.Release()
+							}
+						}
+						before, err := w.r.Stats()
+						require.NoError(t, err)
+						w.r.SetReadDeadline(time.Now().Add(10 * time.Second))
+						_, err = w.r.Lease(t.Context())
+						require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+						after, err := w.r.Stats()
+						require.NoError(t, err)
+						// The two calls above wake it too.
+						assert.LessOrEqual(t, after.Waits-before.Waits, uint64(30+2))
+					})
+				})
+			}
+		}
+	}
+}
+
+func TestReadTimeoutCountsFromArrival(t *testing.T) {
+	const timeout = 100 * time.Millisecond
+	for _, name := range []string{"undisturbed", "ioctls meanwhile", "ioctl storm"} {
+		t.Run(name, func(t *testing.T) {
+			modes(t, func(t *testing.T, mode bpf.Mode) {
+				w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: timeout})
+				ctx, cancel := context.WithCancel(t.Context())
+				var others sync.WaitGroup
+				defer others.Wait()
+				defer cancel()
+				switch name {
+				case "ioctls meanwhile":
+					others.Go(func() {
+						time.Sleep(40 * time.Millisecond)
+						w.r.Stats()
+					})
+				case "ioctl storm":
+					others.Go(func() {
+						for ctx.Err() == nil {
+							time.Sleep(5 * time.Millisecond)
+							w.r.Stats()
+						}
+					})
+				}
+				for i := range uint32(20) {
+					var arrived time.Time
+					go func() {
+						time.Sleep(30 * time.Millisecond)
+						arrived = time.Now()
+						w.em0.Receive(numbered(i, 64))
+					}()
+					l, err := w.r.Lease(ctx)
+					require.NoError(t, err)
+					assert.LessOrEqual(t, time.Since(arrived), timeout)
+					require.NoError(t, l.Release())
+				}
+			})
+		})
+	}
+}
+
+func TestCloseWakesReader(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		w := newWorld(t, bpf.Config{Mode: mode})
+		start := time.Now()
+		go func() {
+			time.Sleep(time.Millisecond)
+			assert.NoError(t, w.r.Close())
+			assert.NoError(t, w.r.Close())
+		}()
+		_, err := w.r.Lease(t.Context())
+		assert.ErrorIs(t, err, os.ErrClosed)
+		assert.Equal(t, time.Millisecond, time.Since(start))
+		_, _, err = w.r.ReadPacket(t.Context())
+		assert.ErrorIs(t, err, os.ErrClosed)
+		synctest.Wait()
+		assert.Zero(t, w.k.OpenCount())
+		assert.Zero(t, w.k.MappedBytes())
+	})
+}
+
+func TestCloseLeavesLeaseAlone(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 4096})
+		for i := range uint32(40) {
+			w.em0.Receive(numbered(i, 64))
+		}
+		l, err := w.r.Lease(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, w.r.Close())
+		assert.Zero(t, w.k.OpenCount())
+		for p := range l.Packets() {
+			number(t, p.Data())
+		}
+		if mode == bpf.ZeroCopy {
+			assert.NotZero(t, w.k.MappedBytes())
+		}
+		require.NoError(t, l.Release())
+		assert.Zero(t, w.k.MappedBytes())
+		assert.ErrorIs(t, l.Release(), bpf.ErrReleased)
+	})
+}
+
+func TestInterfaceGone(t *testing.T) {
+	for name, vanish := range map[string]func(*world){
+		"destroyed":             func(w *world) { w.k.RemoveInterface("em0") },
+		"moved to another vnet": func(w *world) { w.em0.MoveAway() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			modes(t, func(t *testing.T, mode bpf.Mode) {
+				w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: bpf.NoTimeout})
+				var gone time.Time
+				go func() {
+					time.Sleep(100 * time.Millisecond)
+					w.em0.Receive(numbered(7, 64))
+					gone = time.Now()
+					vanish(w)
+				}()
+				l, err := w.r.Lease(t.Context())
+				require.NoError(t, err, "what is left comes first")
+				for p := range l.Packets() {
+					assert.EqualValues(t, 7, number(t, p.Data()))
+				}
+				require.NoError(t, l.Release())
+				_, err = w.r.Lease(t.Context())
+				assert.ErrorIs(t, err, bpf.ErrInterfaceGone)
+				assert.Less(t, time.Since(gone), time.Second)
+				_, err = w.r.Lease(t.Context())
+				assert.ErrorIs(t, err, bpf.ErrInterfaceGone, "it stays gone")
+			})
+		})
+	}
+}
+
+func TestRenameIsNotGone(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		w := newWorld(t, bpf.Config{Mode: mode})
+		go func() {
+			time.Sleep(2 * time.Second)
+			w.em0.Rename("wan0")
+			time.Sleep(2 * time.Second)
+			w.em0.Receive(numbered(1, 64))
+		}()
+		l, err := w.r.Lease(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, l.Release())
+	})
+}
+
+func TestContextAndDeadline(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: bpf.NoTimeout})
+
+		cause := errors.New("enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		start := time.Now()
+		time.AfterFunc(time.Second, func() { cancel(cause) })
+		_, err := w.r.Lease(ctx)
+		assert.ErrorIs(t, err, cause)
+		assert.Equal(t, time.Second, time.Since(start))
+
+		w.em0.Receive(numbered(1, 64))
+		w.r.SetReadDeadline(time.Now().Add(-time.Hour))
+		l, err := w.r.Lease(t.Context())
+		require.NoError(t, err, "what is there comes before the error")
+		require.NoError(t, l.Release())
+		_, err = w.r.Lease(t.Context())
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+
+		w.r.SetReadDeadline(time.Time{})
+		start = time.Now()
+		time.AfterFunc(time.Second, func() { w.r.SetReadDeadline(time.Now().Add(time.Second)) })
+		_, err = w.r.Lease(t.Context())
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		assert.Equal(t, 2*time.Second, time.Since(start))
+	})
+}
+
+func TestOneLeaseAtATime(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		w := newWorld(t, bpf.Config{Mode: mode})
+		w.em0.Receive(numbered(1, 64))
+		l, err := w.r.Lease(t.Context())
+		require.NoError(t, err)
+		_, err = w.r.Lease(t.Context())
+		assert.ErrorIs(t, err, bpf.ErrLeaseOut)
+		_, _, err = w.r.ReadPacket(t.Context())
+		assert.ErrorIs(t, err, bpf.ErrLeaseOut)
+		require.NoError(t, l.Release())
+		assert.ErrorIs(t, l.Release(), bpf.ErrReleased)
+		assert.ErrorIs(t, bpf.Lease{}.Release(), bpf.ErrReleased)
+	})
+}
+
+func TestReadingMethodsMix(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		w := newWorld(t, bpf.Config{Mode: mode, SnapLen: 80})
+		for i := range uint32(10) {
+			w.em0.Receive(numbered(i, 100))
+		}
+		data, info, err := w.r.ReadPacket(t.Context())
+		require.NoError(t, err)
+		assert.EqualValues(t, 0, number(t, data))
+		assert.Equal(t, 80, info.CaptureLength)
+		assert.Equal(t, 100, info.Length)
+		buf := make([]byte, 70)
+		n, info, err := w.r.ReadInto(t.Context(), buf)
+		require.NoError(t, err)
+		assert.Equal(t, 70, n)
+		assert.Equal(t, 80, info.CaptureLength)
+		assert.EqualValues(t, 1, number(t, buf))
+		data, _, err = w.r.ZeroCopyReadPacketData()
+		require.NoError(t, err)
+		assert.EqualValues(t, 2, number(t, data))
+		l, err := w.r.Lease(t.Context())
+		require.NoError(t, err)
+		next := uint32(3)
+		for p := range l.Packets() {
+			assert.Equal(t, next, number(t, p.Data()))
+			next++
+		}
+		assert.EqualValues(t, 10, next)
+		require.NoError(t, l.Release())
+	})
+}
+
+func TestAutoFallsBackAndSaysWhy(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		opts  []bpftest.Option
+		setup func(*bpftest.Kernel)
+		mode  bpf.Mode
+		why   error
+	}{
+		{name: "granted", opts: []bpftest.Option{zerocopyOn(true)}, mode: bpf.ZeroCopy},
+		{name: "disabled", opts: []bpftest.Option{zerocopyOn(false)}, mode: bpf.Buffered, why: zbuf.ErrZeroCopyDisabled},
+		{name: "32-bit program", opts: []bpftest.Option{zerocopyOn(true), bpftest.WithCompat32()}, mode: bpf.Buffered, why: syscall.EINVAL},
+		{name: "SETZBUF refused", opts: []bpftest.Option{zerocopyOn(true)}, mode: bpf.Buffered, why: syscall.EFAULT,
+			setup: func(k *bpftest.Kernel) { k.FailNext("BIOCSETZBUF", 1, syscall.EFAULT) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, mode := range []bpf.Mode{bpf.Auto, bpf.ZeroCopy} {
+				k := bpftest.New(c.opts...)
+				em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+				if c.setup != nil {
+					c.setup(k)
+				}
+				r, err := bpf.Open("em0", bpf.Config{System: k, Mode: mode})
+				if mode == bpf.ZeroCopy && c.why != nil {
+					assert.ErrorIs(t, err, bpf.ErrZeroCopyRefused)
+					assert.ErrorIs(t, err, c.why)
+					assert.Zero(t, k.OpenCount())
+					assert.Zero(t, k.MappedBytes())
+					continue
+				}
+				require.NoError(t, err)
+				got, reason := r.Mode()
+				assert.Equal(t, c.mode, got)
+				if c.why == nil {
+					assert.NoError(t, reason)
+				} else {
+					assert.ErrorIs(t, reason, bpf.ErrZeroCopyRefused)
+					assert.ErrorIs(t, reason, c.why)
+				}
+				em0.Receive(numbered(3, 64))
+				data, _, err := r.ReadPacket(t.Context())
+				require.NoError(t, err)
+				assert.EqualValues(t, 3, number(t, data))
+				require.NoError(t, r.Close())
+			}
+		})
+	}
+}
+
+func TestOtherFailuresAreErrors(t *testing.T) {
+	for _, c := range []struct {
+		op  string
+		err syscall.Errno
+	}{{"open", syscall.EACCES}, {"BIOCSETBUFMODE", syscall.EIO}, {"BIOCGETZMAX", syscall.EIO}, {"map", syscall.ENOMEM}, {"BIOCSETIF", syscall.ENXIO}} {
+		t.Run(c.op, func(t *testing.T) {
+			k := bpftest.New(zerocopyOn(true))
+			k.AddInterface("em0", bpftest.DLT_EN10MB)
+			k.FailNext(c.op, 1, c.err)
+			_, err := bpf.Open("em0", bpf.Config{System: k})
+			assert.ErrorIs(t, err, c.err)
+			assert.Zero(t, k.OpenCount())
+			assert.Zero(t, k.MappedBytes())
+		})
+	}
+}
+
+// accept passes frames whose number is at least n.
+func accept(t testing.TB, n uint32) []xbpf.RawInstruction {
+	prog, err := xbpf.Assemble([]xbpf.Instruction{
+		xbpf.LoadAbsolute{Off: 14, Size: 4},
+		xbpf.JumpIf{Cond: xbpf.JumpGreaterOrEqual, Val: n, SkipFalse: 1},
+		xbpf.RetConstant{Val: 1 << 18},
+		xbpf.RetConstant{Val: 0},
+	})
+	require.NoError(t, err)
+	return prog
+}
+
+func TestFilterChangeWithFlushDropsWhatWasCaptured(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 4096})
+		for i := range uint32(200) { // both buffers filled
+			w.em0.Receive(numbered(i, 64))
+		}
+		data, _, err := w.r.ReadPacket(t.Context())
+		require.NoError(t, err)
+		assert.EqualValues(t, 0, number(t, data))
+		before, err := w.r.Stats()
+		require.NoError(t, err)
+		require.NoError(t, w.r.SetFilter(accept(t, 1000), true))
+		w.em0.Receive(numbered(300, 64))
+		w.em0.Receive(numbered(1000, 64))
+		data, _, err = w.r.ReadPacket(t.Context())
+		require.NoError(t, err)
+		assert.EqualValues(t, 1000, number(t, data))
+		after, err := w.r.Stats()
+		require.NoError(t, err)
+		assert.Equal(t, before.Received+2, after.Received, "own resets do not lose counts")
+		assert.Equal(t, before.Dropped, after.Dropped)
+		w.r.SetReadDeadline(time.Now().Add(time.Second))
+		_, _, err = w.r.ReadPacket(t.Context())
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	})
+}
+
+func TestFilterChangeWithoutFlushKeeps(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		w := newWorld(t, bpf.Config{Mode: mode})
+		w.em0.Receive(numbered(1, 64))
+		require.NoError(t, w.r.SetFilter(accept(t, 1000), false))
+		w.em0.Receive(numbered(2, 64))
+		w.em0.Receive(numbered(1000, 64))
+		for _, want := range []uint32{1, 1000} {
+			data, _, err := w.r.ReadPacket(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, want, number(t, data))
+		}
+	})
+}
+
+func TestOptimizeWritersDoesNotSilence(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		w := newWorld(t, bpf.Config{Mode: mode}, bpftest.WithSysctl("net.bpf.optimize_writers", 1))
+		w.em0.Receive(numbered(1, 64))
+		data, _, err := w.r.ReadPacket(t.Context())
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, number(t, data))
+	})
+}
+
+func TestTimestamps(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 123456789, time.UTC)
+	for _, c := range []struct {
+		res  bpf.Resolution
+		want time.Time
+	}{
+		{bpf.Nanoseconds, at},
+		{bpf.Microseconds, at.Truncate(time.Microsecond)},
+		{bpf.Binary, at},
+		{bpf.NoTimestamp, time.Time{}},
+	} {
+		for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
+			t.Run(fmt.Sprintf("%d/%v", c.res, mode), func(t *testing.T) {
+				w := newWorld(t, bpf.Config{Mode: mode, Resolution: c.res, Immediate: true})
+				w.em0.ReceiveAt(at, numbered(1, 64), 64)
+				_, info, err := w.r.ReadPacket(t.Context())
+				require.NoError(t, err)
+				assert.WithinDuration(t, c.want, info.Timestamp, time.Nanosecond) // 2^-64 s can't say every ns
+			})
+		}
+	}
+}
+
+func TestSandbox(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 4096})
+		require.NoError(t, w.r.Sandbox(bpf.Sandbox{}))
+		for i := range uint32(300) {
+			require.NoError(t, w.em0.InjectWait(t.Context(), bpftest.Packet{Data: numbered(i, 64)}))
+			data, _, err := w.r.ReadPacket(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, i, number(t, data))
+		}
+		_, err := w.r.Stats()
+		assert.NoError(t, err)
+		_, err = w.r.LinkTypes()
+		assert.NoError(t, err)
+		assert.NoError(t, w.r.Flush())
+		assert.ErrorIs(t, w.r.SetFilter(nil, true), bpf.ErrSandboxed)
+		assert.ErrorIs(t, w.r.SetDirection(bpf.In), bpf.ErrSandboxed)
+		_, err = w.r.Write(numbered(1, 64))
+		assert.ErrorIs(t, err, bpf.ErrSandboxed)
+		w.k.RemoveInterface("em0")
+		_, err = w.r.Lease(t.Context())
+		assert.ErrorIs(t, err, bpf.ErrInterfaceGone)
+	})
+}
+
+func TestConfigIsCheckedBeforeAnythingIsOpened(t *testing.T) {
+	for name, cfg := range map[string]bpf.Config{
+		"mode":        {Mode: 9},
+		"buffer size": {BufferSize: -1},
+		"snaplen":     {SnapLen: -1},
+		"timeout":     {ReadTimeout: -5},
+		"direction":   {Direction: 3},
+		"resolution":  {Resolution: 17},
+		"clock":       {Clock: -1},
+		"filter":      {Filter: []xbpf.RawInstruction{{Op: 5, K: 9}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := bpftest.New()
+			k.AddInterface("em0", bpftest.DLT_EN10MB)
+			k.FailNext("open", 1, errors.New("opened"))
+			cfg.System = k
+			_, err := bpf.Open("em0", cfg)
+			assert.ErrorIs(t, err, bpf.ErrConfig)
+			assert.NotContains(t, err.Error(), "opened")
+		})
+	}
+}
+
+// Numbered packets in bursts with pauses, a reader that dawdles now and then, ioctls and flushless filter
+// changes meanwhile: nothing lost but what the kernel says it dropped, nothing twice, nothing torn, nothing late.
+func TestNumberedPacketsWithPauses(t *testing.T) {
+	packets := 200_000
+	if testing.Short() {
+		packets = 20_000
+	}
+	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
+		for _, size := range []int{4096, 16 << 10, 256 << 10} {
+			t.Run(fmt.Sprintf("%v/%dK", mode, size>>10), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { soak(t, mode, size, packets) })
+			})
+		}
+	}
+}
+
+func soak(t *testing.T, mode bpf.Mode, size, packets int) {
+	const timeout = 20 * time.Millisecond
+	const tick = time.Millisecond // WithHZ's default
+	w := newWorld(t, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout})
+	seed := rand.Uint64()
+	t.Logf("seed %#x", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	var mu sync.Mutex
+	sent := map[uint32]time.Time{} // not delivered yet
+	total := uint32(0)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n := uint32(0)
+		for int(n) < packets {
+			burst := 1 + rnd.IntN(12)
+			if rnd.IntN(50) == 0 {
+				burst = 1 + rnd.IntN(3000)
+			}
+			for range burst {
+				mu.Lock()
+				sent[n] = time.Now()
+				mu.Unlock()
+				w.em0.Receive(numbered(n, 60+rnd.IntN(300)))
+				n++
+				if rnd.IntN(8) == 0 {
+					time.Sleep(time.Duration(rnd.IntN(100)) * time.Microsecond)
+				}
+			}
+			time.Sleep(time.Duration(rnd.IntN(80)) * time.Millisecond)
+			if rnd.IntN(20) == 0 {
+				w.r.Stats()
+			}
+		}
+		total = n
+		time.Sleep(time.Second)
+		w.r.SetReadDeadline(time.Now())
+	}()
+	reader := rand.New(rand.NewPCG(seed, 1))
+	next, delivered, worst := uint32(0), uint64(0), time.Duration(0)
+	for {
+		called := time.Now()
+		l, err := w.r.Lease(t.Context())
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		require.NoError(t, err)
+		now := time.Now()
+		for p := range l.Packets() {
+			n := number(t, p.Data())
+			require.GreaterOrEqual(t, n, next, "in order and none twice")
+			mu.Lock()
+			arrived := sent[n]
+			if arrived.Before(called) {
+				arrived = called // the reader itself was busy till then
+			}
+			worst = max(worst, now.Sub(arrived))
+			for ; next <= n; next++ {
+				delete(sent, next)
+			}
+			mu.Unlock()
+			delivered++
+		}
+		require.NoError(t, l.Err())
+		if reader.IntN(10) == 0 {
+			time.Sleep(time.Duration(reader.IntN(30)) * time.Millisecond)
+		}
+		require.NoError(t, l.Release())
+	}
+	<-done
+	s, err := w.r.Stats()
+	require.NoError(t, err)
+	assert.EqualValues(t, total, delivered+s.Dropped, "%+v", s)
+	assert.LessOrEqual(t, worst, timeout+tick)
+	t.Logf("delivered %d, dropped %d, worst delay %v, %+v", delivered, s.Dropped, worst, s)
+}

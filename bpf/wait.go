@@ -1,0 +1,156 @@
+package bpf
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+	"weak"
+)
+
+// backstop is how long the reader sleeps at the most: then it looks whether the interface is still
+// there, which kqueue does not tell. Less than a second, and fewer than three wake-ups in one.
+const backstop = 700 * time.Millisecond
+
+// waiter is the sleeping half of the reader. docs/design.md, "Waiting".
+type waiter struct {
+	r         *Reader
+	timeout   time.Duration // the kernel's read timeout; 0 is none
+	immediate bool
+	harvested time.Time // when the kernel was last asked for everything it has
+	leaving   bool      // the interface has gone, but perhaps not all that it left is delivered
+	gone      bool
+
+	done <-chan struct{} // of the context watched
+	stop func() bool
+}
+
+func (w *waiter) init(r *Reader, timeout time.Duration, immediate bool) {
+	w.r, w.timeout, w.immediate = r, timeout, immediate
+}
+
+// next sleeps until there is something, and returns it.
+func (w *waiter) next(ctx context.Context) (held, error) {
+	r := w.r
+	if w.gone {
+		return held{}, ErrInterfaceGone
+	}
+	w.watch(ctx)
+	// What is in the store buffer may have waited as long as the reader was busy. The read timeout
+	// begins only now, so that counts against it.
+	if w.leaving || r.src.behind() || w.timeout > 0 && time.Since(w.harvested) > w.timeout/8 {
+		if h, ok, err := w.harvest(); ok || err != nil {
+			return h, err
+		}
+	}
+	for !w.leaving {
+		if r.closed.Load() {
+			w.unwatch()
+			return held{}, errClosed
+		}
+		sleep, over := w.sleep(ctx)
+		if over != nil {
+			if h, ok, err := w.harvest(); ok || err != nil {
+				return h, err
+			}
+			return held{}, over
+		}
+		rearm := r.src.rearm()
+		r.stats.waits.Add(1)
+		r.stats.syscalls.Add(1)
+		ev, err := r.dev.Wait(rearm, sleep)
+		if err != nil {
+			return held{}, w.failed(err)
+		}
+		if h, ok := r.src.take(); ok {
+			return h, nil
+		}
+		switch {
+		case ev.Readable || ev.Woken:
+			if h, ok, err := w.harvest(); ok || err != nil {
+				return h, err
+			}
+		case w.detached():
+			w.leaving = true
+			if h, ok, err := w.harvest(); ok || err != nil {
+				return h, err
+			}
+		}
+	}
+	w.gone = true
+	return held{}, ErrInterfaceGone
+}
+
+// sleep returns how long to sleep, or why not to.
+func (w *waiter) sleep(ctx context.Context) (time.Duration, error) {
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	if d := w.r.deadline.Load(); d != nil {
+		left := time.Until(*d)
+		if left <= 0 {
+			return 0, errDeadline
+		}
+		return min(left, backstop), nil
+	}
+	return backstop, nil
+}
+
+func (w *waiter) harvest() (held, bool, error) {
+	h, ok, err := w.r.src.harvest()
+	w.harvested = time.Now()
+	if err != nil {
+		err = w.failed(err)
+	}
+	return h, ok, err
+}
+
+// failed turns the error of a system call into what the reader returns.
+func (w *waiter) failed(err error) error {
+	switch {
+	case w.r.closed.Load():
+		return errClosed
+	case errors.Is(err, ErrInterfaceGone):
+		w.gone = true
+		return ErrInterfaceGone
+	}
+	return err
+}
+
+// detached reports whether the interface has gone. The look is without side effects; only if it says
+// so, an ioctl confirms it.
+func (w *waiter) detached() bool {
+	w.r.stats.syscalls.Add(1)
+	if !w.r.dev.Detached() {
+		return false
+	}
+	w.r.stats.syscalls.Add(1)
+	_, err := w.r.dev.LinkType()
+	return errors.Is(err, syscall.EINVAL)
+}
+
+// watch has ctx wake the reader. One context is watched over many waits, so that waiting
+// does not allocate; the weak pointer lets a forgotten Reader be cleaned up nevertheless.
+func (w *waiter) watch(ctx context.Context) {
+	if ctx.Done() == w.done {
+		return
+	}
+	w.unwatch()
+	w.done = ctx.Done()
+	if w.done == nil {
+		return
+	}
+	dev := weak.Make(w.r.dev)
+	w.stop = context.AfterFunc(ctx, func() {
+		if d := dev.Value(); d != nil {
+			d.Wake()
+		}
+	})
+}
+
+func (w *waiter) unwatch() {
+	if w.stop != nil {
+		w.stop()
+	}
+	w.done, w.stop = nil, nil
+}

@@ -1,0 +1,106 @@
+package bpf
+
+import (
+	"encoding/binary"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+func align(n uint) uint { return (n + zbuf.Alignment - 1) &^ (zbuf.Alignment - 1) }
+
+// record finds the record that begins at buf[at], which must be within reach of minHdrlen.
+// hdrlen is 0 when the record does not fit into buf: then bad says why.
+func record(buf []byte, at uint) (hdrlen, end uint) {
+	h := buf[at:][:minHdrlen]
+	caplen := uint(binary.NativeEndian.Uint32(h[offCaplen:]))
+	hdrlen = uint(binary.NativeEndian.Uint16(h[offHdrlen:]))
+	end = at + hdrlen + caplen
+	if hdrlen < minHdrlen || end > uint(len(buf)) || end < at {
+		return 0, at
+	}
+	return hdrlen, end
+}
+
+// bad says what is wrong with the record at buf[at], or returns nil at the end.
+func bad(buf []byte, at uint) *CorruptError {
+	if at >= uint(len(buf)) {
+		return nil // the last record need not be padded
+	}
+	e := &CorruptError{Offset: int(at), Length: len(buf)}
+	switch rest := buf[at:]; {
+	case len(rest) < minHdrlen:
+		e.Why = "no room for a record header"
+	case binary.NativeEndian.Uint16(rest[offHdrlen:]) < minHdrlen:
+		e.Why = "record header too short"
+	default:
+		e.Why = "record longer than what is left"
+	}
+	return e
+}
+
+// A Cursor goes over the packets of a lease one by one.
+//
+//	for c := lease.Cursor(); c.Next(); {
+//		use(c.Packet())
+//	}
+type Cursor struct {
+	buf           []byte
+	at, end, next uint // the record and where the one behind it begins
+	hdrlen        uint
+	stamp         stamp
+	n, bytes      uint64 // passed and not counted yet
+}
+
+func newCursor(buf []byte, s stamp) Cursor { return Cursor{buf: buf, stamp: s} }
+
+// Next advances to the next packet. It returns false at the end and when the buffer is corrupt: see Err.
+func (c *Cursor) Next() bool {
+	at := c.next
+	if at+minHdrlen > uint(len(c.buf)) {
+		return false
+	}
+	hdrlen, end := record(c.buf, at)
+	if hdrlen == 0 {
+		return false
+	}
+	c.at, c.end, c.next, c.hdrlen = at, end, align(end), hdrlen
+	c.n++
+	c.bytes += uint64(end - at - hdrlen)
+	return true
+}
+
+// Packet returns the packet that Next advanced to.
+func (c *Cursor) Packet() Packet {
+	return makePacket(c.buf[c.at:c.end:c.end], uint64(c.hdrlen), c.stamp)
+}
+
+// rest returns what Next has not passed.
+func (c *Cursor) rest() []byte { return c.buf[min(c.next, uint(len(c.buf))):] }
+
+// Err returns, when Next has returned false, nil at the end of the lease, or an ErrCorrupt that says
+// where the buffer stopped making sense.
+func (c *Cursor) Err() error {
+	if e := bad(c.buf, c.next); e != nil {
+		return e
+	}
+	return nil
+}
+
+// walk calls yield for each packet until it returns false. It returns how many there were, the bytes
+// captured of them, and where it stopped.
+func walk(buf []byte, s stamp, yield func(Packet) bool) (n, bytes uint64, at uint) {
+	for at+minHdrlen <= uint(len(buf)) {
+		hdrlen, end := record(buf, at)
+		if hdrlen == 0 {
+			break
+		}
+		n++
+		bytes += uint64(end - at - hdrlen)
+		rec := buf[at:end:end]
+		at = align(end)
+		if !yield(makePacket(rec, uint64(hdrlen), s)) {
+			break
+		}
+	}
+	return n, bytes, at
+}
