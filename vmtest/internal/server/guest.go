@@ -188,7 +188,10 @@ func kernelEnvironment() map[string]string {
 		"hint.uart.0.irq":    "4",
 		"hint.uart.0.baud":   "115200",
 		"hw.uart.console":    "io:0x3f8,br:115200",
-		"hw.memtest.tests":   "0",
+		// Emulated memory is not tested, and a keyboard is not waited for.
+		"hw.memtest.tests":       "0",
+		"hint.atkbdc.0.disabled": "1",
+		"hint.atkbd.0.disabled":  "1",
 	}
 }
 

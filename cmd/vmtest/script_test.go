@@ -1,0 +1,105 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/vmtest"
+)
+
+// skipText is printed by every test that needs a guest where none can be had.
+const skipText = "NOT RUN: the FreeBSD guest tests need %s; put a FreeBSD/amd64 kernel at %s or name one by VMTEST_KERNEL, and install qemu-system-x86_64"
+
+// needGuest skips t with a reason where no guest can be booted.
+func needGuest(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("NOT RUN: guest tests take minutes and -short is set")
+	}
+	if _, err := os.Stat(vmtest.DefaultKernel()); err != nil {
+		t.Skipf(skipText, "a kernel file", vmtest.DefaultKernel())
+	}
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+		t.Skipf(skipText, "QEMU", vmtest.DefaultKernel())
+	}
+}
+
+// buildRunner compiles the command as its users have it.
+func buildRunner(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "vmtest"), ".").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return dir
+}
+
+// TestScripts runs testdata/script: each file is a session at the prompt of a
+// user who tests a module of his own in the guest.
+func TestScripts(t *testing.T) {
+	needGuest(t)
+	testscript.Run(t, params(t, "testdata/script"))
+}
+
+// TestHostScripts runs the sessions that end before a guest boots, and so need
+// none.
+func TestHostScripts(t *testing.T) {
+	testscript.Run(t, params(t, "testdata/host"))
+}
+
+func params(t *testing.T, dir string) testscript.Params {
+	bin := buildRunner(t)
+	kernel := vmtest.DefaultKernel()
+	goEnv := func(name string) string {
+		out, err := exec.Command("go", "env", name).Output()
+		require.NoError(t, err)
+		return string(out[:len(out)-1])
+	}
+	cache, modcache := goEnv("GOCACHE"), goEnv("GOMODCACHE")
+	userCache, err := os.UserCacheDir()
+	require.NoError(t, err)
+	return testscript.Params{
+		Dir: dir,
+		// Scripts share the guest, which serves one at a time.
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+			e.Setenv("VMTEST_KERNEL", kernel)
+			e.Setenv("XDG_CACHE_HOME", userCache)
+			e.Setenv("GOCACHE", cache)
+			e.Setenv("GOMODCACHE", modcache)
+			e.Setenv("GOPROXY", "off")
+			e.Setenv("GOFLAGS", "-buildvcs=false")
+			e.Setenv("CGO_ENABLED", "0")
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exitcode": exitCode,
+		},
+	}
+}
+
+// exitCode runs a command and checks its exit code: exitcode 7 vmtest ./prog.
+func exitCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exitcode CODE COMMAND ARGS...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := 0
+	if err != nil {
+		ee, ok := err.(*exec.ExitError)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = ee.ExitCode()
+	}
+	if fmt.Sprint(got) != args[0] {
+		ts.Fatalf("exit code %d, want %s", got, args[0])
+	}
+}
