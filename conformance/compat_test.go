@@ -17,7 +17,7 @@ const (
 
 // The rules of a 32-bit process on a 64-bit kernel (COMPAT_FREEBSD32).
 var _ = add(
-	rule{on386: true, only: kernel, why: "a model has no other ABI", name: "386/zero-copy mode can be set, but no buffers", run: func(t *testing.T, w lab.World) {
+	rule{on386: true, name: "386/zero-copy mode can be set, but no buffers", run: func(t *testing.T, w lab.World) {
 		s := open(t, w).pair()
 		s.set(zbuf.BIOCSETBUFMODE, zbuf.BPF_BUFMODE_ZBUF)
 		require.Equal(t, uint32(zbuf.BPF_BUFMODE_ZBUF), s.get(zbuf.BIOCGETBUFMODE))
@@ -30,12 +30,12 @@ var _ = add(
 		want := s.inject(1)
 		s.requireRead(hdr64, 26, want)
 	}},
-	rule{on386: true, only: kernel, why: "a model has no other ABI", name: "386/records have the 64-bit form before a compat ioctl", run: func(t *testing.T, w lab.World) {
+	rule{on386: true, name: "386/records have the 64-bit form before a compat ioctl", run: func(t *testing.T, w lab.World) {
 		s := open(t, w).pair()
 		s.attach(s.p.A)
 		s.requireRead(hdr64, 26, s.inject(3))
 	}},
-	rule{on386: true, only: kernel, why: "a model has no other ABI", name: "386/records have the 32-bit form after BIOCSETF", run: func(t *testing.T, w lab.World) {
+	rule{on386: true, name: "386/records have the 32-bit form after BIOCSETF", run: func(t *testing.T, w lab.World) {
 		s := open(t, w).pair()
 		s.do(zbuf.BIOCSETF, acceptAll())
 		s.attach(s.p.A)
@@ -51,7 +51,7 @@ var _ = add(
 			require.Equal(t, recs[i].off+roundUp(18+len(want[i]), 4), r.off)
 		}
 	}},
-	rule{on386: true, only: kernel, why: "a model has no other ABI", name: "386/nanosecond records after BIOCSETF: bpf_xhdr, aligned to 4", run: func(t *testing.T, w lab.World) {
+	rule{on386: true, name: "386/nanosecond records after BIOCSETF: bpf_xhdr, aligned to 4", run: func(t *testing.T, w lab.World) {
 		s := open(t, w).pair()
 		s.do(zbuf.BIOCSETF, acceptAll())
 		s.set(zbuf.BIOCSTSTAMP, zbuf.BPF_T_NANOTIME)
@@ -67,7 +67,7 @@ var _ = add(
 			require.Equal(t, recs[i].off+roundUp(26+len(want[i]), 4), r.off)
 		}
 	}},
-	rule{on386: true, only: kernel, why: "a model has no other ABI", name: "386/which ioctls bring the 32-bit form", run: func(t *testing.T, w lab.World) {
+	rule{on386: true, name: "386/which ioctls bring the 32-bit form", run: func(t *testing.T, w lab.World) {
 		var types [4]uint32
 		for _, c := range []struct {
 			req    zbuf.Request
@@ -99,7 +99,7 @@ var _ = add(
 			t.Logf("%v: 32-bit records %v", c.req, c.compat)
 		}
 	}},
-	rule{on386: true, only: kernel, why: "a model has no other ABI", name: "386/the read timeout survives the border", run: func(t *testing.T, w lab.World) {
+	rule{on386: true, name: "386/the read timeout survives the border", run: func(t *testing.T, w lab.World) {
 		s := open(t, w)
 		s.do(zbuf.BIOCSRTIMEOUT, timeval(1250e6))
 		got := timeval(0)

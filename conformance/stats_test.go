@@ -3,7 +3,6 @@ package conformance
 import (
 	"bytes"
 	"os"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -53,7 +52,7 @@ var _ = add(
 		require.Equal(t, 0, int(x.Dcount))
 		require.Equal(t, 10, int(x.Zcopy), "two appends for each packet")
 		require.Equal(t, zbuf.BPF_D_INOUT, int(x.Direction))
-		require.Equal(t, int(syscall.SIGIO), int(x.Sig))
+		require.Equal(t, sigio, int(x.Sig))
 		require.Equal(t, os.Getpid(), int(x.Pid))
 		require.Zero(t, x.Locked)
 		require.Zero(t, x.Promisc)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
@@ -53,22 +54,18 @@ func add(rules ...rule) bool {
 	return true
 }
 
-// worlds are the kernels to run on; the reason is of the one that is missing.
-func worlds() (ws []lab.World, missing string) {
-	k, why := lab.Kernel()
-	if k != nil {
-		ws = append(ws, k)
+// newModel is a model of the kernel as this process would see it.
+func newModel() lab.World {
+	if runtime.GOARCH == "386" {
+		return lab.Model(bpftest.WithCompat32())
 	}
-	return ws, why
+	return lab.Model()
 }
 
 func TestConformance(t *testing.T) {
-	ws, missing := worlds()
-	if missing != "" {
-		t.Logf("not on the kernel: %s", missing)
-	}
-	if len(ws) == 0 {
-		t.Skip(missing)
+	k, why := lab.Kernel()
+	if k == nil {
+		t.Logf("not on the kernel: %s", why)
 	}
 	is386 := runtime.GOARCH == "386"
 	if is386 {
@@ -77,24 +74,36 @@ func TestConformance(t *testing.T) {
 		t.Log("not a 386 binary: no rules of 32-bit processes; run with GOARCH=386 for those")
 	}
 	seen := map[string]bool{}
+	rules, cases := 0, map[string]int{}
 	for _, r := range table {
+		require.False(t, seen[r.name], "two rules are named %s", r.name)
+		seen[r.name] = true
 		if r.on386 != is386 {
 			continue
 		}
-		require.False(t, seen[r.name], "two rules are named %s", r.name)
-		seen[r.name] = true
+		rules++
+		onKernel, onModel := k != nil && r.only != model, r.only != kernel
+		if onKernel {
+			cases[kernel]++
+		}
+		if onModel {
+			cases[model]++
+		}
 		t.Run(r.name, func(t *testing.T) {
-			for _, w := range ws {
-				if r.only != "" && r.only != w.Name() {
-					continue
-				}
-				t.Run(w.Name(), func(t *testing.T) { r.run(t, w) })
-			}
 			if r.only != "" {
 				t.Logf("on the %s only: %s", r.only, r.why)
 			}
+			if onKernel {
+				t.Run(kernel, func(t *testing.T) { r.run(t, k) })
+			} else {
+				t.Parallel() // with other rules' models; each has its own
+			}
+			if onModel {
+				t.Run(model, func(t *testing.T) { r.run(t, newModel()) })
+			}
 		})
 	}
+	t.Logf("%d rules: %d cases on the kernel, %d on the model", rules, cases[kernel], cases[model])
 }
 
 func TestMain(m *testing.M) {
@@ -398,3 +407,9 @@ func timeval(d time.Duration) *zbuf.Timeval {
 }
 
 func setField[T int32 | int64](f *T, v int64) { *f = T(v) }
+
+// sigio is SIGIO on FreeBSD, where the model lives too.
+const sigio = 23
+
+// notCapable is ENOTCAPABLE, which not every system has.
+const notCapable = bpftest.ENOTCAPABLE
