@@ -1,0 +1,469 @@
+package bpftest_test
+
+import (
+	"os"
+	"reflect"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
+)
+
+// requests are all there are, with an argument that is legal on an attached descriptor.
+func requests() map[zbuf.Request]any {
+	return map[zbuf.Request]any{
+		zbuf.BIOCGBLEN: new(uint32), zbuf.BIOCSBLEN: new(uint32), zbuf.BIOCSETF: program(accept),
+		zbuf.BIOCFLUSH: nil, zbuf.BIOCPROMISC: nil, zbuf.BIOCGDLT: new(uint32), zbuf.BIOCGETIF: new(zbuf.Ifreq),
+		zbuf.BIOCSETIF: ifreq("em0"), zbuf.BIOCSRTIMEOUT: new(zbuf.Timeval), zbuf.BIOCGRTIMEOUT: new(zbuf.Timeval),
+		zbuf.BIOCGSTATS: new(zbuf.Stat), zbuf.BIOCIMMEDIATE: new(uint32), zbuf.BIOCVERSION: new(zbuf.Version),
+		zbuf.BIOCGRSIG: new(uint32), zbuf.BIOCSRSIG: new(uint32), zbuf.BIOCGHDRCMPLT: new(uint32),
+		zbuf.BIOCSHDRCMPLT: new(uint32), zbuf.BIOCGDIRECTION: new(uint32), zbuf.BIOCSDIRECTION: new(uint32),
+		zbuf.BIOCSDLT: ptr(uint32(bpftest.DLT_EN10MB)), zbuf.BIOCGDLTLIST: new(zbuf.DLTList), zbuf.BIOCLOCK: nil,
+		zbuf.BIOCSETWF: program(accept), zbuf.BIOCFEEDBACK: new(uint32), zbuf.BIOCGETBUFMODE: new(uint32),
+		zbuf.BIOCSETBUFMODE: ptr(uint32(zbuf.BPF_BUFMODE_BUFFER)), zbuf.BIOCGETZMAX: new(uintptr),
+		zbuf.BIOCROTZBUF: new(zbuf.Zbuf), zbuf.BIOCSETZBUF: new(zbuf.Zbuf), zbuf.BIOCSETFNR: program(accept),
+		zbuf.BIOCGTSTAMP: new(uint32), zbuf.BIOCSTSTAMP: new(uint32), zbuf.BIOCSETVLANPCP: new(uint32),
+		zbuf.BIOCGETIFLIST: new(zbuf.IfList), zbuf.FIONREAD: new(int32), zbuf.FIONBIO: ptr(int32(1)),
+		zbuf.FIOASYNC: new(int32), zbuf.FIOSETOWN: new(int32), zbuf.FIOGETOWN: new(int32),
+		zbuf.TIOCSPGRP: new(int32), zbuf.TIOCGPGRP: new(int32),
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func TestRequests(t *testing.T) {
+	t.Run("every request, and what it gives before and after attach in both modes", func(t *testing.T) {
+		const ok = syscall.Errno(0)
+		type want struct{ fresh, buffered, lent, gone syscall.Errno }
+		fails := map[zbuf.Request]want{
+			zbuf.BIOCSBLEN:      {ok, syscall.EINVAL, syscall.EOPNOTSUPP, ok},
+			zbuf.BIOCPROMISC:    {syscall.EINVAL, ok, ok, syscall.EINVAL},
+			zbuf.BIOCGDLT:       {syscall.EINVAL, ok, ok, syscall.EINVAL},
+			zbuf.BIOCGETIF:      {syscall.EINVAL, ok, ok, syscall.EINVAL},
+			zbuf.BIOCSETIF:      {ok, ok, ok, syscall.ENXIO},
+			zbuf.BIOCSDLT:       {syscall.EINVAL, ok, ok, syscall.EINVAL},
+			zbuf.BIOCGDLTLIST:   {syscall.EINVAL, ok, ok, syscall.EINVAL},
+			zbuf.BIOCSETBUFMODE: {ok, syscall.EBUSY, syscall.EBUSY, syscall.EBUSY},
+			zbuf.BIOCGETZMAX:    {syscall.EOPNOTSUPP, syscall.EOPNOTSUPP, ok, syscall.EOPNOTSUPP},
+			zbuf.BIOCROTZBUF:    {syscall.EOPNOTSUPP, syscall.EOPNOTSUPP, ok, syscall.EOPNOTSUPP},
+			zbuf.BIOCSETZBUF:    {syscall.EOPNOTSUPP, syscall.EOPNOTSUPP, syscall.EINVAL, syscall.EOPNOTSUPP},
+			zbuf.BIOCSETVLANPCP: {syscall.EINVAL, syscall.EINVAL, syscall.EINVAL, syscall.EINVAL},
+			zbuf.BIOCGETIFLIST:  {syscall.EINVAL, syscall.EINVAL, syscall.EINVAL, syscall.EINVAL},
+		}
+		check := func(s *session, req zbuf.Request, arg any, want syscall.Errno, state string) {
+			err := s.Ioctl(req, arg)
+			if want == ok {
+				require.NoError(t, err, "%v %s", req, state)
+				return
+			}
+			require.Equal(t, error(want), err, "%v %s", req, state)
+		}
+		for req, arg := range requests() {
+			w := fails[req]
+			check(open(t, newKernel()), req, arg, w.fresh, "fresh")
+			check(buffered(t, newKernel(), page), req, arg, w.buffered, "buffered")
+			check(zerocopy(t, newKernel()), req, arg, w.lent, "zero-copy")
+			s := buffered(t, newKernel(), page)
+			s.k.RemoveInterface("em0")
+			check(s, req, arg, w.gone, "detached")
+		}
+	})
+	t.Run("locked: what is allowed, the rest is EPERM", func(t *testing.T) {
+		allowed := map[zbuf.Request]bool{}
+		for _, r := range []zbuf.Request{
+			zbuf.BIOCGBLEN, zbuf.BIOCFLUSH, zbuf.BIOCGDLT, zbuf.BIOCGDLTLIST, zbuf.BIOCGETIF, zbuf.BIOCGRTIMEOUT,
+			zbuf.BIOCGSTATS, zbuf.BIOCVERSION, zbuf.BIOCGRSIG, zbuf.BIOCGHDRCMPLT, zbuf.BIOCSTSTAMP, zbuf.BIOCFEEDBACK,
+			zbuf.FIONREAD, zbuf.BIOCLOCK, zbuf.BIOCSRTIMEOUT, zbuf.BIOCIMMEDIATE, zbuf.TIOCGPGRP, zbuf.BIOCROTZBUF,
+		} {
+			allowed[r] = true
+		}
+		s := zerocopy(t, newKernel())
+		s.do(zbuf.BIOCLOCK, nil)
+		for req, arg := range requests() {
+			if allowed[req] {
+				s.do(req, arg)
+			} else {
+				s.refuse(syscall.EPERM, req, arg)
+			}
+		}
+		s.refuse(syscall.EPERM, zbuf.Request(0x2000427f), nil)
+		later := open(t, newKernel(bpftest.WithFeatures(bpftest.Features{IfList: true})))
+		later.do(zbuf.BIOCLOCK, nil)
+		later.do(zbuf.BIOCGETIFLIST, new(zbuf.IfList))
+		_, err := s.Write(frame(64))
+		require.NoError(t, err)
+	})
+	t.Run("unknown numbers are EINVAL", func(t *testing.T) {
+		s := open(t, newKernel())
+		for _, req := range []zbuf.Request{0, 0x2000427f, zbuf.BIOCGBLEN + 1<<16, 0xc0206921} {
+			s.refuse(syscall.EINVAL, req, nil)
+			s.refuse(syscall.EINVAL, req, new(uint32))
+			s.refuse(syscall.EINVAL, req, new(int32))
+			s.refuse(syscall.EINVAL, req, new(zbuf.Stat))
+		}
+	})
+	t.Run("a missing argument or one of another type is EFAULT", func(t *testing.T) {
+		s := zerocopy(t, newKernel())
+		for req, arg := range requests() {
+			if arg == nil {
+				continue
+			}
+			s.refuse(syscall.EFAULT, req, nil)
+			s.refuse(syscall.EFAULT, req, new(string))
+			s.refuse(syscall.EFAULT, req, reflect.Zero(reflect.TypeOf(arg)).Interface())
+		}
+	})
+	t.Run("closed: EBADF", func(t *testing.T) {
+		s := open(t, newKernel())
+		require.Equal(t, 1, s.k.OpenCount())
+		require.NoError(t, s.Close())
+		require.Zero(t, s.k.OpenCount())
+		s.refuse(syscall.EBADF, zbuf.BIOCFLUSH, nil)
+		for _, call := range []func() error{
+			s.Close, s.Wake,
+			func() error { _, err := s.Read(make([]byte, 4096)); return err },
+			func() error { _, err := s.Write(frame(64)); return err },
+			func() error { _, err := s.Wait(true, 0); return err },
+			func() error { _, err := s.Poll(in, 0); return err },
+			func() error { return s.Limit(nil, true) },
+			func() error { return s.AddFilter(bpftest.EVFILT_READ) },
+		} {
+			require.Equal(t, syscall.EBADF, call())
+		}
+	})
+	t.Run("what is set can be got", func(t *testing.T) {
+		s := buffered(t, newKernel(), page)
+		require.EqualValues(t, zbuf.BPF_D_INOUT, s.get(zbuf.BIOCGDIRECTION))
+		require.EqualValues(t, 23, s.get(zbuf.BIOCGRSIG), "SIGIO there")
+		for _, c := range []struct {
+			set, get zbuf.Request
+			v, want  uint32
+		}{
+			{zbuf.BIOCSDIRECTION, zbuf.BIOCGDIRECTION, zbuf.BPF_D_IN, zbuf.BPF_D_IN},
+			{zbuf.BIOCSDIRECTION, zbuf.BIOCGDIRECTION, zbuf.BPF_D_OUT, zbuf.BPF_D_OUT},
+			{zbuf.BIOCSHDRCMPLT, zbuf.BIOCGHDRCMPLT, 7, 1},
+			{zbuf.BIOCSHDRCMPLT, zbuf.BIOCGHDRCMPLT, 0, 0},
+			{zbuf.BIOCSRSIG, zbuf.BIOCGRSIG, 31, 31},
+			{zbuf.BIOCSTSTAMP, zbuf.BIOCGTSTAMP, zbuf.BPF_T_NONE, zbuf.BPF_T_NONE},
+			{zbuf.BIOCSTSTAMP, zbuf.BIOCGTSTAMP, zbuf.BPF_T_BINTIME | zbuf.BPF_T_MONOTONIC_FAST, 0x302},
+		} {
+			s.set(c.set, c.v)
+			require.Equal(t, c.want, s.get(c.get), "%v", c.set)
+		}
+		require.EqualValues(t, zbuf.BPF_BUFMODE_BUFFER, s.get(zbuf.BIOCGETBUFMODE))
+		require.EqualValues(t, bpftest.DLT_EN10MB, s.get(zbuf.BIOCGDLT))
+		for _, c := range []struct {
+			req zbuf.Request
+			v   uint32
+		}{
+			{zbuf.BIOCSDIRECTION, 3}, {zbuf.BIOCSRSIG, 32}, {zbuf.BIOCSTSTAMP, 0x103}, {zbuf.BIOCSTSTAMP, 4},
+			{zbuf.BIOCSTSTAMP, 0x400}, {zbuf.BIOCSDLT, bpftest.DLT_RAW},
+		} {
+			s.refuse(syscall.EINVAL, c.req, &c.v)
+		}
+		var v zbuf.Version
+		s.do(zbuf.BIOCVERSION, &v)
+		require.Equal(t, zbuf.Version{Major: 1, Minor: 1}, v)
+	})
+	t.Run("owner: this process, its group, nobody; else ESRCH", func(t *testing.T) {
+		s := open(t, newKernel(bpftest.WithProcess(70, 60)))
+		owner := func(set, get zbuf.Request, v, want int32) {
+			s.do(set, &v)
+			var got int32
+			s.do(get, &got)
+			require.Equal(t, want, got, "%v %d", set, v)
+		}
+		owner(zbuf.FIOSETOWN, zbuf.FIOGETOWN, 70, 70)
+		owner(zbuf.FIOSETOWN, zbuf.TIOCGPGRP, -60, 60)
+		owner(zbuf.TIOCSPGRP, zbuf.FIOGETOWN, 60, -60)
+		owner(zbuf.FIOSETOWN, zbuf.FIOGETOWN, 0, 0)
+		s.refuse(syscall.ESRCH, zbuf.FIOSETOWN, ptr(int32(60)))
+		s.refuse(syscall.ESRCH, zbuf.TIOCSPGRP, ptr(int32(70)))
+	})
+	t.Run("later releases: BIOCSETVLANPCP, flags that stick", func(t *testing.T) {
+		s := buffered(t, newKernel(bpftest.WithFeatures(bpftest.Features{SetVLANPCP: true, StickyFlags: true})), page)
+		s.set(zbuf.BIOCSETVLANPCP, 7)
+		s.refuse(syscall.EINVAL, zbuf.BIOCSETVLANPCP, ptr(uint32(8)))
+		for _, req := range []zbuf.Request{zbuf.BIOCIMMEDIATE, zbuf.BIOCSHDRCMPLT, zbuf.BIOCFEEDBACK} {
+			s.set(req, 1)
+			s.set(req, 0)
+		}
+		s.do(zbuf.FIOASYNC, ptr(int32(1)))
+		s.do(zbuf.FIOASYNC, ptr(int32(0)))
+		st := s.k.Stats()[0]
+		require.Equal(t, [4]int{1, 1, 1, 1}, [4]int{int(st.Immediate), int(st.Hdrcmplt), int(st.Feedback), int(st.Async)})
+	})
+	t.Run("later releases: BIOCGETIFLIST", func(t *testing.T) {
+		k := newKernel(bpftest.WithFeatures(bpftest.Features{IfList: true}))
+		s := open(t, k)
+		k.AddInterface("lo0", bpftest.DLT_NULL, bpftest.Loopback(), bpftest.AlsoDLT(bpftest.DLT_RAW, 0))
+		var l zbuf.IfList
+		s.do(zbuf.BIOCGETIFLIST, &l)
+		require.EqualValues(t, 8, l.Size)
+		require.EqualValues(t, 2, l.Count)
+		names := make([]byte, 8)
+		s.do(zbuf.BIOCGETIFLIST, &zbuf.IfList{Size: 8, Ubuf: &names[0]})
+		require.Equal(t, "lo0\x00em0\x00", string(names))
+		clear(names)
+		l = zbuf.IfList{Size: 4, Count: 1, Ubuf: &names[0]}
+		s.do(zbuf.BIOCGETIFLIST, &l)
+		require.Equal(t, "lo0\x00\x00\x00\x00\x00", string(names))
+		s.refuse(syscall.ENOSPC, zbuf.BIOCGETIFLIST, &zbuf.IfList{Size: 7, Ubuf: &names[0]})
+		s.refuse(syscall.EFAULT, zbuf.BIOCGETIFLIST, &zbuf.IfList{Size: 8})
+	})
+}
+
+// [31]: what Capsicum leaves.
+func TestLimit(t *testing.T) {
+	s := buffered(t, newKernel(), page)
+	require.NoError(t, s.Limit([]zbuf.Request{zbuf.BIOCROTZBUF, zbuf.BIOCGSTATS, zbuf.FIONREAD}, true))
+	_, err := s.Write(frame(64))
+	require.NoError(t, err)
+	require.NoError(t, s.Limit([]zbuf.Request{zbuf.BIOCROTZBUF, zbuf.BIOCGSTATS}, false))
+	s.stat()
+	for _, req := range []zbuf.Request{zbuf.FIONREAD, zbuf.BIOCGDLT, zbuf.BIOCSETIF} {
+		s.refuse(bpftest.ENOTCAPABLE, req, nil)
+	}
+	_, err = s.Write(frame(64))
+	require.Equal(t, bpftest.ENOTCAPABLE, err)
+	require.Equal(t, bpftest.ENOTCAPABLE, s.Limit([]zbuf.Request{zbuf.FIONREAD}, false))
+	require.Equal(t, bpftest.ENOTCAPABLE, s.Limit(nil, true))
+	s.em0.Receive(frame(64))
+	p := make([]byte, page)
+	n, err := s.Read(p)
+	require.NoError(t, err)
+	require.NotZero(t, n)
+	_, err = s.Wait(true, 0)
+	require.NoError(t, err)
+	require.False(t, s.Detached())
+	require.NoError(t, s.Close())
+	for _, known := range []error{syscall.EPERM, syscall.EACCES, syscall.EINVAL} {
+		require.NotErrorIs(t, bpftest.ENOTCAPABLE, known, "it is told from errors that mean something else")
+	}
+}
+
+// A GOARCH=386 binary on an amd64 kernel [21, 32].
+func TestCompat32(t *testing.T) {
+	s := open(t, newKernel(bpftest.WithCompat32()))
+	s.set(zbuf.BIOCSETBUFMODE, zbuf.BPF_BUFMODE_ZBUF)
+	for req, arg := range map[zbuf.Request]any{
+		zbuf.BIOCGETZMAX: new(uintptr), zbuf.BIOCSETZBUF: new(zbuf.Zbuf), zbuf.BIOCROTZBUF: new(zbuf.Zbuf),
+		zbuf.BIOCGETIFLIST: new(zbuf.IfList),
+	} {
+		s.refuse(syscall.EINVAL, req, arg)
+	}
+	s.set(zbuf.BIOCSETBUFMODE, zbuf.BPF_BUFMODE_BUFFER)
+	lo0 := s.k.AddInterface("lo0", bpftest.DLT_NULL, bpftest.Loopback())
+	s.attach("lo0")
+	lo0.Receive(make([]byte, 20))
+	require.Len(t, s.read(), 28+20, "the 64-bit header until a compat form was used")
+	s.do(zbuf.BIOCGRTIMEOUT, new(zbuf.Timeval))
+	lo0.Receive(make([]byte, 20))
+	require.Len(t, s.read(), 20+20)
+	s.set(zbuf.BIOCSTSTAMP, zbuf.BPF_T_NANOTIME)
+	lo0.Receive(make([]byte, 20))
+	require.Len(t, s.read(), 28+20)
+
+	locked := open(t, s.k)
+	locked.attach("lo0")
+	locked.do(zbuf.BIOCLOCK, nil)
+	locked.refuse(syscall.EPERM, zbuf.BIOCROTZBUF, new(zbuf.Zbuf))
+	locked.refuse(syscall.EPERM, zbuf.BIOCSETFNR, program(accept))
+	lo0.Receive(make([]byte, 20))
+	require.Len(t, locked.read(), 28+20)
+	locked.do(zbuf.BIOCGDLTLIST, new(zbuf.DLTList))
+	lo0.Receive(make([]byte, 20))
+	require.Len(t, locked.read(), 20+20)
+}
+
+func TestSysctls(t *testing.T) {
+	t.Run("integers, as FreeBSD boots with", func(t *testing.T) {
+		k := bpftest.New()
+		for name, want := range map[string]int32{
+			"net.bpf.zerocopy_enable": 0, "net.bpf.maxinsns": 512, "net.bpf.bufsize": 4096,
+			"net.bpf.maxbufsize": 524288, "net.bpf.optimize_writers": 0,
+		} {
+			v, err := k.Sysctl(name)
+			require.NoError(t, err)
+			require.Equal(t, want, v, name)
+			require.NoError(t, k.SetSysctl(name, -5))
+			var raw [8]byte
+			n, err := k.ReadSysctl(name, raw[:])
+			require.NoError(t, err)
+			require.Equal(t, 4, n)
+			require.NoError(t, k.WriteSysctl(name, raw[:4]))
+			require.Equal(t, syscall.EINVAL, k.WriteSysctl(name, raw[:3]))
+			_, err = k.ReadSysctl(name, raw[:3])
+			require.Equal(t, syscall.ENOMEM, err)
+			v, _ = k.Sysctl(name)
+			require.EqualValues(t, -5, v)
+		}
+		_, err := k.Sysctl("net.bpf_jitter.enable")
+		require.Equal(t, syscall.ENOENT, err)
+		_, err = k.ReadSysctl("net.bpf", nil)
+		require.Equal(t, syscall.ENOENT, err)
+		require.Equal(t, syscall.ENOENT, k.SetSysctl("net.bpf", 1))
+		require.Equal(t, syscall.ENOENT, k.WriteSysctl("net.bpf", nil))
+		require.Panics(t, func() { bpftest.New(bpftest.WithSysctl("net.bpf", 1)) })
+	})
+	t.Run("without root's rights", func(t *testing.T) {
+		k := bpftest.New(bpftest.WithUnprivileged())
+		v, err := k.Sysctl("net.bpf.bufsize")
+		require.NoError(t, err)
+		require.EqualValues(t, 4096, v)
+		require.Equal(t, syscall.EPERM, k.SetSysctl("net.bpf.bufsize", 1))
+		require.Equal(t, syscall.EPERM, k.WriteSysctl("net.bpf.bufsize", make([]byte, 4)))
+		_, err = k.ReadSysctl("net.bpf.stats", nil)
+		require.Equal(t, syscall.EPERM, err)
+		require.Equal(t, syscall.EPERM, k.WriteSysctl("net.bpf.stats", nil))
+	})
+	t.Run("net.bpf.stats lists attached descriptors, interface by interface, the newest first", func(t *testing.T) {
+		k := newKernel()
+		open(t, k)
+		require.Empty(t, k.Stats())
+		first := zerocopy(t, k)
+		k.AddInterface("em1", bpftest.DLT_EN10MB)
+		second := open(t, k).attach("em1")
+		require.NoError(t, k.SetSysctl("net.bpf.optimize_writers", 1))
+		third := open(t, k).attach("em0")
+		first.do(zbuf.BIOCPROMISC, nil)
+		first.set(zbuf.BIOCSDIRECTION, zbuf.BPF_D_IN)
+		first.do(zbuf.BIOCLOCK, nil)
+		first.receive(2*full + 2)
+		_, err := second.Write(frame(64))
+		require.NoError(t, err)
+		_, err = second.Write(frame(9999))
+		require.Equal(t, syscall.EMSGSIZE, err)
+
+		size := int(reflect.TypeFor[zbuf.XbpfD]().Size())
+		n, err := k.ReadSysctl("net.bpf.stats", nil)
+		require.NoError(t, err)
+		require.Equal(t, 3*size, n)
+		_, err = k.ReadSysctl("net.bpf.stats", make([]byte, n-1))
+		require.Equal(t, syscall.ENOMEM, err)
+		raw := make([]byte, n+1)
+		n, err = k.ReadSysctl("net.bpf.stats", raw)
+		require.NoError(t, err)
+		require.Equal(t, 3*size, n)
+
+		st := k.Stats()
+		var em0, em1 [16]byte
+		copy(em0[:], "em0")
+		copy(em1[:], "em1")
+		require.Equal(t, zbuf.XbpfD{
+			Structsize: uint32(size), Direction: 1, Sig: 23, Bufsize: 4096, Pid: int32(os.Getpid()), Ifname: em1,
+			Rcount: 1, Fcount: 1, Slen: st[0].Slen, Wcount: 2, Wfcount: 1, Wdcount: 1, Bufmode: 1,
+		}, st[0])
+		require.Equal(t, zbuf.XbpfD{
+			Structsize: uint32(size), Direction: 1, Sig: 23, Bufsize: 4096, Pid: int32(os.Getpid()), Ifname: em0, Bufmode: 1,
+		}, st[1], "the writer before the reader")
+		require.Equal(t, zbuf.XbpfD{
+			Structsize: uint32(size), Promisc: 1, Direction: 0, Sig: 23, Bufsize: page - 32, Pid: int32(os.Getpid()), Ifname: em0,
+			Rcount: 2*full + 2, Fcount: 2*full + 2, Dcount: 2, Slen: st[2].Slen, Hlen: st[2].Hlen, Locked: 1, Zcopy: 4 * full, Bufmode: 2,
+		}, st[2])
+
+		_, err = third.Write(frame(64))
+		require.NoError(t, err)
+		require.Equal(t, syscall.EINVAL, k.WriteSysctl("net.bpf.stats", make([]byte, size-1)))
+		require.Equal(t, syscall.EINVAL, k.WriteSysctl("net.bpf.stats", raw[:size]))
+		require.NoError(t, k.WriteSysctl("net.bpf.stats", make([]byte, size)))
+		st = k.Stats()
+		require.Zero(t, st[0].Rcount+st[0].Fcount+st[0].Dcount+st[0].Wcount+st[0].Wfcount+st[2].Zcopy)
+		require.EqualValues(t, 1, st[0].Wdcount, "not this one")
+		require.EqualValues(t, 1, st[1].Wcount, "nor those that only write")
+	})
+}
+
+func TestFaults(t *testing.T) {
+	t.Run("the nth call of an operation", func(t *testing.T) {
+		k := newKernel()
+		k.FailNext("open", 2, syscall.EBUSY)
+		s := open(t, k)
+		_, err := k.Open()
+		require.Equal(t, syscall.EBUSY, err)
+		open(t, k)
+		k.FailNext("map", 2, syscall.ENOMEM)
+		k.FailNext("BIOCSETZBUF", 1, syscall.EFAULT)
+		s.set(zbuf.BIOCSETBUFMODE, zbuf.BPF_BUFMODE_ZBUF)
+		a, err := s.Map(page)
+		require.NoError(t, err)
+		_, err = s.Map(page)
+		require.Equal(t, syscall.ENOMEM, err)
+		b, err := s.Map(page)
+		require.NoError(t, err)
+		require.Equal(t, 2*page, k.MappedBytes())
+		s.buf = [2][]byte{a, b}
+		s.refuse(syscall.EFAULT, zbuf.BIOCSETZBUF, s.zbuf())
+		s.do(zbuf.BIOCSETZBUF, s.zbuf())
+		require.NoError(t, s.Unmap(b))
+		require.Equal(t, page, k.MappedBytes())
+	})
+	t.Run("a hook sees every operation, and can refuse it", func(t *testing.T) {
+		var trace []string
+		refuse := ""
+		k := newKernel(
+			bpftest.WithTrace(func(op string) { trace = append(trace, op) }),
+			bpftest.WithFault(func(op string) error {
+				if op == refuse {
+					return syscall.EINTR
+				}
+				return nil
+			}))
+		s := open(t, k)
+		ops := map[string]func() error{
+			"open":      func() error { _, err := k.OpenDescriptor(); return err },
+			"read":      func() error { _, err := s.Read(nil); return err },
+			"write":     func() error { _, err := s.Write(frame(64)); return err },
+			"wait":      func() error { _, err := s.Wait(true, 0); return err },
+			"wake":      s.Wake,
+			"poll":      func() error { _, err := s.Poll(in, 0); return err },
+			"map":       func() error { _, err := s.Map(page); return err },
+			"unmap":     func() error { return s.Unmap(nil) },
+			"limit":     func() error { return s.Limit(nil, false) },
+			"BIOCFLUSH": func() error { return s.Ioctl(zbuf.BIOCFLUSH, nil) },
+			"close":     s.Close,
+		}
+		trace = nil
+		var want []string
+		for op, call := range ops {
+			refuse = op
+			require.Equal(t, syscall.EINTR, call(), op)
+			want = append(want, op)
+		}
+		s.Detached()
+		require.Equal(t, append(want, "detached"), trace)
+	})
+	t.Run("memory comes in whole pages", func(t *testing.T) {
+		s := open(t, newKernel(bpftest.WithPageSize(16384)))
+		require.Equal(t, 16384, s.PageSize())
+		require.Equal(t, 16384, s.k.PageSize())
+		for _, n := range []int{0, -16384, 4096} {
+			_, err := s.Map(n)
+			require.Equal(t, syscall.EINVAL, err)
+		}
+		s.lend(32768)
+		require.Equal(t, syscall.EINVAL, s.Unmap(s.buf[0][:16384]))
+		require.Equal(t, syscall.EINVAL, s.Unmap(nil))
+		var max uintptr
+		s.do(zbuf.BIOCGETZMAX, &max)
+		require.EqualValues(t, 512*16384, max)
+	})
+	t.Run("descriptors opened for one thing alone", func(t *testing.T) {
+		k := newKernel()
+		open(t, k)
+		w, err := k.OpenMode(syscall.O_WRONLY | syscall.O_NONBLOCK)
+		require.NoError(t, err)
+		_, err = w.Read(make([]byte, 4096))
+		require.Equal(t, syscall.EBADF, err)
+		require.NoError(t, w.Ioctl(zbuf.BIOCSETIF, ifreq("em0")))
+		k.Interface("em0").Receive(frame(64))
+		require.Zero(t, k.Stats()[0].Rcount, "it is among the writers")
+		r, err := k.OpenMode(syscall.O_RDONLY | syscall.O_NONBLOCK)
+		require.NoError(t, err)
+		_, err = r.Write(frame(64))
+		require.Equal(t, syscall.EBADF, err)
+	})
+}
