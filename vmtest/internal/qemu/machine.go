@@ -29,6 +29,7 @@ type Spec struct {
 	Binary  string
 	Accel   string
 	Payload string // Multiboot image
+	Disk    string // raw file shared with the guest
 	MemMiB  int
 	CPUs    int
 }
@@ -50,6 +51,8 @@ func (s Spec) Args() []string {
 		"-m", strconv.Itoa(s.MemMiB), "-smp", strconv.Itoa(s.CPUs),
 		"-kernel", s.Payload,
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+		"-drive", "if=none,id=shared,format=raw,cache=writeback,file=" + strings.ReplaceAll(s.Disk, ",", ",,"),
+		"-device", "virtio-blk-pci,drive=shared",
 		"-netdev", "user,id=host", "-device", "virtio-net-pci,netdev=host,romfile=",
 	}
 }

@@ -40,6 +40,7 @@ type guest struct {
 	m        *qemu.Machine
 	nc       net.Conn
 	conn     *wire.Conn
+	disk     *os.File // unlinked; large bodies go by it
 	accel    string
 	kernel   string
 	bootTime time.Duration
@@ -93,18 +94,25 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 	// QEMU has read it by the time the agent calls.
 	defer os.Remove(file)
 
+	disk, err := sharedDisk()
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(disk.Name())
+
 	console := qemu.NewConsole()
 	if c.join.Verbose {
 		console.Tee = func(b []byte) { _ = c.conn.Write(wire.Console, b) }
 	}
 	start := time.Now()
 	m, err := qemu.Start(qemu.Spec{
-		Binary: binary, Accel: accel, Payload: file, MemMiB: s.cfg.MemMiB, CPUs: s.cfg.CPUs,
+		Binary: binary, Accel: accel, Payload: file, Disk: disk.Name(), MemMiB: s.cfg.MemMiB, CPUs: s.cfg.CPUs,
 	}, console, s.self)
 	if err != nil {
+		disk.Close()
 		return nil, err
 	}
-	g := &guest{m: m, accel: accel}
+	g := &guest{m: m, accel: accel, disk: disk}
 	s.setGuest(g) // so that the end of the server is its end
 	greeting, err := g.meet(l, token, accel)
 	if err != nil {
@@ -119,6 +127,21 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 	}
 	console.Tee = nil
 	return g, nil
+}
+
+// sharedDisk makes the file behind the disk that guest and host share.
+func sharedDisk() (*os.File, error) {
+	f, err := os.CreateTemp(dir(), "disk-*")
+	if err != nil {
+		return nil, fmt.Errorf("shared disk: %w", err)
+	}
+	// Written out, so that a full disk shows here and not in mid-stream.
+	if _, err := f.Write(make([]byte, wire.BulkSize)); err != nil {
+		f.Close()
+		os.Remove(f.Name())
+		return nil, fmt.Errorf("shared disk: %w", err)
+	}
+	return f, nil
 }
 
 // writePayload lays the boot image out in a temporary file.
@@ -232,6 +255,9 @@ func (g *guest) meet(l net.Listener, token, accel string) (*wire.Greeting, error
 				return nil, fmt.Errorf("the agent speaks version %d of the protocol, this runner %d", got.g.Version, wire.Version)
 			}
 			g.nc, g.conn = got.nc, got.conn
+			if got.g.Disk {
+				g.conn.ShareDisk(g.disk, true)
+			}
 			return &got.g, nil
 		case <-g.m.Console.Died():
 			return nil, g.fault("")

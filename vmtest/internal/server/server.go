@@ -213,6 +213,7 @@ func (s *server) drop() {
 	if g.nc != nil {
 		g.nc.Close()
 	}
+	g.disk.Close()
 }
 
 // gone reports whether the runner has left.

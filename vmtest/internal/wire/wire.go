@@ -131,6 +131,8 @@ type Greeting struct {
 	Version int
 	Token   string
 	Kernel  string // kern.version's first line
+	// Disk says that large bodies go by the shared disk from now on.
+	Disk bool
 	// Missing lists wanted kernel modules that could not be loaded.
 	Missing []string
 }
@@ -186,20 +188,63 @@ type Conn struct {
 	w   io.Writer
 	buf []byte
 
+	bulk *bulk // nil without a shared disk
+	gone chan struct{}
+	once sync.Once
+
 	body []byte
 }
 
 // NewConn returns a Conn over rw. Reads should be buffered by the caller if
 // they are costly; every frame is written by one Write.
-func NewConn(r io.Reader, w io.Writer) *Conn { return &Conn{r: r, w: w} }
+func NewConn(r io.Reader, w io.Writer) *Conn { return &Conn{r: r, w: w, gone: make(chan struct{})} }
 
-// Write sends one frame.
+// Write sends one frame. With a shared disk it may wait for a slot until the
+// other end has read one.
 func (c *Conn) Write(t Type, body []byte) error {
 	if len(body) > MaxBody {
 		return fmt.Errorf("%w: %d bytes", ErrFrame, len(body))
 	}
+	if b := c.shared(); b != nil && len(body) >= bulkMin {
+		return c.writeBulk(b, t, body)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.write(t, body)
+}
+
+func (c *Conn) shared() *bulk {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bulk
+}
+
+// writeBulk sends body by way of the disk, in as many frames as it takes.
+func (c *Conn) writeBulk(b *bulk, t Type, body []byte) error {
+	for len(body) > 0 {
+		n := min(len(body), slotSize)
+		// The token is waited for without the lock: small frames pass.
+		select {
+		case <-b.free:
+		case <-c.gone:
+			return io.ErrClosedPipe
+		}
+		c.mu.Lock()
+		ref, err := b.put(body[:n])
+		if err == nil {
+			err = c.write(t|bulkBit, ref)
+		}
+		c.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		body = body[n:]
+	}
+	return nil
+}
+
+// write sends one frame over the stream. The caller holds the lock.
+func (c *Conn) write(t Type, body []byte) error {
 	c.buf = append(c.buf[:0], byte(t))
 	c.buf = binary.BigEndian.AppendUint32(c.buf, uint32(len(body)))
 	c.buf = append(c.buf, body...)
@@ -217,18 +262,41 @@ func (c *Conn) WriteJSON(t Type, v any) error {
 }
 
 // Read returns the next frame. The body is valid until the next Read. io.EOF
-// means that the other end closed between two frames.
+// means that the other end closed between two frames. After an error writers
+// that wait for a slot give up.
 func (c *Conn) Read() (Type, []byte, error) {
+	for {
+		t, body, err := c.read()
+		if err != nil {
+			c.once.Do(func() { close(c.gone) })
+			return 0, nil, err
+		}
+		if t == slotFree {
+			if b := c.shared(); b != nil {
+				select {
+				case b.free <- struct{}{}:
+					continue
+				default:
+				}
+			}
+			return 0, nil, fmt.Errorf("%w: a slot that was not in use came free", ErrFrame)
+		}
+		return t, body, nil
+	}
+}
+
+func (c *Conn) read() (Type, []byte, error) {
 	var head [headerSize]byte
 	if _, err := io.ReadFull(c.r, head[:]); err != nil {
 		return 0, nil, err
 	}
+	t := Type(head[0])
 	n := binary.BigEndian.Uint32(head[1:])
 	if n > MaxBody {
-		return 0, nil, fmt.Errorf("%w: type %q, %d bytes", ErrFrame, head[0], n)
+		return 0, nil, fmt.Errorf("%w: type %q, %d bytes", ErrFrame, t, n)
 	}
 	if cap(c.body) < int(n) {
-		c.body = make([]byte, n)
+		c.body = make([]byte, max(int(n), slotSize))
 	}
 	body := c.body[:n]
 	if _, err := io.ReadFull(c.r, body); err != nil {
@@ -237,7 +305,14 @@ func (c *Conn) Read() (Type, []byte, error) {
 		}
 		return 0, nil, err
 	}
-	return Type(head[0]), body, nil
+	if t&bulkBit == 0 {
+		return t, body, nil
+	}
+	body, err := c.shared().get(append([]byte(nil), body...), c.body)
+	if err != nil {
+		return 0, nil, err
+	}
+	return t &^ bulkBit, body, c.Write(slotFree, nil)
 }
 
 // SendFile sends a file's header and n bytes of r.

@@ -1,0 +1,292 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// session is a runner and a guest program of its own.
+type session struct {
+	runner, program string
+	// mem is an odd size of memory, by which the session's QEMU is known.
+	mem int
+}
+
+func newSession(t testing.TB, mem int) *session {
+	t.Helper()
+	dir := t.TempDir()
+	build := func(out, pkg string, env ...string) string {
+		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, out), pkg)
+		cmd.Env = append(os.Environ(), append(env, "CGO_ENABLED=0")...)
+		text, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", text)
+		return filepath.Join(dir, out)
+	}
+	return &session{
+		runner:  build("vmtest", "."),
+		program: build("guest", "./testdata/guest", "GOOS=freebsd", "GOARCH=amd64"),
+		mem:     mem,
+	}
+}
+
+// command runs the program under the runner.
+func (s *session) command(flags []string, args ...string) *exec.Cmd {
+	all := append([]string{"--mem", strconv.Itoa(s.mem)}, flags...)
+	all = append(all, "--", s.program)
+	return exec.Command(s.runner, append(all, args...)...)
+}
+
+// processes lists the ids of the processes whose command line matches.
+func processes(t testing.TB, pattern string) (pids []int) {
+	t.Helper()
+	out, err := exec.Command("ps", "-axo", "pid=,args=").Output()
+	require.NoError(t, err)
+	re := regexp.MustCompile(pattern)
+	for _, line := range strings.Split(string(out), "\n") {
+		f := strings.Fields(line)
+		if len(f) < 2 || !re.MatchString(strings.Join(f[1:], " ")) {
+			continue
+		}
+		pid, err := strconv.Atoi(f[0])
+		require.NoError(t, err)
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+// qemus lists the session's QEMU processes.
+func (s *session) qemus(t testing.TB) []int {
+	return processes(t, fmt.Sprintf(`^\S*qemu-system\S* .*-m %d `, s.mem))
+}
+
+// servers lists the session's server processes.
+func (s *session) servers(t testing.TB) []int {
+	return processes(t, fmt.Sprintf(`__serve .*"MemMiB":%d,`, s.mem))
+}
+
+// gone waits until the session has no process left, ten seconds at most as was
+// promised.
+func (s *session) gone(t testing.TB) {
+	t.Helper()
+	assert.Eventually(t, func() bool { return len(s.qemus(t)) == 0 && len(s.servers(t)) == 0 }, 10*time.Second, 100*time.Millisecond,
+		"QEMU or its server is left")
+}
+
+// startSleeping runs a program that sleeps and waits until it does.
+func (s *session) startSleeping(t *testing.T) (cmd *exec.Cmd, stderr *bytes.Buffer) {
+	t.Helper()
+	cmd = s.command(nil, "sleep")
+	stderr = &bytes.Buffer{}
+	cmd.Stderr = stderr
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "sleeping\n", line)
+	return cmd, stderr
+}
+
+func TestOutputIsExact(t *testing.T) {
+	needGuest(t)
+	s := newSession(t, 1011)
+	const size = 100
+	want := sha256.New()
+	b := make([]byte, 1<<20)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(b) // cannot fail
+	for i := range size {
+		for at := 0; at < len(b); at += 512 {
+			binary.LittleEndian.PutUint64(b[at:], uint64(i<<20+at))
+		}
+		want.Write(b)
+	}
+	_, err := s.command(nil, "hello").Output() // the boot is not what is measured
+	require.NoError(t, err)
+	best := 0.0
+	for range 3 {
+		cmd := s.command(nil, "bytes", strconv.Itoa(size))
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		start := time.Now()
+		require.NoError(t, cmd.Start())
+		got := sha256.New()
+		n, err := io.Copy(got, out)
+		require.NoError(t, err)
+		rate := float64(n) / 1e6 / time.Since(start).Seconds()
+		require.NoError(t, cmd.Wait())
+		require.EqualValues(t, size<<20, n)
+		require.Equal(t, want.Sum(nil), got.Sum(nil))
+		t.Logf("%d MiB at %.1f MB/s, start of the command included", size, rate)
+		if best = max(best, rate); best >= 10 {
+			break
+		}
+	}
+	assert.GreaterOrEqual(t, best, 10.0, "MB/s, best of three")
+}
+
+func TestTwoRunnersAtOnce(t *testing.T) {
+	needGuest(t)
+	s := newSession(t, 1012)
+	type result struct {
+		out string
+		err error
+	}
+	results := make(chan result)
+	for i := range 2 {
+		go func() {
+			out, err := s.command(nil, "alone", strconv.Itoa(i)).Output()
+			results <- result{string(out), err}
+		}()
+	}
+	var outs []string
+	for range 2 {
+		r := <-results
+		require.NoError(t, r.err, "%s", r.out)
+		outs = append(outs, r.out)
+	}
+	assert.ElementsMatch(t, []string{"alone 0\n", "alone 1\n"}, outs)
+	assert.Len(t, s.qemus(t), 1, "the two share a guest")
+	s.gone(t)
+}
+
+func TestKilledRunnerLeavesNothing(t *testing.T) {
+	needGuest(t)
+	s := newSession(t, 1013)
+	cmd, _ := s.startSleeping(t)
+	require.Len(t, s.qemus(t), 1)
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	s.gone(t)
+}
+
+func TestKilledServerLeavesNothing(t *testing.T) {
+	needGuest(t)
+	s := newSession(t, 1014)
+	cmd, stderr := s.startSleeping(t)
+	servers := s.servers(t)
+	require.Len(t, servers, 1)
+	require.NoError(t, syscall.Kill(servers[0], syscall.SIGKILL))
+	assert.Equal(t, exitFault, exitOf(t, cmd))
+	assert.Contains(t, stderr.String(), "vmtest: the guest's server is gone")
+	s.gone(t)
+}
+
+func TestSilentGuestIsGivenUp(t *testing.T) {
+	needGuest(t)
+	s := newSession(t, 1015)
+	cmd, stderr := s.startSleeping(t)
+	qemu := s.qemus(t)
+	require.Len(t, qemu, 1)
+	require.NoError(t, syscall.Kill(qemu[0], syscall.SIGSTOP))
+	start := time.Now()
+	assert.Equal(t, exitFault, exitOf(t, cmd))
+	assert.Contains(t, stderr.String(), "vmtest: the guest's agent has given no sign of life for 15s")
+	assert.Less(t, time.Since(start), 20*time.Second)
+	s.gone(t)
+}
+
+func TestSignalsReachTheGuest(t *testing.T) {
+	needGuest(t)
+	s := newSession(t, 1016)
+	for _, tt := range []struct {
+		name   string
+		signal syscall.Signal
+		code   int
+		stderr string
+	}{
+		{"SIGQUIT gives a dump", syscall.SIGQUIT, 2, "goroutine 1 "},
+		{"SIGINT ends the program", syscall.SIGINT, 130, "killed by signal 2"},
+		{"SIGTERM ends the program", syscall.SIGTERM, 143, "killed by signal 15"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd, stderr := s.startSleeping(t)
+			require.NoError(t, cmd.Process.Signal(tt.signal))
+			assert.Equal(t, tt.code, exitOf(t, cmd))
+			assert.Contains(t, stderr.String(), tt.stderr)
+		})
+	}
+}
+
+// TestNothingHoldsTheOutput: the go command waits until everybody has closed
+// its test's output, and the server lives on for seconds.
+func TestNothingHoldsTheOutput(t *testing.T) {
+	needGuest(t)
+	s := newSession(t, 1017)
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	cmd := s.command(nil, "hello")
+	cmd.Stdout, cmd.Stderr = w, w
+	require.NoError(t, cmd.Start())
+	w.Close()
+	require.NoError(t, cmd.Wait())
+	require.Len(t, s.servers(t), 1)
+	require.NoError(t, r.SetReadDeadline(time.Now().Add(2*time.Second)))
+	out, err := io.ReadAll(r)
+	require.NoError(t, err, "the output is still open")
+	assert.Contains(t, string(out), "hello\n")
+	assert.Len(t, s.servers(t), 1, "the server has not just ended")
+}
+
+func exitOf(t *testing.T, cmd *exec.Cmd) int {
+	t.Helper()
+	err := cmd.Wait()
+	if err == nil {
+		return 0
+	}
+	var ee *exec.ExitError
+	require.ErrorAs(t, err, &ee)
+	return ee.ExitCode()
+}
+
+// BenchmarkFirst is the time from the start of the command to the first byte of
+// output, boot included, and to the end.
+func BenchmarkFirst(b *testing.B) { benchmark(b, 1018, "--no-reuse") }
+
+// BenchmarkNext is the same for a program that finds a guest.
+func BenchmarkNext(b *testing.B) { benchmark(b, 1019) }
+
+func benchmark(b *testing.B, mem int, flags ...string) {
+	if testing.Short() {
+		b.Skip("NOT RUN: guests take seconds and -short is set")
+	}
+	s := newSession(b, mem)
+	_, err := s.command(flags, "hello").Output() // the agent is compiled, acceleration was tried
+	require.NoError(b, err)
+	var first time.Duration
+	for b.Loop() {
+		cmd := s.command(flags, "hello")
+		out, err := cmd.StdoutPipe()
+		require.NoError(b, err)
+		start := time.Now()
+		require.NoError(b, cmd.Start())
+		var c [1]byte
+		_, err = io.ReadFull(out, c[:])
+		require.NoError(b, err)
+		first += time.Since(start)
+		_, err = io.Copy(io.Discard, out)
+		require.NoError(b, err)
+		require.NoError(b, cmd.Wait())
+	}
+	b.ReportMetric(first.Seconds()/float64(b.N), "s-to-first-byte")
+}
