@@ -89,7 +89,7 @@ func validate(prog []zbuf.Insn) bool {
 // differ in corners, and there the kernel's way is followed by interpret:
 // a halfword load behind the end of a received packet loads 0 and goes on; X+k wraps
 // at 32 bits; shifts count modulo 32, as the processor does; the wire length can be more than
-// the data; and x/net/bpf has no `ldx len` and takes huge offsets for extensions.
+// the data; and x/net/bpf cannot run `ldx len` and `neg`, and takes huge offsets for extensions.
 type filter struct {
 	prog []zbuf.Insn
 	vm   *bpf.VM // nil: interpret always
@@ -120,7 +120,7 @@ func newFilter(prog []zbuf.Insn) *filter {
 			freeX = true
 		case opLdxImm:
 			freeX = freeX || p.K >= 1<<31
-		case opLshX, opRshX, opLdxLen:
+		case opLshX, opRshX, opLdxLen, opNeg:
 			return f
 		case opLshK, opRshK:
 			if p.K > 31 {

@@ -48,6 +48,7 @@ type Interface struct {
 	// Guarded by Kernel.mu.
 	name    string
 	promisc int
+	index   int // if_index
 }
 
 type linkType struct {
@@ -126,6 +127,8 @@ func (k *Kernel) AddInterface(name string, dlt uint32, opts ...InterfaceOption) 
 		panic("bpftest: interface name is taken or too long: " + name)
 	}
 	k.ifaces = append(k.ifaces, i)
+	k.indexes++
+	i.index = k.indexes
 	i.main.Store(k.attachTap(i, i.link))
 	for _, l := range i.more {
 		k.attachTap(i, l)

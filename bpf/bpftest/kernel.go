@@ -57,6 +57,7 @@ type Kernel struct {
 	// Descriptor's.
 	mu       sync.Mutex
 	ifaces   []*Interface
+	indexes  int    // given to interfaces so far
 	taps     []*tap // bpf_iflist, newest first
 	open     map[*Descriptor]struct{}
 	attached int

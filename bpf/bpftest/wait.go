@@ -236,3 +236,19 @@ func (d *Descriptor) Detached() bool {
 	defer d.mu.Unlock()
 	return d.tap == nil
 }
+
+// InterfaceIndex is BIOCGETIF and SIOCGIFINDEX of the name it gives. ENXIO when the descriptor is not
+// attached, or to an interface of another vnet.
+func (d *Descriptor) InterfaceIndex() (int, error) {
+	if err := d.k.enter("index"); err != nil {
+		return 0, err
+	}
+	d.k.mu.Lock()
+	defer d.k.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.tap == nil || d.tap.iface.main.Load() == nil {
+		return 0, syscall.ENXIO
+	}
+	return d.tap.iface.index, nil
+}
