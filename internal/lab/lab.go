@@ -129,6 +129,8 @@ func (p *Pair) Watch() error {
 				{zbuf.BIOCSETF, &zbuf.Program{Len: 1, Insns: &nothing[0]}},
 				{zbuf.BIOCSHDRCMPLT, &one},
 				{zbuf.BIOCSETIF, &req},
+				// With net.bpf.optimize_writers it would count nothing without.
+				{zbuf.BIOCSETFNR, &zbuf.Program{Len: 1, Insns: &nothing[0]}},
 			} {
 				if err := d.Ioctl(c.req, c.arg); err != nil {
 					return fmt.Errorf("%v on %s: %w", c.req, ifname, err)
