@@ -1,0 +1,58 @@
+package sysctl
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+)
+
+var (
+	// ErrReadOnly is in the error of a set that the kernel allows nobody. The kernel's
+	// errno is EPERM, so the error is also fs.ErrPermission: ask for ErrReadOnly first.
+	ErrReadOnly = errors.New("the sysctl is read-only")
+
+	// ErrType is in the error when the sysctl, or what the kernel answered, is not
+	// of the type that was asked for.
+	ErrType = errors.New("wrong type")
+
+	// ErrRange is in the error when a value does not fit into the type of the
+	// sysctl or of the result, or when the kernel refused it.
+	ErrRange = errors.New("value out of range")
+)
+
+// Error is what every failed call on a [Tree] returns.
+type Error struct {
+	Op   string // "get", "set", "describe", "format", "walk"
+	Name string // the sysctl
+	Err  error  // the errno, or one of this package's errors, or both
+}
+
+func (e *Error) Error() string { return "sysctl " + e.Name + ": " + e.Op + ": " + e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// opError names the operation and the sysctl. It keeps an error that has a name already.
+func opError(op, name string, err error) error {
+	var named *Error
+	switch {
+	case err == nil || errors.As(err, &named):
+		return err
+	case errors.Is(err, syscall.EISDIR):
+		err = fmt.Errorf("%w: a node has no value of its own (%w)", ErrType, err)
+	case errors.Is(err, syscall.ENOTDIR):
+		err = fmt.Errorf("%w: nothing lies below a value (%w)", ErrType, err)
+	}
+	return &Error{Op: op, Name: name, Err: err}
+}
+
+// setError says why the kernel refused a value of the right type.
+func setError(f Format, err error) error {
+	switch {
+	case errors.Is(err, syscall.EPERM) && f.Flags&CTLFLAG_WR == 0:
+		return fmt.Errorf("%w (%w)", ErrReadOnly, err)
+	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ERANGE), errors.Is(err, syscall.EDOM):
+		return fmt.Errorf("%w: refused by the kernel (%w)", ErrRange, err)
+	}
+	return err
+}

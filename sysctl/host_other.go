@@ -1,0 +1,19 @@
+//go:build !freebsd
+
+package sysctl
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+)
+
+// Host returns a tree that has errors.ErrUnsupported for every call: there are no sysctls of FreeBSD's
+// kind here.
+func Host() Tree { return New(foreign{}) }
+
+type foreign struct{}
+
+var errForeign = fmt.Errorf("FreeBSD's sysctls are not there on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+
+func (foreign) Sysctl([]int32, []byte, []byte) (int, error) { return 0, errForeign }

@@ -1,0 +1,386 @@
+package sysctl
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// Tree is all sysctls of one kernel. Get it from [Host], or [New] for another System.
+type Tree struct{ sys System }
+
+// New returns the tree of a system.
+func New(sys System) Tree { return Tree{sys} }
+
+// System returns what is below the tree, to put something between.
+func (t Tree) System() System { return t.sys }
+
+// call makes one call and holds the system to its word.
+func (t Tree) call(mib []int32, old, new []byte) (int, error) {
+	n, err := t.sys.Sysctl(mib, old, new)
+	if err == nil && (n < 0 || old != nil && n > len(old)) {
+		return 0, fmt.Errorf("%w: an answer of %d bytes where there was room for %d", ErrType, n, len(old))
+	}
+	return n, err
+}
+
+// maxAnswer is the longest answer in bytes that a read makes room for. The kernel
+// allocates as much itself for some sysctls.
+const maxAnswer = 64 << 20
+
+// read returns a whole answer, however much it grows meanwhile.
+func (t Tree) read(mib []int32) ([]byte, error) {
+	size, err := t.call(mib, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	for room := min(size, maxAnswer) + size/8 + 256; room <= maxAnswer; {
+		buf := make([]byte, room)
+		n, err := t.call(mib, buf, nil)
+		if err == nil {
+			return buf[:n:n], nil
+		}
+		if !errors.Is(err, syscall.ENOMEM) {
+			return nil, err
+		}
+		if size, err = t.call(mib, nil, nil); err != nil {
+			return nil, err
+		}
+		room = max(2*room, size+size/8)
+	}
+	return nil, fmt.Errorf("the answer needs more than %d bytes: %w", maxAnswer, syscall.ENOMEM)
+}
+
+// mib looks up a name (sysctl.name2oid).
+func (t Tree) mib(name string) ([]int32, error) {
+	if name == "" || strings.ContainsRune(name, 0) {
+		return nil, syscall.ENOENT
+	}
+	var buf [4 * maxName]byte
+	n, err := t.call([]int32{0, metaName2ID}, buf[:], []byte(name))
+	if err != nil {
+		return nil, err
+	}
+	return numbers(buf[:n])
+}
+
+// numbers reads a name as the kernel returns it.
+func numbers(b []byte) ([]int32, error) {
+	mib := make([]int32, len(b)/4)
+	if len(b)%4 != 0 || len(mib) == 0 {
+		return nil, fmt.Errorf("%w: a name of %d bytes", ErrType, len(b))
+	}
+	_, err := binary.Decode(b, binary.NativeEndian, mib)
+	return mib, err
+}
+
+// meta reads one of the kernel's directory about a name.
+func (t Tree) meta(entry int32, mib []int32) ([]byte, error) {
+	return t.read(append([]int32{0, entry}, mib...))
+}
+
+func (t Tree) format(mib []int32) (Format, error) {
+	b, err := t.meta(metaFormat, mib)
+	if err != nil {
+		return Format{}, err
+	}
+	return ParseFormat(b)
+}
+
+func (t Tree) lookup(name string) (mib []int32, f Format, err error) {
+	if mib, err = t.mib(name); err == nil {
+		f, err = t.format(mib)
+	}
+	return mib, f, err
+}
+
+// Format returns the type and flags of a sysctl.
+func (t Tree) Format(name string) (Format, error) {
+	_, f, err := t.lookup(name)
+	return f, opError("format", name, err)
+}
+
+// Describe returns the kernel's one line about a sysctl, empty if it has none (sysctl.oiddescr).
+func (t Tree) Describe(name string) (string, error) {
+	mib, err := t.mib(name)
+	if err != nil {
+		return "", opError("describe", name, err)
+	}
+	b, err := t.meta(metaDescr, mib)
+	if errors.Is(err, syscall.ENOENT) {
+		return "", nil // the entry was found just now: it is the text that isn't there
+	}
+	text, _, _ := strings.Cut(string(b), "\x00")
+	return text, opError("describe", name, err)
+}
+
+// Raw returns a sysctl's value as the kernel has it. args are further numbers behind the name,
+// such as a process id behind kern.proc.pid. An answer that grows while it is read is
+// read again.
+func (t Tree) Raw(name string, args ...int32) ([]byte, error) {
+	mib, err := t.mib(name)
+	if err != nil {
+		return nil, opError("get", name, err)
+	}
+	b, err := t.read(append(mib, args...))
+	return b, opError("get", name, err)
+}
+
+// String returns a string, without the NUL at its end. ErrType when the sysctl is not a string.
+func (t Tree) String(name string) (string, error) {
+	mib, f, err := t.lookup(name)
+	if err == nil && f.Type != CTLTYPE_STRING {
+		err = fmt.Errorf("%w: %v, not a string", ErrType, f.Type)
+	}
+	if err != nil {
+		return "", opError("get", name, err)
+	}
+	b, err := t.read(mib)
+	return strings.TrimSuffix(string(b), "\x00"), opError("get", name, err)
+}
+
+// integer reads one number, as its 64-bit pattern.
+func (t Tree) integer(name string) (bits uint64, signed bool, err error) {
+	mib, f, err := t.lookup(name)
+	if err != nil {
+		return 0, false, err
+	}
+	size, signed := f.Type.Integer()
+	if size == 0 {
+		return 0, false, fmt.Errorf("%w: %v, not an integer", ErrType, f.Type)
+	}
+	// Room for two tells an array from a number, and a 64-bit kernel's long from the process's.
+	var buf [16]byte
+	n, err := t.call(mib, buf[:], nil)
+	switch {
+	case errors.Is(err, syscall.ENOMEM):
+		return 0, false, fmt.Errorf("%w: an array of %v, not one (%w)", ErrType, f.Type, err)
+	case err != nil:
+		return 0, false, err
+	case n == 8 && (f.Type == CTLTYPE_LONG || f.Type == CTLTYPE_ULONG):
+		size = n // some handlers do not look at whether the process is a 32-bit one
+	case n != size:
+		return 0, false, fmt.Errorf("%w: the kernel answered %d bytes where %v has %d", ErrType, n, f.Type, size)
+	}
+	return decodeInteger(buf[:size], signed), signed, nil
+}
+
+// decodeInteger extends a number in host order to 64 bits.
+func decodeInteger(b []byte, signed bool) uint64 {
+	order := binary.NativeEndian
+	switch len(b) {
+	case 1:
+		if signed {
+			return uint64(int8(b[0]))
+		}
+		return uint64(b[0])
+	case 2:
+		if signed {
+			return uint64(int16(order.Uint16(b)))
+		}
+		return uint64(order.Uint16(b))
+	case 4:
+		if signed {
+			return uint64(int32(order.Uint32(b)))
+		}
+		return uint64(order.Uint32(b))
+	}
+	return order.Uint64(b)
+}
+
+// signed reads an integer between two bounds.
+func (t Tree) signed(name string, lo, hi int64) (int64, error) {
+	bits, signed, err := t.integer(name)
+	if err == nil && !signed && bits > math.MaxInt64 {
+		err = fmt.Errorf("%w: %d is more than %d", ErrRange, bits, hi)
+	} else if v := int64(bits); err == nil && (v < lo || v > hi) {
+		err = fmt.Errorf("%w: %d is not within %d to %d", ErrRange, v, lo, hi)
+	}
+	if err != nil {
+		return 0, opError("get", name, err)
+	}
+	return int64(bits), nil
+}
+
+// unsigned reads an integer up to a bound.
+func (t Tree) unsigned(name string, hi uint64) (uint64, error) {
+	bits, signed, err := t.integer(name)
+	if err == nil && signed && int64(bits) < 0 {
+		err = fmt.Errorf("%w: %d is less than 0", ErrRange, int64(bits))
+	} else if err == nil && bits > hi {
+		err = fmt.Errorf("%w: %d is more than %d", ErrRange, bits, hi)
+	}
+	if err != nil {
+		return 0, opError("get", name, err)
+	}
+	return bits, nil
+}
+
+// Int32 returns an integer of any width that fits into 32 bits: ErrRange when it does not,
+// ErrType when the sysctl is no integer or an array of them ([Slice]).
+func (t Tree) Int32(name string) (int32, error) {
+	v, err := t.signed(name, math.MinInt32, math.MaxInt32)
+	return int32(v), err
+}
+
+// Uint32 is [Tree.Int32] for 0 and above.
+func (t Tree) Uint32(name string) (uint32, error) {
+	v, err := t.unsigned(name, math.MaxUint32)
+	return uint32(v), err
+}
+
+// Int64 is [Tree.Int32] for 64 bits.
+func (t Tree) Int64(name string) (int64, error) {
+	return t.signed(name, math.MinInt64, math.MaxInt64)
+}
+
+// Uint64 is [Tree.Int32] for 64 bits, 0 and above.
+func (t Tree) Uint64(name string) (uint64, error) { return t.unsigned(name, math.MaxUint64) }
+
+// Slice returns an array. T is an integer of a fixed width, or a struct or array of such; padding of
+// the kernel's struct must be fields of it. An integer must be as wide as the
+// kernel's type, and a struct can only be what the kernel calls opaque or a node. ErrType
+// when that is not so, or when the answer is not a whole number of them.
+func Slice[T any](t Tree, name string, args ...int32) ([]T, error) {
+	out, err := slice[T](t, name, args)
+	return out, opError("get", name, err)
+}
+
+func slice[T any](t Tree, name string, args []int32) ([]T, error) {
+	var zero T
+	size := binary.Size(zero)
+	if size <= 0 {
+		return nil, fmt.Errorf("%w: %T has no fixed size", ErrType, zero)
+	}
+	mib, f, err := t.lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	integer := reflect.ValueOf(zero).CanInt() || reflect.ValueOf(zero).CanUint()
+	width, _ := f.Type.Integer()
+	switch {
+	case f.Type == CTLTYPE_STRING, width != 0 && !integer, width != 0 && width != size:
+		return nil, fmt.Errorf("%w: %v, not %T", ErrType, f.Type, zero)
+	}
+	b, err := t.read(append(mib, args...))
+	if err != nil {
+		return nil, err
+	}
+	if len(b)%size != 0 {
+		return nil, fmt.Errorf("%w: %d bytes are no array of %T, %d bytes each", ErrType, len(b), zero, size)
+	}
+	out := make([]T, len(b)/size)
+	if _, err := binary.Decode(b, binary.NativeEndian, out); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrType, err)
+	}
+	return out, nil
+}
+
+// Set writes a sysctl. An integer takes a Go integer of any type, or a bool for 0 and 1; a
+// string takes a string; everything takes the bytes that the kernel expects. ErrType for
+// other values, ErrRange for an integer that does not fit or when the kernel refuses the value,
+// ErrReadOnly, fs.ErrPermission.
+func (t Tree) Set(name string, value any) error {
+	return opError("set", name, t.set(name, value))
+}
+
+func (t Tree) set(name string, value any) error {
+	mib, f, err := t.lookup(name)
+	if err != nil {
+		return err
+	}
+	b, err := encode(f.Type, value)
+	if err != nil {
+		return err
+	}
+	if _, err := t.call(mib, nil, b); err != nil {
+		return setError(f, err)
+	}
+	return nil
+}
+
+// encode makes of a value what the kernel wants for a type. The result is not nil.
+func encode(typ Type, value any) ([]byte, error) {
+	size, signed := typ.Integer()
+	switch v := value.(type) {
+	case []byte:
+		if size != 0 && len(v) != size {
+			return nil, fmt.Errorf("%w: %d bytes for %v, which has %d", ErrType, len(v), typ, size)
+		}
+		return append([]byte{}, v...), nil
+	case string:
+		// The kernel ends the string itself, and counts a NUL that was written against its room.
+		if typ != CTLTYPE_STRING {
+			return nil, fmt.Errorf("%w: a string for %v", ErrType, typ)
+		}
+		if strings.ContainsRune(v, 0) {
+			return nil, fmt.Errorf("%w: a string with a NUL in it", ErrRange)
+		}
+		return append([]byte{}, v...), nil
+	case bool:
+		n := 0
+		if v {
+			n = 1
+		}
+		return encode(typ, n)
+	}
+	v := reflect.ValueOf(value)
+	if size == 0 || !v.IsValid() || !v.CanInt() && !v.CanUint() {
+		return nil, fmt.Errorf("%w: %T for %v", ErrType, value, typ)
+	}
+	var bits uint64
+	var fits bool
+	width := uint(8 * size)
+	if v.CanInt() {
+		bits = uint64(v.Int())
+		fits = v.Int() >= 0 || signed
+	} else {
+		bits = v.Uint()
+		fits = !signed || bits <= math.MaxInt64
+	}
+	b := binary.NativeEndian.AppendUint64(nil, bits)
+	if binary.NativeEndian.Uint16([]byte{1, 0}) == 1 {
+		b = b[:size]
+	} else {
+		b = b[8-size:]
+	}
+	if !fits || decodeInteger(b, signed) != bits {
+		return nil, fmt.Errorf("%w: %v does not fit into %v (%d bits)", ErrRange, value, typ, width)
+	}
+	return b, nil
+}
+
+// Override sets a sysctl and returns the function that puts its old value back, for tests:
+//
+//	restore, err := t.Override("net.bpf.zerocopy_enable", 1)
+//	require.NoError(t, err)
+//	t.Cleanup(func() { require.NoError(t, restore()) })
+//
+// Only the first call of restore does something; all return its error. A process that is killed restores
+// nothing.
+func (t Tree) Override(name string, value any) (restore func() error, err error) {
+	mib, f, err := t.lookup(name)
+	if err == nil && f.Type == CTLTYPE_NODE {
+		err = fmt.Errorf("%w: a node cannot be put back", ErrType)
+	}
+	var old []byte
+	if err == nil {
+		old, err = t.read(mib)
+	}
+	if err == nil && f.Type == CTLTYPE_STRING {
+		old = slices.DeleteFunc(old, func(c byte) bool { return c == 0 })
+	}
+	if err == nil {
+		err = t.set(name, value)
+	}
+	if err != nil {
+		return nil, opError("set", name, err)
+	}
+	return sync.OnceValue(func() error { return t.Set(name, old) }), nil
+}

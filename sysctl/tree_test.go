@@ -1,0 +1,559 @@
+package sysctl_test
+
+import (
+	"errors"
+	"io/fs"
+	"math"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/sysctl"
+	"github.com/zbuf-go/zbuf/sysctl/sysctltest"
+)
+
+// exactly makes of a test's name what -test.run takes.
+func exactly(name string) string { return strings.ReplaceAll(name, "/", "$/^") }
+
+func TestGet(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		t.Run("a string comes without its NUL", func(t *testing.T) {
+			s, err := w.tree.String("kern.ostype")
+			require.NoError(t, err)
+			require.Equal(t, "FreeBSD", s)
+		})
+		t.Run("the same integer in every width", func(t *testing.T) {
+			a, err := w.tree.Int32("kern.osreldate")
+			require.NoError(t, err)
+			require.Greater(t, a, int32(1200000))
+			b, err := w.tree.Uint32("kern.osreldate")
+			require.NoError(t, err)
+			c, err := w.tree.Int64("kern.osreldate")
+			require.NoError(t, err)
+			d, err := w.tree.Uint64("kern.osreldate")
+			require.NoError(t, err)
+			require.Equal(t, []uint64{d, d, d}, []uint64{uint64(a), uint64(b), uint64(c)})
+		})
+		t.Run("an unsigned long", func(t *testing.T) {
+			n, err := w.tree.Uint64("hw.physmem")
+			require.NoError(t, err)
+			require.Greater(t, n, uint64(16<<20))
+		})
+		t.Run("one byte", func(t *testing.T) {
+			n, err := w.tree.Uint32("kern.random.sys.seeded")
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, sysctl.ErrType) {
+				t.Skipf("this kernel has no such 8-bit sysctl: %v", err)
+			}
+			require.NoError(t, err)
+			require.LessOrEqual(t, n, uint32(1))
+		})
+		t.Run("an array", func(t *testing.T) {
+			var n int
+			if size, _ := sysctl.CTLTYPE_LONG.Integer(); size == 4 {
+				v, err := sysctl.Slice[uint32](w.tree, "kern.cp_time")
+				require.NoError(t, err)
+				n = len(v)
+			} else {
+				v, err := sysctl.Slice[uint64](w.tree, "kern.cp_time")
+				require.NoError(t, err)
+				n = len(v)
+			}
+			require.Equal(t, 5, n, "CPUSTATES")
+		})
+		t.Run("raw, with numbers behind the name", func(t *testing.T) {
+			b, err := w.tree.Raw("kern.proc.pid", int32(os.Getpid()))
+			require.NoError(t, err)
+			require.Contains(t, []int{1088, 816, 768}, len(b))
+		})
+		t.Run("a process's name", func(t *testing.T) {
+			name, err := w.tree.ProcessName(os.Getpid())
+			require.NoError(t, err)
+			require.Equal(t, program(), name)
+		})
+		t.Run("a process that is not there has no name", func(t *testing.T) {
+			name, err := w.tree.ProcessName(math.MaxInt32)
+			require.NoError(t, err)
+			require.Empty(t, name)
+		})
+	})
+}
+
+func TestErrors(t *testing.T) {
+	get32 := func(name string) func(sysctl.Tree) error {
+		return func(tr sysctl.Tree) error { _, err := tr.Int32(name); return err }
+	}
+	set := func(name string, v any) func(sysctl.Tree) error {
+		return func(tr sysctl.Tree) error { return tr.Set(name, v) }
+	}
+	type point struct{ A, B int32 }
+	for _, c := range []struct {
+		rule  string
+		name  string
+		call  func(sysctl.Tree) error
+		is    error
+		errno error
+	}{
+		{"unknown name", "net.bpf.nothing", get32("net.bpf.nothing"), fs.ErrNotExist, syscall.ENOENT},
+		{"empty name", "", get32(""), fs.ErrNotExist, syscall.ENOENT},
+		{"name with a NUL", "net.bpf.bufsize\x00x", get32("net.bpf.bufsize\x00x"), fs.ErrNotExist, syscall.ENOENT},
+		{"name with another behind a value", "kern.ostype.x", get32("kern.ostype.x"), fs.ErrNotExist, syscall.ENOENT},
+		{"set of an unknown name", "net.bpf.nothing", set("net.bpf.nothing", 1), fs.ErrNotExist, syscall.ENOENT},
+		{"describe an unknown name", "a.b", func(tr sysctl.Tree) error { _, err := tr.Describe("a.b"); return err }, fs.ErrNotExist, syscall.ENOENT},
+		{"format of an unknown name", "a.b", func(tr sysctl.Tree) error { _, err := tr.Format("a.b"); return err }, fs.ErrNotExist, syscall.ENOENT},
+		{"walk of an unknown name", "a.b", func(tr sysctl.Tree) (err error) {
+			for _, err = range tr.Walk("a.b") {
+			}
+			return err
+		}, fs.ErrNotExist, syscall.ENOENT},
+		{"override an unknown name", "a.b", func(tr sysctl.Tree) error { _, err := tr.Override("a.b", 1); return err }, fs.ErrNotExist, syscall.ENOENT},
+		{"string read as an integer", "kern.ostype", get32("kern.ostype"), sysctl.ErrType, nil},
+		{"integer read as a string", "kern.osreldate", func(tr sysctl.Tree) error { _, err := tr.String("kern.osreldate"); return err }, sysctl.ErrType, nil},
+		{"array read as an integer", "kern.cp_time", get32("kern.cp_time"), sysctl.ErrType, syscall.ENOMEM},
+		{"folder read as an integer", "net.bpf", get32("net.bpf"), sysctl.ErrType, nil},
+		{"folder read raw", "net.bpf", func(tr sysctl.Tree) error { _, err := tr.Raw("net.bpf"); return err }, sysctl.ErrType, syscall.EISDIR},
+		{"number behind a value", "kern.osreldate", func(tr sysctl.Tree) error { _, err := tr.Raw("kern.osreldate", 1); return err }, sysctl.ErrType, syscall.ENOTDIR},
+		{"integers read as structs", "kern.cp_time", func(tr sysctl.Tree) error { _, err := sysctl.Slice[point](tr, "kern.cp_time"); return err }, sysctl.ErrType, nil},
+		{"integers read as other integers", "kern.cp_time", func(tr sysctl.Tree) error { _, err := sysctl.Slice[uint16](tr, "kern.cp_time"); return err }, sysctl.ErrType, nil},
+		{"struct without a fixed size", "kern.proc.pid", func(tr sysctl.Tree) error {
+			_, err := sysctl.Slice[struct{ S string }](tr, "kern.proc.pid", 1)
+			return err
+		}, sysctl.ErrType, nil},
+		{"part of a struct", "kern.proc.pid", func(tr sysctl.Tree) error {
+			_, err := sysctl.Slice[[5]int32](tr, "kern.proc.pid", int32(os.Getpid()))
+			return err
+		}, sysctl.ErrType, nil},
+		{"string for an integer", "net.bpf.bufsize", set("net.bpf.bufsize", "4096"), sysctl.ErrType, nil},
+		{"integer for a string", "kern.hostname", set("kern.hostname", 1), sysctl.ErrType, nil},
+		{"nil for an integer", "net.bpf.bufsize", set("net.bpf.bufsize", nil), sysctl.ErrType, nil},
+		{"float for an integer", "net.bpf.bufsize", set("net.bpf.bufsize", 1.5), sysctl.ErrType, nil},
+		{"8 bytes for an int", "net.bpf.bufsize", set("net.bpf.bufsize", make([]byte, 8)), sysctl.ErrType, nil},
+		{"set of a folder", "net.bpf", set("net.bpf", []byte{1}), sysctl.ErrType, syscall.EISDIR},
+		{"override of a node", "net.bpf.stats", func(tr sysctl.Tree) error { _, err := tr.Override("net.bpf.stats", []byte{0}); return err }, sysctl.ErrType, nil},
+		{"more than an int", "net.bpf.bufsize", set("net.bpf.bufsize", int64(math.MaxInt32)+1), sysctl.ErrRange, nil},
+		{"less than an int", "net.bpf.bufsize", set("net.bpf.bufsize", int64(math.MinInt32)-1), sysctl.ErrRange, nil},
+		{"unsigned more than an int", "net.bpf.bufsize", set("net.bpf.bufsize", uint64(math.MaxUint64)), sysctl.ErrRange, nil},
+		{"string with a NUL", "kern.hostname", set("kern.hostname", "a\x00b"), sysctl.ErrRange, nil},
+		{"process id of more than 32 bits", "kern.proc.pid", func(tr sysctl.Tree) error {
+			wide := int64(1) << 32
+			if int64(int(wide)) != wide {
+				return &sysctl.Error{Op: "get", Name: "kern.proc.pid", Err: sysctl.ErrRange} // an int has 32 bits here
+			}
+			_, err := tr.ProcessName(int(wide))
+			return err
+		}, sysctl.ErrRange, nil},
+		{"wrong size of statistics", "net.bpf.stats", set("net.bpf.stats", make([]byte, 100)), sysctl.ErrRange, syscall.EINVAL},
+		{"statistics that are not zero", "net.bpf.stats", set("net.bpf.stats", append(make([]byte, 167), 1)), sysctl.ErrRange, syscall.EINVAL},
+		{"read-only integer", "kern.osreldate", set("kern.osreldate", 1), sysctl.ErrReadOnly, syscall.EPERM},
+		{"read-only string", "kern.ostype", set("kern.ostype", "Linux"), sysctl.ErrReadOnly, syscall.EPERM},
+		{"read-only is permission, too", "kern.ostype", set("kern.ostype", "Linux"), fs.ErrPermission, syscall.EPERM},
+		{"override of a read-only", "kern.ostype", func(tr sysctl.Tree) error { _, err := tr.Override("kern.ostype", "x"); return err }, sysctl.ErrReadOnly, syscall.EPERM},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			everywhere(t, func(t *testing.T, w world) {
+				err := c.call(w.tree)
+				require.ErrorIs(t, err, c.is)
+				var named *sysctl.Error
+				require.ErrorAs(t, err, &named)
+				require.Equal(t, c.name, named.Name)
+				require.Contains(t, err.Error(), c.name)
+				var errno syscall.Errno
+				if c.errno != nil {
+					require.ErrorIs(t, err, c.errno)
+				} else {
+					require.False(t, errors.As(err, &errno), "no errno: the kernel was not asked; got %v", err)
+				}
+				for _, other := range []error{sysctl.ErrType, sysctl.ErrRange, sysctl.ErrReadOnly, fs.ErrNotExist} {
+					if other != c.is && c.is != fs.ErrPermission {
+						require.NotErrorIs(t, err, other)
+					}
+				}
+				t.Log(err)
+			})
+		})
+	}
+}
+
+func TestWithoutRoot(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		w.unprivileged(t, func(t *testing.T, tree sysctl.Tree) {
+			for rule, call := range map[string]func() error{
+				"set an integer":       func() error { return tree.Set("net.bpf.bufsize", 8192) },
+				"switch zero-copy":     func() error { return tree.BPF().SetZeroCopyEnabled(true) },
+				"override":             func() error { _, err := tree.Override("net.bpf.bufsize", 8192); return err },
+				"read the statistics":  func() error { _, err := tree.BPF().Stats(); return err },
+				"reset the statistics": func() error { return tree.BPF().ResetStats() },
+			} {
+				err := call()
+				require.ErrorIs(t, err, fs.ErrPermission, rule)
+				require.ErrorIs(t, err, syscall.EPERM, rule)
+				require.NotErrorIs(t, err, sysctl.ErrReadOnly, rule)
+				require.Contains(t, err.Error(), "net.bpf.", rule)
+			}
+			require.ErrorIs(t, tree.Set("kern.ostype", "x"), sysctl.ErrReadOnly)
+			n, err := tree.BPF().MaxInsns()
+			require.NoError(t, err, "reading is free")
+			require.Equal(t, int32(512), n)
+			f, err := tree.Format("net.bpf.bufsize")
+			require.NoError(t, err)
+			require.Equal(t, sysctl.CTLTYPE_INT, f.Type)
+			text, err := tree.Describe("net.bpf.bufsize")
+			require.NoError(t, err)
+			require.NotEmpty(t, text)
+		})
+	})
+}
+
+func TestSet(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		restore, err := w.tree.Override("net.bpf.maxbufsize", 1<<20)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, restore()) })
+		for _, v := range []any{int8(100), int16(1000), int32(4096), int64(1 << 20), 8192, uint8(200), uint16(40000), uint32(65536),
+			uint64(1 << 19), uint(5000), true, []byte{0, 0, 0, 0}, -1, math.MaxInt32, math.MinInt32} {
+			require.NoError(t, w.tree.Set("net.bpf.maxbufsize", v), "%T(%v)", v, v)
+			got, err := w.tree.Int32("net.bpf.maxbufsize")
+			require.NoError(t, err)
+			want := int64(0)
+			switch v := v.(type) {
+			case bool:
+				want = 1
+			case []byte:
+			case int:
+				want = int64(v)
+			case int8:
+				want = int64(v)
+			case int16:
+				want = int64(v)
+			case int32:
+				want = int64(v)
+			case int64:
+				want = v
+			case uint8:
+				want = int64(v)
+			case uint16:
+				want = int64(v)
+			case uint32:
+				want = int64(v)
+			case uint64:
+				want = int64(v)
+			case uint:
+				want = int64(v)
+			}
+			require.Equal(t, want, int64(got), "%T(%v)", v, v)
+		}
+		require.NoError(t, w.tree.Set("net.bpf.maxbufsize", -1))
+		_, err = w.tree.Uint32("net.bpf.maxbufsize")
+		require.ErrorIs(t, err, sysctl.ErrRange)
+		_, err = w.tree.Uint64("net.bpf.maxbufsize")
+		require.ErrorIs(t, err, sysctl.ErrRange)
+		v, err := w.tree.Int64("net.bpf.maxbufsize")
+		require.NoError(t, err)
+		require.Equal(t, int64(-1), v)
+	})
+}
+
+func TestStringsAreSetWhole(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		for _, name := range []string{"a", "", "with.dots-and-more", strings.Repeat("x", 200)} {
+			restore, err := w.tree.Override("kern.hostname", name)
+			require.NoError(t, err)
+			got, err := w.tree.String("kern.hostname")
+			require.NoError(t, err)
+			require.NoError(t, restore())
+			require.Equal(t, name, got)
+		}
+	})
+}
+
+func TestOverride(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		before, err := w.tree.Raw("net.bpf.bufsize")
+		require.NoError(t, err)
+		t.Run("restores what was there, inside out", func(t *testing.T) {
+			outer, err := w.tree.Override("net.bpf.bufsize", 1111)
+			require.NoError(t, err)
+			inner, err := w.tree.Override("net.bpf.bufsize", 2222)
+			require.NoError(t, err)
+			require.NoError(t, inner())
+			n, err := w.tree.BPF().BufSize()
+			require.NoError(t, err)
+			require.Equal(t, int32(1111), n)
+			require.NoError(t, outer())
+		})
+		t.Run("restores once", func(t *testing.T) {
+			restore, err := w.tree.Override("net.bpf.bufsize", 1111)
+			require.NoError(t, err)
+			require.NoError(t, restore())
+			require.NoError(t, w.tree.Set("net.bpf.bufsize", 3333))
+			require.NoError(t, restore())
+			n, err := w.tree.BPF().BufSize()
+			require.NoError(t, err)
+			require.Equal(t, int32(3333), n)
+			require.NoError(t, w.tree.Set("net.bpf.bufsize", before))
+		})
+		t.Run("refused, changes nothing", func(t *testing.T) {
+			restore, err := w.tree.Override("net.bpf.bufsize", int64(1)<<40)
+			require.ErrorIs(t, err, sysctl.ErrRange)
+			require.Nil(t, restore)
+		})
+		after, err := w.tree.Raw("net.bpf.bufsize")
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+	})
+}
+
+// overrideThenFail, in the environment, makes TestOverrideThenFail do what its name says.
+const overrideThenFail = "SYSCTL_TEST_OVERRIDE_THEN_FAIL"
+
+func TestOverrideThenFail(t *testing.T) {
+	how := os.Getenv(overrideThenFail)
+	if how == "" {
+		t.Skip("run by TestOverrideRestoresAfterAFailingTest")
+	}
+	w := kernel(t)
+	restore, err := w.tree.Override("net.bpf.bufsize", 7777)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, restore()) })
+	n, err := w.tree.BPF().BufSize()
+	require.NoError(t, err)
+	require.Equal(t, int32(7777), n)
+	t.Log("overridden")
+	if how == "panic" {
+		panic("on purpose")
+	}
+	t.FailNow()
+}
+
+func TestOverrideRestoresAfterAFailingTest(t *testing.T) {
+	w := kernel(t)
+	before, err := w.tree.BPF().BufSize()
+	require.NoError(t, err)
+	for _, how := range []string{"fail", "panic"} {
+		c := exec.Command(os.Args[0], "-test.run=^TestOverrideThenFail$", "-test.v")
+		c.Env = append(os.Environ(), overrideThenFail+"="+how)
+		out, err := c.CombinedOutput()
+		var exit *exec.ExitError
+		require.ErrorAs(t, err, &exit, "%s", out)
+		require.Contains(t, string(out), "overridden")
+		after, err := w.tree.BPF().BufSize()
+		require.NoError(t, err)
+		require.Equal(t, before, after, how)
+	}
+}
+
+func TestKernelRefusesValueOutOfRange(t *testing.T) {
+	w := kernel(t)
+	const msl = "net.inet.tcp.msl" // its handler refuses what is less than a tick
+	before, err := w.tree.Int32(msl)
+	require.NoError(t, err)
+	err = w.tree.Set(msl, 0)
+	require.ErrorIs(t, err, sysctl.ErrRange)
+	require.ErrorIs(t, err, syscall.EINVAL)
+	require.ErrorContains(t, err, msl)
+	after, err := w.tree.Int32(msl)
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+}
+
+func TestFormat(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		for _, c := range []struct {
+			name     string
+			typ      sysctl.Type
+			fmt      string
+			readOnly bool
+			tunable  bool
+			text     string
+		}{
+			{"net.bpf.zerocopy_enable", sysctl.CTLTYPE_INT, "I", false, false, "int, read-write"},
+			{"net.bpf.maxinsns", sysctl.CTLTYPE_INT, "I", false, false, "int, read-write"},
+			{"net.bpf.bufsize", sysctl.CTLTYPE_INT, "I", false, false, "int, read-write"},
+			{"net.bpf.maxbufsize", sysctl.CTLTYPE_INT, "I", false, false, "int, read-write"},
+			{"net.bpf.optimize_writers", sysctl.CTLTYPE_INT, "I", false, false, "int, read-write"},
+			{"net.bpf.stats", sysctl.CTLTYPE_NODE, "N", false, false, "node, read-write"},
+			{"net.bpf", sysctl.CTLTYPE_NODE, "N", false, false, "node, read-write"},
+			{"kern.ostype", sysctl.CTLTYPE_STRING, "A", true, false, "string, read-only"},
+			{"kern.maxproc", sysctl.CTLTYPE_INT, "I", true, true, "int, read-only, tunable"},
+			{"kern.cp_time", sysctl.CTLTYPE_LONG, "LU", true, false, "long, read-only"},
+		} {
+			f, err := w.tree.Format(c.name)
+			require.NoError(t, err, c.name)
+			require.Equal(t, c.typ, f.Type, c.name)
+			require.Equal(t, c.fmt, f.Fmt, c.name)
+			require.Equal(t, c.readOnly, f.ReadOnly(), c.name)
+			require.Equal(t, c.tunable, f.Tunable(), c.name)
+			require.Equal(t, c.text, f.String(), c.name)
+		}
+		f, err := w.tree.Format("net.bpf.optimize_writers")
+		require.NoError(t, err)
+		require.NotZero(t, f.Flags&sysctl.CTLFLAG_VNET)
+		text, err := w.tree.Describe("net.bpf.zerocopy_enable")
+		require.NoError(t, err)
+		require.Contains(t, text, "zero-copy")
+	})
+}
+
+func names(t *testing.T, tree sysctl.Tree, root string) (all []string) {
+	t.Helper()
+	for name, err := range tree.Walk(root) {
+		require.NoError(t, err)
+		all = append(all, name)
+	}
+	return all
+}
+
+func TestWalk(t *testing.T) {
+	everywhere(t, func(t *testing.T, w world) {
+		t.Run("a folder", func(t *testing.T) {
+			require.Subset(t, names(t, w.tree, "net.bpf"), []string{"net.bpf.zerocopy_enable", "net.bpf.maxinsns", "net.bpf.stats",
+				"net.bpf.optimize_writers", "net.bpf.bufsize", "net.bpf.maxbufsize"})
+		})
+		t.Run("nothing but what is below", func(t *testing.T) {
+			for _, root := range []string{"net.bpf", "net", "kern"} {
+				all := names(t, w.tree, root)
+				require.NotEmpty(t, all)
+				for _, name := range all {
+					require.True(t, strings.HasPrefix(name, root+"."), name)
+				}
+				sorted := slices.Sorted(slices.Values(all))
+				require.Equal(t, len(all), len(slices.Compact(sorted)), "no name twice")
+			}
+		})
+		t.Run("a value is itself", func(t *testing.T) {
+			require.Equal(t, []string{"net.bpf.bufsize"}, names(t, w.tree, "net.bpf.bufsize"))
+		})
+		t.Run("so is a node that takes numbers", func(t *testing.T) {
+			require.Equal(t, []string{"net.bpf.stats"}, names(t, w.tree, "net.bpf.stats"))
+		})
+		t.Run("everything", func(t *testing.T) {
+			all := names(t, w.tree, "")
+			require.Contains(t, all, "net.bpf.bufsize")
+			require.Contains(t, all, "kern.ostype")
+			for _, root := range []string{"net.bpf", "kern"} {
+				require.Subset(t, all, names(t, w.tree, root))
+			}
+			t.Logf("%d sysctls", len(all))
+		})
+		t.Run("can be left", func(t *testing.T) {
+			n := 0
+			for range w.tree.Walk("net.bpf") {
+				if n++; n == 2 {
+					break
+				}
+			}
+			require.Equal(t, 2, n)
+		})
+	})
+}
+
+// Every value of the real tree must be what its format says, or be refused with an error
+// that says why.
+func TestEveryValueAgreesWithItsFormat(t *testing.T) {
+	w := kernel(t)
+	for _, root := range []string{"vm", ""} {
+		count := map[string]int{}
+		for name, err := range w.tree.Walk(root) {
+			require.NoError(t, err)
+			f, err := w.tree.Format(name)
+			if errors.Is(err, fs.ErrNotExist) {
+				count["without a format"]++
+				continue
+			}
+			require.NoError(t, err)
+			size, signed := f.Type.Integer()
+			switch {
+			case f.Type == sysctl.CTLTYPE_STRING:
+				_, err = w.tree.String(name)
+			case size != 0 && signed:
+				_, err = w.tree.Int64(name)
+			case size != 0:
+				_, err = w.tree.Uint64(name)
+			default:
+				count[f.Type.String()]++
+				continue
+			}
+			if err != nil {
+				t.Logf("%s (%v, %q): %v", name, f, f.Fmt, err)
+				var named *sysctl.Error
+				require.ErrorAs(t, err, &named)
+				require.Equal(t, name, named.Name)
+				count["refused"]++
+				continue
+			}
+			count[f.Type.String()]++
+		}
+		t.Logf("below %s: %v", strconv.Quote(root), count)
+		require.Greater(t, count["int"]+count["unsigned int"], 20, "below %q", root)
+		require.Less(t, count["refused"], 40, "below %q", root)
+	}
+}
+
+func TestReadsAgainWhenTheAnswerGrows(t *testing.T) {
+	for _, more := range []int{1, 3, 100} {
+		t.Run(strconv.Itoa(more)+" more", func(t *testing.T) {
+			everywhere(t, func(t *testing.T, w world) {
+				before, err := w.tree.BPF().Stats()
+				require.NoError(t, err)
+				b := &between{System: w.tree.System()}
+				b.do = func() { listen(t, w, more) }
+				after, err := sysctl.New(b).BPF().Stats()
+				require.NoError(t, err)
+				require.Len(t, after, len(before)+more)
+				if more == 100 {
+					require.NotZero(t, b.calls, "the first room was too small")
+				}
+			})
+		})
+	}
+}
+
+func TestAnswersAreNotTrusted(t *testing.T) {
+	broken := func(name string, typ sysctl.Type, value []byte) sysctl.Tree {
+		return sysctl.New(sysctltest.New(sysctltest.Value(name, typ, sysctl.CTLFLAG_RW, "", value)))
+	}
+	for rule, tree := range map[string]sysctl.Tree{
+		"nothing":        broken("a.b", sysctl.CTLTYPE_INT, nil),
+		"too short":      broken("a.b", sysctl.CTLTYPE_INT, []byte{1, 2, 3}),
+		"too long":       broken("a.b", sysctl.CTLTYPE_INT, make([]byte, 8)),
+		"an array":       broken("a.b", sysctl.CTLTYPE_INT, make([]byte, 40)),
+		"16 for 64 bits": broken("a.b", sysctl.CTLTYPE_U64, make([]byte, 2)),
+	} {
+		_, err := tree.Int64("a.b")
+		require.ErrorIs(t, err, sysctl.ErrType, rule)
+	}
+	for rule, sys := range map[string]liar{
+		"an answer longer than the room": {n: 1 << 20, more: 1},
+		"an answer of 2^40 bytes":        {n: 1 << 40 >> (64 - strconv.IntSize), err: syscall.ENOMEM},
+	} {
+		_, err := sysctl.New(sys).Raw("a.b")
+		require.Error(t, err, rule)
+		_, err = sysctl.New(sys).Int64("a.b")
+		require.Error(t, err, rule)
+		for _, err := range sysctl.New(sys).Walk("") {
+			require.Error(t, err, rule)
+		}
+	}
+}
+
+// liar answers everything with the same.
+type liar struct {
+	n    int
+	err  error
+	more int // than there is room for
+}
+
+func (l liar) Sysctl(mib []int32, old, new []byte) (int, error) {
+	if old == nil {
+		return l.n, nil
+	}
+	if l.more > 0 {
+		return len(old) + l.more, nil
+	}
+	return l.n, l.err
+}
