@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/zbuf-go/zbuf/bpf"
+)
+
+// captureFlags is the command line of capture.
+type captureFlags struct {
+	iface, write, replay, filter string
+	mode, timestamp, direction   string
+	count                        uint64
+	duration                     time.Duration
+	bufsize                      size
+	snaplen                      int
+	noPromisc                    bool
+}
+
+func newCapture(w *world) *cobra.Command {
+	var f captureFlags
+	c := &cobra.Command{
+		Use:   "capture {-i IFACE | --replay FILE} [-w FILE]",
+		Short: "Capture packets into a pcapng file",
+		Long: `Capture writes what an interface sees to a pcapng file with time stamps in
+nanoseconds; without -w it prints a line for each packet: seconds since 1970,
+interface, bytes captured and, if they differ, /bytes on the wire.
+
+It ends on Ctrl-C or SIGTERM, after -c packets, after --duration or when the
+interface has gone, and says how many packets it saw and how many were dropped.
+
+With --replay the packets come from a pcap or pcapng file: they go through a
+model of the kernel in memory, which puts them into shared buffers as FreeBSD
+does, and keep their time stamps, lengths and interfaces. That works on any
+system; none is ever dropped.
+
+FILE of --filter is what tcpdump(1) prints for an expression:
+
+  tcpdump -i em0 -ddd 'tcp port 80' > port80
+
+tcpdump must be asked about an interface of the same link type.`,
+		Example: `  bpfctl capture -i em0 -w out.pcapng
+  bpfctl capture -i em0 -w - | tshark -r -
+  bpfctl capture -i em0 -c 1000 --mode zerocopy --bufsize 2M -w out.pcapng
+  bpfctl capture --replay in.pcap -w out.pcapng
+  bpfctl capture --model steady -i em0 -c 10`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return runCapture(c, w, &f) },
+	}
+	fl := c.Flags()
+	fl.SortFlags = false
+	fl.StringVarP(&f.iface, "interface", "i", "", "capture on `IFACE`")
+	fl.StringVar(&f.replay, "replay", "", "take the packets of `FILE`, pcap or pcapng, instead; - is standard input")
+	fl.StringVarP(&f.write, "write", "w", "", "write pcapng to `FILE`; - is standard output")
+	fl.Uint64VarP(&f.count, "count", "c", 0, "end after `N` packets")
+	fl.DurationVar(&f.duration, "duration", 0, "end after this time, such as 90s or 1h30m (`D`)")
+	fl.StringVar(&f.mode, "mode", "auto", "how packets leave the kernel: zerocopy, buffered, or auto for\nzerocopy where it is allowed (`MODE`)")
+	fl.Var(&f.bufsize, "bufsize", "bytes of each of the two buffers, such as 64K or 1M (default 512K, or\nless where the kernel allows less)")
+	fl.IntVar(&f.snaplen, "snaplen", 0, "capture at most `N` bytes of a packet (default all)")
+	fl.StringVar(&f.timestamp, "timestamp", "nano", "`RESOLUTION[,CLOCK]`: nano, micro, bintime or none; realtime,\nrealtime-fast, monotonic or monotonic-fast")
+	fl.StringVar(&f.direction, "direction", "inout", "packets received (in), sent (out) or both (inout): `DIR`")
+	fl.BoolVar(&f.noPromisc, "no-promisc", false, "do not put the interface into promiscuous mode")
+	fl.StringVar(&f.filter, "filter", "", "capture only packets that the program in `FILE` lets through")
+	for flag, values := range map[string][]string{
+		"mode": {"auto", "zerocopy", "buffered"}, "timestamp": {"nano", "micro", "bintime", "none"}, "direction": {"in", "out", "inout"},
+	} {
+		c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+	}
+	return c
+}
+
+// config checks the flags and makes the reader's configuration of them.
+func (f *captureFlags) config(c *cobra.Command) (cfg bpf.Config, err error) {
+	switch {
+	case f.iface == "" && f.replay == "":
+		return cfg, usagef("which interface? -i IFACE, or --replay FILE")
+	case f.iface != "" && f.replay != "":
+		return cfg, usagef("-i and --replay exclude each other")
+	case f.replay != "" && c.Flags().Changed("model"):
+		return cfg, usagef("--replay has a model of its own: leave --model out")
+	case c.Flags().Changed("count") && f.count == 0:
+		return cfg, usagef("-c 0: nothing to capture")
+	case c.Flags().Changed("duration") && f.duration <= 0:
+		return cfg, usagef("--duration %v: nothing to capture", f.duration)
+	case c.Flags().Changed("bufsize") && f.bufsize == 0:
+		return cfg, usagef("--bufsize 0: a buffer needs some bytes")
+	case c.Flags().Changed("snaplen") && f.snaplen <= 0:
+		return cfg, usagef("--snaplen %d: must be at least 1", f.snaplen)
+	}
+	if cfg.Mode, err = bpf.ParseMode(f.mode); err != nil {
+		return cfg, usagef("--mode: %w", err)
+	}
+	res, clock, _ := strings.Cut(f.timestamp, ",")
+	if err := choose(&cfg.Resolution, "--timestamp", res, "nano", "micro", "bintime", "none"); err != nil {
+		return cfg, err
+	}
+	if clock != "" {
+		if err := choose(&cfg.Clock, "--timestamp", clock, "realtime", "realtime-fast", "monotonic", "monotonic-fast"); err != nil {
+			return cfg, err
+		}
+	}
+	if err := choose(&cfg.Direction, "--direction", f.direction, "inout", "in", "out"); err != nil {
+		return cfg, err
+	}
+	if f.filter != "" {
+		if cfg.Filter, err = readFilter(f.filter); err != nil {
+			return cfg, usageError{fmt.Errorf("--filter %w", err)}
+		}
+	}
+	cfg.BufferSize, cfg.SnapLen, cfg.Promiscuous = int(f.bufsize), f.snaplen, !f.noPromisc
+	return cfg, nil
+}
+
+// choose sets *to to the place of value among the names.
+func choose[T ~int](to *T, flag, value string, names ...string) error {
+	for i, n := range names {
+		if n == value {
+			*to = T(i)
+			return nil
+		}
+	}
+	return usagef("%s: %q is not one of %s", flag, value, strings.Join(names, ", "))
+}
+
+var (
+	errInterrupted = errors.New("interrupted")
+	errDuration    = errors.New("duration is over")
+)
+
+func runCapture(c *cobra.Command, w *world, f *captureFlags) error {
+	cfg, err := f.config(c)
+	if err != nil {
+		return err
+	}
+	if f.write == "-" && isTerminal(c.OutOrStdout()) {
+		return usagef("-w -: pcapng is not for a terminal: redirect standard output")
+	}
+
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() {
+		select {
+		case <-signals:
+			signal.Stop(signals) // the second one ends the process
+			cancel(errInterrupted)
+		case <-ctx.Done():
+		}
+	}()
+
+	var src packetSource
+	if f.replay != "" {
+		src, err = openReplay(f.replay, c.InOrStdin(), cfg)
+	} else {
+		src, err = openLive(w, f.iface, cfg)
+	}
+	if err != nil {
+		return err
+	}
+	defer src.close()
+	out, err := openSink(f, c.OutOrStdout())
+	if err != nil {
+		return err
+	}
+	if f.duration > 0 {
+		t := time.AfterFunc(f.duration, func() { cancel(errDuration) })
+		defer t.Stop()
+	}
+	return newCaptureRun(src, out, f.count, c.ErrOrStderr()).run(ctx)
+}

@@ -1,0 +1,96 @@
+// Bpfctl captures packets through bpf(4) of FreeBSD.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes.
+const (
+	exitOK    = 0
+	exitFail  = 1 // the command could not be carried out, or not to its end
+	exitUsage = 2 // the command line is wrong; nothing was done
+)
+
+func main() {
+	// A reader that goes away shall make writing fail instead of ending the process.
+	signal.Ignore(syscall.SIGPIPE)
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the program: what it returns is the exit code.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintf(stderr, "bpfctl: %s\n", explain(err))
+	var u usageError
+	if errors.As(err, &u) {
+		return exitUsage
+	}
+	return exitFail
+}
+
+// usageError is an error of the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// world is what all commands share: which kernel they talk to.
+type world struct {
+	scenario string // --model; empty is the running kernel
+}
+
+func newRoot() *cobra.Command {
+	w := &world{}
+	root := &cobra.Command{
+		Use:   "bpfctl",
+		Short: "Capture packets through FreeBSD's bpf(4)",
+		Long: `Bpfctl captures packets through FreeBSD's bpf(4), out of memory shared with the
+kernel where that is allowed.
+
+With --model SCENARIO a command talks to a model of the kernel instead, on any
+system. The scenarios:
+` + listScenarios() + `
+Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("no command %q: see bpfctl --help", args[0])
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usagef("%w: see %s --help", err, c.CommandPath())
+	})
+	root.PersistentFlags().StringVar(&w.scenario, "model", "", "talk to a model of the kernel: `SCENARIO`")
+	root.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(scenarioNames(), cobra.ShellCompDirectiveNoFileComp))
+	root.AddCommand(newCapture(w))
+	return root
+}
+
+// noArgs refuses arguments behind the flags.
+func noArgs(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("unexpected argument %q: see %s --help", args[0], c.CommandPath())
+	}
+	return nil
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
+)
+
+// A scenario is a model of a machine in which something goes on.
+type scenario struct {
+	name, about string
+	options     []bpftest.Option
+	traffic     func(ctx context.Context, k *bpftest.Kernel, em0 *bpftest.Interface)
+}
+
+var scenarios = []scenario{
+	{
+		name: "steady", about: "em0 sees 1000 packets a second, from 64 to 1514 bytes",
+		options: allowed, traffic: steady,
+	},
+	{
+		name: "refused", about: "the same, and zero-copy is switched off",
+		traffic: steady,
+	},
+	{
+		name: "overload", about: "em0 sees packets faster than anybody could take them",
+		options: allowed, traffic: overload,
+	},
+	{
+		name: "finite", about: "em0 sees 1000 packets of 64 bytes, then nothing",
+		options: allowed, traffic: finite,
+	},
+	{
+		name: "unplugged", about: "em0 sees 1000 packets of 64 bytes, then it is destroyed",
+		options: allowed,
+		traffic: func(ctx context.Context, k *bpftest.Kernel, em0 *bpftest.Interface) {
+			finite(ctx, k, em0)
+			k.RemoveInterface("em0")
+		},
+	},
+	{
+		name: "quiet", about: "nothing happens on em0",
+		options: allowed, traffic: func(context.Context, *bpftest.Kernel, *bpftest.Interface) {},
+	},
+	{
+		name: "denied", about: "/dev/bpf can't be opened: no permission",
+		options: []bpftest.Option{bpftest.WithFault(func(op string) error {
+			if op == "open" {
+				return syscall.EACCES
+			}
+			return nil
+		})},
+		traffic: func(context.Context, *bpftest.Kernel, *bpftest.Interface) {},
+	},
+}
+
+var allowed = []bpftest.Option{bpftest.WithSysctl("net.bpf.zerocopy_enable", 1)}
+
+func scenarioNames() []string {
+	var names []string
+	for _, s := range scenarios {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+func listScenarios() string {
+	var b strings.Builder
+	for _, s := range scenarios {
+		b.WriteString("  " + s.name + strings.Repeat(" ", 11-len(s.name)) + s.about + "\n")
+	}
+	return b.String()
+}
+
+// open returns the kernel to talk to. What goes on in a model of one begins when somebody listens on em0; stop
+// ends it and waits for that.
+func (w *world) open() (sys zbuf.System, stop func(), err error) {
+	if w.scenario == "" {
+		return zbuf.Host(), func() {}, nil
+	}
+	i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == w.scenario })
+	if i < 0 {
+		return nil, nil, usagef("no scenario %q: --model takes one of %s", w.scenario, strings.Join(scenarioNames(), ", "))
+	}
+	s := scenarios[i]
+	var once sync.Once
+	listening := make(chan struct{})
+	k := bpftest.New(append(slices.Clone(s.options), bpftest.WithTrace(func(op string) {
+		if op == "wait" || op == "read" { // attached, and set up
+			once.Do(func() { close(listening) })
+		}
+	}))...)
+	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	k.AddInterface("lo0", bpftest.DLT_NULL, bpftest.Loopback())
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-listening:
+			s.traffic(ctx, k, em0)
+		case <-ctx.Done():
+		}
+	}()
+	return k, func() { cancel(); <-done }, nil
+}
+
+// frame is an Ethernet frame of n bytes with a number in it.
+func frame(n int, number uint32) []byte {
+	f := make([]byte, n)
+	copy(f, "\x02\x00\x00\x00\x00\x02\x02\x00\x00\x00\x00\x01\x88\xb5") // local experimental ethertype
+	binary.BigEndian.PutUint32(f[14:], number)
+	return f
+}
+
+func steady(ctx context.Context, _ *bpftest.Kernel, em0 *bpftest.Interface) {
+	t := time.NewTicker(10 * time.Millisecond)
+	defer t.Stop()
+	for n := uint32(0); ; {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+		for range 10 {
+			em0.Inject(bpftest.Packet{Data: frame(64+int(n*97%1451), n), Out: n%2 == 1})
+			n++
+		}
+	}
+}
+
+func overload(ctx context.Context, _ *bpftest.Kernel, em0 *bpftest.Interface) {
+	f := frame(1514, 0)
+	for ctx.Err() == nil {
+		em0.Receive(f)
+	}
+}
+
+func finite(ctx context.Context, _ *bpftest.Kernel, em0 *bpftest.Interface) {
+	for n := range uint32(1000) {
+		if em0.InjectWait(ctx, bpftest.Packet{Data: frame(64, n), Out: n%2 == 1}) != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,2 @@
+// Package pcapio reads capture files (pcap and pcapng) and writes pcapng, in whole blocks.
+package pcapio
