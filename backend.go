@@ -45,6 +45,11 @@ type Backend interface {
 	// timeout, which every ioctl stops (poll(2) for POLLHUP alone).
 	Detached() bool
 
+	// InterfaceIndex returns the index of the attached interface in the network stack of the
+	// process. ENXIO: it is not there, also when it was moved to another vnet, which need not detach.
+	// Like every ioctl it stops the read timeout.
+	InterfaceIndex() (int, error)
+
 	// Map returns size bytes of zeroed, page-aligned memory that BIOCSETZBUF
 	// accepts and that stays the same memory across fork(2). size is a
 	// multiple of PageSize.

@@ -43,6 +43,7 @@ func openRetry(mode int) (int, error) {
 // own poller can't: it asks for EVFILT_WRITE too, which bpf refuses before 15.0.
 type descriptor struct {
 	fd, kq  int
+	net     int              // a socket, to ask for interfaces with; open from the start for capability mode's sake
 	changes [1]unix.Kevent_t // of the one goroutine in Wait
 	events  [2]unix.Kevent_t
 }
@@ -58,9 +59,15 @@ func NewHostBackend(fd int) (Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &descriptor{fd: fd, kq: kq}
+	sock, err := unix.Socket(unix.AF_LOCAL, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(kq)
+		return nil, err
+	}
+	d := &descriptor{fd: fd, kq: kq, net: sock}
 	add := []unix.Kevent_t{d.readFilter(), wakeFilter(unix.EV_ADD|unix.EV_CLEAR, 0)}
 	if _, err := unix.Kevent(kq, add, nil, nil); err != nil {
+		unix.Close(sock)
 		unix.Close(kq)
 		return nil, err
 	}
@@ -130,6 +137,7 @@ func (d *descriptor) Write(p []byte) (int, error) { return unix.Write(d.fd, p) }
 func (d *descriptor) PageSize() int { return os.Getpagesize() }
 
 func (d *descriptor) Close() error {
+	unix.Close(d.net)
 	unix.Close(d.kq)
 	return unix.Close(d.fd)
 }
@@ -148,6 +156,21 @@ func (d *descriptor) Detached() bool {
 	// The kernel writes revents of the one struct that its count names.
 	n, _, errno := unix.Syscall(unix.SYS_POLL, uintptr(unsafe.Pointer(&p)), 1, 0)
 	return errno == 0 && n == 1 && p.revents&pollHUP != 0
+}
+
+func (d *descriptor) InterfaceIndex() (int, error) {
+	var r Ifreq
+	if err := d.Ioctl(BIOCGETIF, &r); err == syscall.EINVAL {
+		return 0, syscall.ENXIO
+	} else if err != nil {
+		return 0, err
+	}
+	// The kernel puts the index where the padding behind the name is.
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(d.net), unix.SIOCGIFINDEX, uintptr(unsafe.Pointer(&r)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(r.index), nil
 }
 
 func (d *descriptor) Ioctl(req Request, arg any) error {
@@ -204,12 +227,14 @@ func (d *descriptor) Limit(allowed []Request, write bool) error {
 	if err := unix.CapRightsLimit(uintptr(d.fd), rights); err != nil {
 		return err
 	}
-	kq, err := unix.CapRightsInit([]uint64{unix.CAP_KQUEUE})
-	if err != nil {
-		return err
-	}
-	if err := unix.CapRightsLimit(uintptr(d.kq), kq); err != nil {
-		return err
+	for fd, right := range map[int]uint64{d.kq: unix.CAP_KQUEUE, d.net: unix.CAP_IOCTL} {
+		only, err := unix.CapRightsInit([]uint64{right})
+		if err != nil {
+			return err
+		}
+		if err := unix.CapRightsLimit(uintptr(fd), only); err != nil {
+			return err
+		}
 	}
 	cmds := make([]uint, len(allowed)+1) // u_long; never empty, so that it has an address
 	for i, r := range allowed {

@@ -652,6 +652,19 @@ func (d *Device) Detached() bool {
 	return d.res.b.Detached()
 }
 
+// InterfaceIndex returns the index (net.Interface) of the attached interface. Errors: ENXIO when it
+// is not in the process's network stack: not attached, destroyed, or moved to another vnet.
+func (d *Device) InterfaceIndex() (int, error) {
+	if err := d.enter("SIOCGIFINDEX"); err != nil {
+		return 0, err
+	}
+	defer d.leave()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n, err := d.res.b.InterfaceIndex()
+	return n, opError("SIOCGIFINDEX", d.iface, err)
+}
+
 // Limit gives up, for good and for everybody who has the descriptor, everything but waiting,
 // closing, reading, the requests given and, if asked for, writing. Capsicum; no effect on other descriptors of
 // the process. Errors: ENOSYS on a kernel without Capsicum.

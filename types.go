@@ -105,9 +105,10 @@ type IfList struct {
 
 // Ifreq is struct ifreq as far as bpf(4) uses it: the interface's name.
 type Ifreq struct {
-	_    structs.HostLayout
-	Name [IFNAMSIZ]byte
-	_    [16]byte
+	_     structs.HostLayout
+	Name  [IFNAMSIZ]byte
+	index uint16
+	_     [14]byte
 }
 
 // Ts is struct bpf_ts. What Frac counts depends on the format: µs, ns or 2^-64 s.

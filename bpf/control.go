@@ -121,12 +121,12 @@ type Sandbox struct {
 // allowed are the requests that the reader and the methods that Sandbox documents make.
 var allowed = []zbuf.Request{
 	zbuf.BIOCROTZBUF, zbuf.FIONREAD, zbuf.BIOCIMMEDIATE, zbuf.BIOCGDLT,
-	zbuf.BIOCGSTATS, zbuf.BIOCFLUSH, zbuf.BIOCGDLTLIST,
+	zbuf.BIOCGETIF, zbuf.BIOCGSTATS, zbuf.BIOCFLUSH, zbuf.BIOCGDLTLIST,
 }
 
 // Sandbox gives up, for good, everything that capturing does not need: the descriptor is locked
 // (BIOCLOCK) and its Capsicum rights are reduced to CAP_READ, CAP_EVENT, CAP_IOCTL for the requests
-// BIOCROTZBUF, FIONREAD, BIOCIMMEDIATE, BIOCGDLT, BIOCGSTATS, BIOCFLUSH and BIOCGDLTLIST, and
+// BIOCROTZBUF, FIONREAD, BIOCIMMEDIATE, BIOCGDLT, BIOCGETIF, BIOCGSTATS, BIOCFLUSH and BIOCGDLTLIST, and
 // CAP_WRITE if s.Write. Afterwards reading, Stats, Flush, LinkType, LinkTypes, SetReadDeadline, Close and, if
 // s.Write, Write work as before; the other methods return ErrSandboxed. Errors: ENOSYS on a
 // kernel without Capsicum, when the descriptor is locked nevertheless.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -182,8 +181,8 @@ func (r *Reader) setUp(cfg *Config) error {
 	if err := dev.SetFilterNoReset(prog); err != nil {
 		return err
 	}
-	if i, err := net.InterfaceByName(r.iface); err == nil {
-		r.ifindex = i.Index
+	if r.ifindex, err = dev.InterfaceIndex(); err != nil {
+		return err
 	}
 	r.wait.init(r, timeout, cfg.Immediate)
 	return nil

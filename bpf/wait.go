@@ -18,6 +18,7 @@ type waiter struct {
 	timeout   time.Duration // the kernel's read timeout; 0 is none
 	immediate bool
 	harvested time.Time // when the kernel was last asked for everything it has
+	looked    time.Time // when the interface was last known to be there
 	leaving   bool      // the interface has gone, but perhaps not all that it left is delivered
 	gone      bool
 
@@ -26,7 +27,7 @@ type waiter struct {
 }
 
 func (w *waiter) init(r *Reader, timeout time.Duration, immediate bool) {
-	w.r, w.timeout, w.immediate = r, timeout, immediate
+	w.r, w.timeout, w.immediate, w.looked = r, timeout, immediate, time.Now()
 }
 
 // next sleeps until there is something, and returns it.
@@ -65,13 +66,12 @@ func (w *waiter) next(ctx context.Context) (held, error) {
 		if h, ok := r.src.take(); ok {
 			return h, nil
 		}
-		switch {
-		case ev.Readable || ev.Woken:
-			if h, ok, err := w.harvest(); ok || err != nil {
-				return h, err
-			}
-		case w.detached():
-			w.leaving = true
+		look := time.Since(w.looked) >= backstop
+		if look {
+			w.leaving = w.detached()
+		}
+		// The look has stopped the read timeout, too, which may have been running for a packet.
+		if look || ev.Readable || ev.Woken {
 			if h, ok, err := w.harvest(); ok || err != nil {
 				return h, err
 			}
@@ -117,16 +117,13 @@ func (w *waiter) failed(err error) error {
 	return err
 }
 
-// detached reports whether the interface has gone. The look is without side effects; only if it says
-// so, an ioctl confirms it.
+// detached looks whether the interface has gone. One that was moved to another vnet may stay
+// attached: then it is not where the process is any more.
 func (w *waiter) detached() bool {
-	w.r.stats.syscalls.Add(1)
-	if !w.r.dev.Detached() {
-		return false
-	}
-	w.r.stats.syscalls.Add(1)
-	_, err := w.r.dev.LinkType()
-	return errors.Is(err, syscall.EINVAL)
+	w.looked = time.Now()
+	w.r.stats.syscalls.Add(2)
+	i, err := w.r.dev.InterfaceIndex()
+	return errors.Is(err, syscall.ENXIO) || err == nil && i != w.r.ifindex
 }
 
 // watch has ctx wake the reader. One context is watched over many waits, so that waiting

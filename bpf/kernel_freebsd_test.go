@@ -1,0 +1,658 @@
+package bpf_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/lab"
+)
+
+// slack is how late things may be on the kernel: two clock ticks of an emulated machine at 100 Hz, and
+// its scheduling.
+const slack = 60 * time.Millisecond
+
+// onKernel runs f on the running kernel, in each buffer mode that it has.
+func onKernel(t *testing.T, f func(t *testing.T, w lab.World, mode bpf.Mode)) {
+	w, why := lab.Kernel()
+	if w == nil {
+		t.Skip("not on a FreeBSD kernel: ", why)
+	}
+	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
+		t.Run(mode.String(), func(t *testing.T) {
+			if on, err := w.Sysctl("net.bpf.zerocopy_enable"); mode == bpf.ZeroCopy && (err != nil || on == 0) {
+				t.Skip("net.bpf.zerocopy_enable is 0")
+			}
+			if mode == bpf.ZeroCopy && runtime.GOARCH == "386" {
+				t.Skip("a 32-bit program has no zero-copy on a 64-bit kernel")
+			}
+			f(t, w, mode)
+		})
+	}
+}
+
+func openOn(t *testing.T, p *lab.Pair, cfg bpf.Config) *bpf.Reader {
+	t.Helper()
+	r, err := bpf.Open(p.A, cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+func TestKernelStreamIsComplete(t *testing.T) {
+	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
+		for _, size := range []int{4096, 64 << 10, 2 << 20} {
+			t.Run(fmt.Sprintf("%dK", size>>10), func(t *testing.T) {
+				p := lab.NewPair(t, w)
+				r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: 20 * time.Millisecond})
+				got, _ := r.Mode()
+				require.Equal(t, mode, got)
+				count := uint32(3000)
+				if size == 4096 {
+					count = 200 // two packets go ahead, then a timeout
+				}
+				var sent sync.WaitGroup
+				defer sent.Wait()
+				var room atomic.Int64 // how far the writer may go ahead, so that nothing is dropped
+				room.Store(int64(r.BufferSize()) / 1600)
+				start := time.Now()
+				sent.Go(func() {
+					for i := range count {
+						for int64(i) >= room.Load() {
+							runtime.Gosched()
+						}
+						if !assert.NoError(t, p.Post(p.A, numbered(i, 64+int(i%1400)))) {
+							return
+						}
+					}
+				})
+				for next := uint32(0); next < count; {
+					l, err := r.Lease(t.Context())
+					require.NoError(t, err)
+					for pkt := range l.Packets() {
+						require.Equal(t, numbered(next, 64+int(next%1400)), pkt.Data(), "packet %d", next)
+						require.Equal(t, len(pkt.Data()), pkt.WireLen())
+						require.WithinDuration(t, start, pkt.Time(), time.Since(start)+time.Second)
+						next++
+					}
+					require.NoError(t, l.Err())
+					require.NoError(t, l.Release())
+					room.Store(int64(next) + int64(r.BufferSize())/1600)
+				}
+				s, err := r.Stats()
+				require.NoError(t, err)
+				assert.EqualValues(t, count, s.Packets)
+				assert.Zero(t, s.Dropped)
+			})
+		}
+	})
+}
+
+func TestKernelStuckTail(t *testing.T) {
+	const timeout = 50 * time.Millisecond
+	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
+		for _, overload := range []bool{false, true} {
+			t.Run(fmt.Sprintf("overload=%v", overload), func(t *testing.T) {
+				p := lab.NewPair(t, w)
+				r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: timeout})
+				frame := func(n uint32) []byte { return numbered(n, 128) }
+				fill := 500
+				if overload {
+					fill = 1500
+				}
+				for i := range fill {
+					require.NoError(t, p.Post(p.A, frame(uint32(i))))
+				}
+				p.Settle(t)
+				l, err := r.Lease(t.Context())
+				require.NoError(t, err)
+				if !overload {
+					p.Inject(t, frame(1<<20)) // while the lease is out
+				}
+				require.NoError(t, l.Release())
+				drain := func() (last uint32) {
+					for {
+						r.SetReadDeadline(time.Now().Add(timeout + slack))
+						l, err := r.Lease(t.Context())
+						if errors.Is(err, os.ErrDeadlineExceeded) {
+							return last
+						}
+						require.NoError(t, err)
+						for pkt := range l.Packets() {
+							last = number(t, pkt.Data())
+						}
+						require.NoError(t, l.Release())
+					}
+				}
+				last := drain()
+				if overload {
+					p.Inject(t, frame(1<<20)) // frees the older buffer and sticks in it
+					last = drain()
+				}
+				assert.EqualValues(t, 1<<20, last)
+				if s, _ := r.Stats(); mode == bpf.ZeroCopy {
+					assert.NotZero(t, s.ReadInPlace)
+				}
+				p.Inject(t, frame(1<<21))
+				r.SetReadDeadline(time.Time{})
+				data, _, err := r.ReadPacket(t.Context())
+				require.NoError(t, err)
+				assert.EqualValues(t, 1<<21, number(t, data), "what was read in place does not come again")
+			})
+		}
+	})
+}
+
+func TestKernelIdleReaderSleeps(t *testing.T) {
+	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
+		for _, immediate := range []bool{false, true} {
+			t.Run(fmt.Sprintf("immediate=%v", immediate), func(t *testing.T) {
+				p := lab.NewPair(t, w)
+				r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: 10 * time.Millisecond, Immediate: immediate})
+				for i := range uint32(500) {
+					require.NoError(t, p.Post(p.A, numbered(i, 128)))
+				}
+				p.Settle(t)
+				l, err := r.Lease(t.Context())
+				require.NoError(t, err)
+				p.Inject(t, numbered(1000, 64))
+				require.NoError(t, l.Release())
+				for err == nil {
+					r.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+					if l, err = r.Lease(t.Context()); err == nil {
+						l.Release()
+					}
+				}
+				before, _ := r.Stats()
+				r.SetReadDeadline(time.Now().Add(3 * time.Second))
+				_, err = r.Lease(t.Context())
+				require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+				after, _ := r.Stats()
+				assert.LessOrEqual(t, after.Waits-before.Waits, uint64(9+2), "the two calls above wake it too")
+			})
+		}
+	})
+}
+
+func TestKernelReadTimeoutDespiteIoctls(t *testing.T) {
+	const timeout = 100 * time.Millisecond
+	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
+		p := lab.NewPair(t, w)
+		r := openOn(t, p, bpf.Config{Mode: mode, ReadTimeout: timeout})
+		ctx, cancel := context.WithCancel(t.Context())
+		var others sync.WaitGroup
+		defer others.Wait()
+		defer cancel()
+		others.Go(func() {
+			for ctx.Err() == nil {
+				time.Sleep(30 * time.Millisecond)
+				r.Stats()
+			}
+		})
+		for i := range uint32(10) {
+			arrived := make(chan time.Time, 1)
+			go func() {
+				time.Sleep(50 * time.Millisecond)
+				arrived <- time.Now()
+				p.Post(p.A, numbered(i, 64))
+			}()
+			l, err := r.Lease(ctx)
+			require.NoError(t, err)
+			assert.Less(t, time.Since(<-arrived), timeout+slack)
+			require.NoError(t, l.Release())
+		}
+	})
+}
+
+func TestKernelImmediateIsPrompt(t *testing.T) {
+	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
+		p := lab.NewPair(t, w)
+		r := openOn(t, p, bpf.Config{Mode: mode, Immediate: true})
+		for i := range uint32(50) {
+			arrived := make(chan time.Time, 1)
+			go func() {
+				arrived <- time.Now()
+				p.Post(p.A, numbered(i, 64))
+			}()
+			data, _, err := r.ReadPacket(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, i, number(t, data))
+			assert.Less(t, time.Since(<-arrived), slack)
+		}
+	})
+}
+
+func TestKernelClose(t *testing.T) {
+	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
+		p := lab.NewPair(t, w)
+		for range 20 {
+			r := openOn(t, p, bpf.Config{Mode: mode, ReadTimeout: bpf.NoTimeout})
+			woken := make(chan error, 1)
+			go func() {
+				_, err := r.Lease(context.Background())
+				woken <- err
+			}()
+			require.NoError(t, lab.Until(func() (bool, error) {
+				s, err := r.Stats()
+				return s.Waits > 0, err
+			}))
+			start := time.Now()
+			require.NoError(t, r.Close())
+			require.ErrorIs(t, <-woken, os.ErrClosed)
+			require.Less(t, time.Since(start), 10*slack)
+		}
+		r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: 10 * time.Millisecond})
+		p.Inject(t, numbered(1, 64))
+		l, err := r.Lease(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, r.Close())
+		for pkt := range l.Packets() {
+			assert.EqualValues(t, 1, number(t, pkt.Data()))
+		}
+		require.NoError(t, l.Release())
+	})
+}
+
+func TestKernelInterfaceGone(t *testing.T) {
+	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
+		for _, how := range []string{"destroyed", "moved to another vnet"} {
+			for _, when := range []string{"idle", "blocked", "leased"} {
+				t.Run(how+" while "+when, func(t *testing.T) {
+					p := lab.NewPair(t, w)
+					r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: bpf.NoTimeout})
+					vanish := func() {
+						if how == "destroyed" {
+							assert.NoError(t, w.Destroy(p.A))
+							return
+						}
+						back, err := w.Leave(p.A)
+						if assert.NoError(t, err) {
+							t.Cleanup(func() { back() })
+						}
+					}
+					var leased bpf.Lease
+					p.Inject(t, numbered(1, 64))
+					switch when {
+					case "idle":
+						vanish()
+					case "leased":
+						r.SetReadDeadline(time.Now())
+						l, err := r.Lease(t.Context())
+						require.NoError(t, err)
+						leased = l
+						r.SetReadDeadline(time.Time{})
+						p.Inject(t, numbered(2, 64))
+						vanish()
+						for pkt := range leased.Packets() {
+							assert.EqualValues(t, 1, number(t, pkt.Data()))
+						}
+						require.NoError(t, leased.Release())
+					case "blocked":
+						waits := func() uint64 { s, _ := r.Stats(); return s.Waits }
+						before := waits()
+						go func() {
+							lab.Until(func() (bool, error) { return waits() > before, nil })
+							vanish()
+						}()
+					}
+					left := 0
+					released := time.Now()
+					for {
+						l, err := r.Lease(t.Context())
+						if err != nil {
+							require.ErrorIs(t, err, bpf.ErrInterfaceGone)
+							break
+						}
+						for pkt := range l.Packets() {
+							number(t, pkt.Data())
+							left++
+						}
+						require.NoError(t, l.Release())
+						released = time.Now()
+					}
+					assert.Equal(t, 1, left, "what is left comes first")
+					assert.Less(t, time.Since(released), time.Second+slack)
+				})
+			}
+		}
+	})
+}
+
+func TestKernelRenameIsNotGone(t *testing.T) {
+	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
+		p := lab.NewPair(t, w)
+		r := openOn(t, p, bpf.Config{Mode: mode, ReadTimeout: 20 * time.Millisecond})
+		require.NoError(t, w.Rename(p.A, "wan0"))
+		defer w.Rename("wan0", p.A)
+		r.SetReadDeadline(time.Now().Add(1500 * time.Millisecond))
+		_, err := r.Lease(t.Context())
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		require.NoError(t, p.Post(p.A, numbered(5, 64)))
+		r.SetReadDeadline(time.Time{})
+		data, _, err := r.ReadPacket(t.Context())
+		require.NoError(t, err)
+		assert.EqualValues(t, 5, number(t, data))
+	})
+}
+
+func TestKernelZeroCopyTurnedOffInMidSession(t *testing.T) {
+	w, why := lab.Kernel()
+	if w == nil {
+		t.Skip("not on a FreeBSD kernel: ", why)
+	}
+	if runtime.GOARCH == "386" {
+		t.Skip("a 32-bit program has no zero-copy on a 64-bit kernel")
+	}
+	lab.SetSysctl(t, w, "net.bpf.zerocopy_enable", 1)
+	p := lab.NewPair(t, w)
+	r := openOn(t, p, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 4096, ReadTimeout: 20 * time.Millisecond})
+	require.NoError(t, w.SetSysctl("net.bpf.zerocopy_enable", 0))
+	for i := range uint32(200) {
+		require.NoError(t, p.Post(p.A, numbered(i, 64)))
+		data, _, err := r.ReadPacket(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, i, number(t, data))
+	}
+	_, err := bpf.Open(p.A, bpf.Config{Mode: bpf.ZeroCopy})
+	require.ErrorIs(t, err, bpf.ErrZeroCopyRefused)
+	assert.ErrorContains(t, err, "bpfctl zerocopy on")
+	auto := openOn(t, p, bpf.Config{})
+	mode, reason := auto.Mode()
+	assert.Equal(t, bpf.Buffered, mode)
+	assert.ErrorIs(t, reason, zbuf.ErrZeroCopyDisabled)
+}
+
+func TestKernel386FallsBack(t *testing.T) {
+	w, why := lab.Kernel()
+	if w == nil {
+		t.Skip("not on a FreeBSD kernel: ", why)
+	}
+	if runtime.GOARCH != "386" {
+		t.Skip("only a 386 binary on an amd64 kernel falls back: run with GOARCH=386")
+	}
+	lab.SetSysctl(t, w, "net.bpf.zerocopy_enable", 1)
+	p := lab.NewPair(t, w)
+	for _, res := range []bpf.Resolution{bpf.Nanoseconds, bpf.Microseconds, bpf.Binary, bpf.NoTimestamp} {
+		r := openOn(t, p, bpf.Config{Resolution: res, ReadTimeout: 20 * time.Millisecond})
+		mode, reason := r.Mode()
+		assert.Equal(t, bpf.Buffered, mode)
+		assert.ErrorIs(t, reason, bpf.ErrZeroCopyRefused)
+		assert.ErrorContains(t, reason, "32-bit")
+		for i := range uint32(100) {
+			p.Inject(t, numbered(i, 64+int(i)))
+		}
+		for i := range uint32(100) {
+			data, info, err := r.ReadPacket(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, numbered(i, 64+int(i)), data)
+			if res == bpf.NoTimestamp {
+				require.True(t, info.Timestamp.IsZero())
+			} else {
+				require.WithinDuration(t, time.Now(), info.Timestamp, time.Minute)
+			}
+		}
+	}
+}
+
+func TestKernelOptimizeWriters(t *testing.T) {
+	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
+		lab.SetSysctl(t, w, "net.bpf.optimize_writers", 1)
+		p := lab.NewPair(t, w)
+		r := openOn(t, p, bpf.Config{Mode: mode, ReadTimeout: 20 * time.Millisecond})
+		require.NoError(t, p.Post(p.A, numbered(1, 64)))
+		data, _, err := r.ReadPacket(t.Context())
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, number(t, data))
+	})
+}
+
+// The program forks and execs all the time while it captures; os/exec forks with the memory shared.
+func TestKernelForkInMidCapture(t *testing.T) {
+	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
+		p := lab.NewPair(t, w)
+		r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 16 << 10, ReadTimeout: 20 * time.Millisecond})
+		self, err := os.Executable()
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		var forks sync.WaitGroup
+		defer forks.Wait()
+		defer cancel()
+		var forked atomic.Int64
+		forks.Go(func() {
+			for ctx.Err() == nil {
+				if assert.NoError(t, exec.Command(self, "-test.run=^$").Run()) {
+					forked.Add(1)
+				}
+			}
+		})
+		next := uint32(0)
+		for forked.Load() < 10 || next < 500 {
+			require.NoError(t, p.Post(p.A, numbered(next, 200)))
+			data, _, err := r.ReadPacket(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, next, number(t, data))
+			next++
+		}
+	})
+}
+
+func TestKernelFilterChange(t *testing.T) {
+	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
+		p := lab.NewPair(t, w)
+		r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 20 * time.Millisecond, Filter: accept(t, 10), SnapLen: 70})
+		for i := range uint32(100) { // overruns both buffers
+			p.Inject(t, numbered(i, 100))
+		}
+		data, info, err := r.ReadPacket(t.Context())
+		require.NoError(t, err)
+		assert.EqualValues(t, 10, number(t, data))
+		assert.Equal(t, 70, info.CaptureLength)
+		assert.Equal(t, 100, info.Length)
+		before, err := r.Stats()
+		require.NoError(t, err)
+		require.NoError(t, r.SetFilter(accept(t, 1000), true))
+		p.Inject(t, numbered(999, 64))
+		p.Inject(t, numbered(1000, 64))
+		data, _, err = r.ReadPacket(t.Context())
+		require.NoError(t, err)
+		assert.EqualValues(t, 1000, number(t, data))
+		after, err := r.Stats()
+		require.NoError(t, err)
+		assert.Equal(t, before.Received+2, after.Received)
+		assert.Equal(t, before.Dropped, after.Dropped)
+	})
+}
+
+func TestKernelWrite(t *testing.T) {
+	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
+		p := lab.NewPair(t, w)
+		in := openOn(t, p, bpf.Config{Mode: mode, ReadTimeout: 20 * time.Millisecond, Direction: bpf.In})
+		out, err := bpf.Open(p.B, bpf.Config{Mode: mode, WriteFilter: accept(t, 5), HeaderComplete: true})
+		require.NoError(t, err)
+		defer out.Close()
+		_, err = out.Write(numbered(1, 64))
+		assert.ErrorIs(t, err, syscall.EPERM, "the write filter refuses it")
+		_, err = out.Write(numbered(5, 64))
+		require.NoError(t, err)
+		_, err = out.Write(make([]byte, 5))
+		assert.ErrorIs(t, err, syscall.EMSGSIZE)
+		data, _, err := in.ReadPacket(t.Context())
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(numbered(5, 64), data))
+	})
+}
+
+func TestKernelSandbox(t *testing.T) {
+	if os.Getenv("ZBUF_SANDBOX_CHILD") == "" {
+		if w, why := lab.Kernel(); w == nil {
+			t.Skip("not on a FreeBSD kernel: ", why)
+		}
+		self, err := os.Executable() // capability mode can't be left: a process of its own
+		require.NoError(t, err)
+		cmd := exec.Command(self, "-test.run=^TestKernelSandbox$", "-test.v")
+		cmd.Env = append(os.Environ(), "ZBUF_SANDBOX_CHILD=1")
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.Contains(t, string(out), "--- PASS: TestKernelSandbox")
+		return
+	}
+	w, why := lab.Kernel()
+	require.NotNil(t, w, why)
+	zerocopy, err := w.Sysctl("net.bpf.zerocopy_enable")
+	require.NoError(t, err)
+	p, err := w.NewPair() // its interfaces can't be destroyed from inside: the parent's guest goes anyway
+	require.NoError(t, err)
+	require.NoError(t, p.Watch())
+	var readers []*bpf.Reader
+	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
+		if mode == bpf.ZeroCopy && (zerocopy == 0 || runtime.GOARCH == "386") {
+			continue
+		}
+		r, err := bpf.Open(p.A, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 20 * time.Millisecond})
+		require.NoError(t, err)
+		readers = append(readers, r)
+	}
+	for i, r := range readers {
+		require.NoError(t, r.Sandbox(bpf.Sandbox{Write: true, Enter: i == len(readers)-1}))
+	}
+	_, err = os.Open("/")
+	require.Error(t, err, "the process is in capability mode")
+	for n := uint32(0); n < 300; {
+		for range 1 + n%7 { // sometimes more than the reader takes at once
+			require.NoError(t, p.Post(p.A, numbered(n, 200)))
+			n++
+		}
+		for _, r := range readers {
+			data, _, err := r.ReadPacket(context.Background())
+			require.NoError(t, err)
+			last := number(t, data)
+			for last+1 < n {
+				data, _, err := r.ReadPacket(context.Background())
+				require.NoError(t, err)
+				require.Equal(t, last+1, number(t, data))
+				last++
+			}
+		}
+	}
+	for _, r := range readers {
+		_, err := r.Stats()
+		assert.NoError(t, err)
+		_, err = r.LinkTypes()
+		assert.NoError(t, err)
+		assert.NoError(t, r.Flush())
+		_, err = r.Write(numbered(1, 64))
+		assert.NoError(t, err)
+		assert.ErrorIs(t, r.SetFilter(nil, true), bpf.ErrSandboxed)
+		assert.ErrorIs(t, r.SetDirection(bpf.In), bpf.ErrSandboxed)
+		r.SetReadDeadline(time.Now().Add(-time.Second))
+		for err == nil {
+			_, _, err = r.ReadPacket(context.Background())
+		}
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		assert.NoError(t, r.Close())
+	}
+}
+
+// Numbered packets in bursts with pauses, as on the model: ZBUF_SOAK is how long, 8 s by default.
+func TestKernelNumberedPacketsWithPauses(t *testing.T) {
+	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
+		total := 8 * time.Second
+		if s := os.Getenv("ZBUF_SOAK"); s != "" {
+			var err error
+			total, err = time.ParseDuration(s)
+			require.NoError(t, err)
+		}
+		sizes := []int{4096, 16 << 10, 256 << 10}
+		for _, size := range sizes {
+			t.Run(fmt.Sprintf("%dK", size>>10), func(t *testing.T) { kernelSoak(t, w, mode, size, total/time.Duration(len(sizes))) })
+		}
+	})
+}
+
+func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Duration) {
+	const timeout = 30 * time.Millisecond
+	p := lab.NewPair(t, w)
+	r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout})
+	seed := rand.Uint64()
+	t.Logf("seed %#x", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	epoch := time.Now()
+	total := uint32(0)
+	done := make(chan struct{})
+	// Each packet carries when it was written: the delay is from there.
+	stamped := func(n uint32, length int) []byte {
+		b := numbered(n, length)
+		binary.BigEndian.PutUint64(b[4:], uint64(time.Since(epoch))) // in the addresses, behind the destination's first bytes
+		return b
+	}
+	go func() {
+		defer close(done)
+		for time.Since(epoch) < how {
+			burst := 1 + rnd.IntN(12)
+			if rnd.IntN(50) == 0 {
+				burst = 300
+			}
+			for range burst {
+				if !assert.NoError(t, p.Post(p.A, stamped(total, 60+rnd.IntN(300)))) {
+					return
+				}
+				total++
+			}
+			time.Sleep(time.Duration(rnd.IntN(80)) * time.Millisecond)
+			if rnd.IntN(20) == 0 {
+				r.Stats()
+			}
+		}
+		assert.NoError(t, p.SettleNow())
+		r.SetReadDeadline(time.Now())
+	}()
+	reader := rand.New(rand.NewPCG(seed, 1))
+	next, delivered, late, worst := uint32(0), uint64(0), 0, time.Duration(0)
+	for {
+		called := time.Since(epoch)
+		l, err := r.Lease(t.Context())
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		require.NoError(t, err)
+		now := time.Since(epoch)
+		for pkt := range l.Packets() {
+			n := number(t, pkt.Data())
+			require.GreaterOrEqual(t, n, next, "in order and none twice")
+			next = n + 1
+			delay := now - max(time.Duration(binary.BigEndian.Uint64(pkt.Data()[4:])), called)
+			worst = max(worst, delay)
+			if delay > timeout+slack {
+				late++
+			}
+			delivered++
+		}
+		require.NoError(t, l.Err())
+		if reader.IntN(10) == 0 {
+			time.Sleep(time.Duration(reader.IntN(60)) * time.Millisecond)
+		}
+		require.NoError(t, l.Release())
+	}
+	<-done
+	s, err := r.Stats()
+	require.NoError(t, err)
+	assert.EqualValues(t, total, delivered+s.Dropped, "%+v", s)
+	t.Logf("sent %d, delivered %d, dropped %d, late %d, worst delay %v, %+v", total, delivered, s.Dropped, late, worst, s)
+	assert.Zero(t, late)
+}
