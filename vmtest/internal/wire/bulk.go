@@ -21,7 +21,9 @@ const (
 
 	// bulkBit marks the type of a frame whose body is a slot and a length.
 	bulkBit = 0x80
-	// slotFree says that the receiver is through with one slot.
+	// freeBatch is how many slots are given back at once.
+	freeBatch = slotCount / 4
+	// slotFree says that the receiver is through with freeBatch more slots.
 	slotFree Type = 's'
 )
 
@@ -38,6 +40,7 @@ type bulk struct {
 	free   chan struct{} // a token for each slot that may be written
 	next   int64         // slot to write next: they come free in order
 	out    []byte
+	read   int // slots read and not yet given back
 }
 
 // ShareDisk makes c send and accept large bodies through disk. The host's end
@@ -88,4 +91,19 @@ func (b *bulk) get(ref, buf []byte) ([]byte, error) {
 		return nil, fmt.Errorf("shared disk: %w", err)
 	}
 	return buf[:n], nil
+}
+
+// release takes back what slotFree gives.
+func (b *bulk) release() error {
+	if b == nil {
+		return fmt.Errorf("%w: no shared disk", ErrFrame)
+	}
+	for range freeBatch {
+		select {
+		case b.free <- struct{}{}:
+		default:
+			return fmt.Errorf("%w: a slot that was not in use came free", ErrFrame)
+		}
+	}
+	return nil
 }

@@ -272,14 +272,10 @@ func (c *Conn) Read() (Type, []byte, error) {
 			return 0, nil, err
 		}
 		if t == slotFree {
-			if b := c.shared(); b != nil {
-				select {
-				case b.free <- struct{}{}:
-					continue
-				default:
-				}
+			if err := c.shared().release(); err != nil {
+				return 0, nil, err
 			}
-			return 0, nil, fmt.Errorf("%w: a slot that was not in use came free", ErrFrame)
+			continue
 		}
 		return t, body, nil
 	}
@@ -308,11 +304,16 @@ func (c *Conn) read() (Type, []byte, error) {
 	if t&bulkBit == 0 {
 		return t, body, nil
 	}
-	body, err := c.shared().get(append([]byte(nil), body...), c.body)
+	b := c.shared()
+	body, err := b.get(append([]byte(nil), body...), c.body)
 	if err != nil {
 		return 0, nil, err
 	}
-	return t &^ bulkBit, body, c.Write(slotFree, nil)
+	if b.read++; b.read == freeBatch {
+		b.read = 0
+		err = c.Write(slotFree, nil)
+	}
+	return t &^ bulkBit, body, err
 }
 
 // SendFile sends a file's header and n bytes of r.

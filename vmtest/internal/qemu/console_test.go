@@ -1,0 +1,61 @@
+package qemu
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestConsoleKnowsDeath(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"panic", "x\r\npanic: page fault\r\ncpuid = 0\r\n", "the guest's kernel panicked: page fault"},
+		{"the first sign counts", "Fatal trap 12: page fault while in kernel mode\r\npanic: page fault\r\n", "the guest's kernel took a fatal trap: page fault while in kernel mode"},
+		{"debugger prompt without a line's end", "KDB: stack backtrace:\r\ndb> ", "the guest's kernel stopped in its debugger: "},
+		{"entered debugger", "KDB: enter: sysctl debug.kdb.enter\r\n", "the guest's kernel stopped in its debugger: sysctl debug.kdb.enter"},
+		{"no root", "\r\nmountroot> ", "the guest found no root file system: mountroot>"},
+		{"agent", "agent: no room\r\n", "the guest's agent gave up: no room"},
+		{"talk of panic is none", "do not panic: please\r\nKDB: debugger backends: ddb\r\nstdb> \r\n", ""},
+		{"boot messages", "Copyright (c) 1992\r\nmd0: Preloaded image\r\n", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, size := range []int{1, 7, 1000} { // however it is cut
+				c := NewConsole()
+				for text := tt.text; text != ""; {
+					n := min(size, len(text))
+					_, err := c.Write([]byte(text[:n]))
+					require.NoError(t, err)
+					text = text[n:]
+				}
+				assert.Equal(t, tt.want, c.Cause())
+				select {
+				case <-c.Died():
+					assert.NotEmpty(t, tt.want)
+				default:
+					assert.Empty(t, tt.want)
+				}
+			}
+		})
+	}
+}
+
+func TestConsoleKeepsTheEnd(t *testing.T) {
+	c := NewConsole()
+	for range 10000 {
+		_, _ = c.Write([]byte("a line of the boot\r\n"))
+	}
+	mark := c.Total()
+	_, _ = c.Write([]byte("one\r\ntwo\r\n"))
+	assert.Equal(t, "one\r\ntwo\r\n", c.Since(mark))
+	assert.Equal(t, "a line of the boot\none\ntwo", c.Tail(3))
+	assert.Len(t, c.Since(0), consoleKeep)
+}
+
+func TestOlder(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want bool
+	}{{"5.1", "5.2", true}, {"5.2", "5.2", false}, {"10.0", "5.2", false}, {"4.9", "10.0", true}, {"7.2", "5.2", false}} {
+		assert.Equal(t, tt.want, older(tt.a, tt.b), "%s %s", tt.a, tt.b)
+	}
+}
