@@ -242,6 +242,11 @@ var errServerGone = errors.New("the guest's server is gone: the program did not 
 func (r *runner) talk(conn *wire.Conn, in <-chan received, signals <-chan os.Signal, req wire.RunRequest, p *plan) (int, error) {
 	var status *wire.ExitStatus
 	var writing *incoming
+	defer func() {
+		if writing != nil {
+			writing.drop()
+		}
+	}()
 	started := false
 	inputTaken := make(chan struct{}, 1)
 	interrupts := 0
@@ -443,11 +448,15 @@ func newIncoming(header []byte) (*incoming, error) {
 func (w *incoming) write(b []byte) error {
 	w.left -= int64(len(b))
 	if _, err := w.tmp.Write(b); err != nil {
-		w.tmp.Close()
-		os.Remove(w.tmp.Name())
 		return fmt.Errorf("file from the guest: %w", err)
 	}
 	return nil
+}
+
+// drop removes what has come of a file that will not be whole.
+func (w *incoming) drop() {
+	w.tmp.Close()
+	os.Remove(w.tmp.Name())
 }
 
 func (w *incoming) finish() error {

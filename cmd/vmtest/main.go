@@ -75,8 +75,31 @@ to its end, with the reason on standard error.`,
 		},
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	f := root.Flags()
-	f.SetInterspersed(false) // what follows the program is its own
+	root.Flags().SetInterspersed(false) // what follows the program is its own
+	root.AddCommand(
+		&cobra.Command{
+			Use:   "doctor",
+			Short: "Say what is missing on this machine and how to get it",
+			Args:  cobra.NoArgs,
+			RunE: func(*cobra.Command, []string) error {
+				if !vmtest.Doctor(c, stdout) {
+					code = 1
+				}
+				return nil
+			},
+		},
+		&cobra.Command{
+			Use:   "console",
+			Short: "Look around in a guest at a prompt of its own",
+			Args:  cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				c.FilesLimit = filesMiB << 20
+				code, err = vmtest.Console(cmd.Context(), c)
+				return err
+			},
+		},
+	)
+	f := root.PersistentFlags()
 	f.StringVar(&c.Kernel, "kernel", c.Kernel, "FreeBSD/amd64 kernel file (VMTEST_KERNEL)")
 	f.StringArrayVar(&c.Sysctls, "sysctl", nil, "set `name=value` before the program (repeatable)")
 	f.StringArrayVar(&c.Tunables, "tunable", nil, "set `name=value` in the kernel's environment before it boots (repeatable)")

@@ -16,6 +16,10 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "shell" {
+		shell(os.Stdin, os.Stdout)
+		return
+	}
 	if len(os.Args) > 1 && os.Args[1] == "call" {
 		if err := call(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, "agent:", err)

@@ -50,12 +50,3 @@ func TestConsoleKeepsTheEnd(t *testing.T) {
 	assert.Equal(t, "a line of the boot\none\ntwo", c.Tail(3))
 	assert.Len(t, c.Since(0), consoleKeep)
 }
-
-func TestOlder(t *testing.T) {
-	for _, tt := range []struct {
-		a, b string
-		want bool
-	}{{"5.1", "5.2", true}, {"5.2", "5.2", false}, {"10.0", "5.2", false}, {"4.9", "10.0", true}, {"7.2", "5.2", false}} {
-		assert.Equal(t, tt.want, older(tt.a, tt.b), "%s %s", tt.a, tt.b)
-	}
-}

@@ -97,3 +97,21 @@ func reason(c Config, version string) string {
 	}
 	return hw + " failed"
 }
+
+// Acceleration says in words what a guest on this host will run with.
+func Acceleration(cache, kernel, version string) string {
+	c := Config{Cache: cache, Kernel: kernel}
+	if fi, err := os.Stat(kernel); err == nil {
+		c.KernelTime = fi.ModTime()
+	}
+	hw, why := hardware()
+	v := recall(c, version)
+	switch {
+	case hw == "":
+		return "none (" + why + "): QEMU emulates in software, which is several times slower"
+	case v != nil && v.Accel == hw:
+		return "none (" + hw + ": " + v.Reason + "): QEMU emulates in software, which is several times slower"
+	default:
+		return hw + " will be tried first"
+	}
+}

@@ -26,6 +26,9 @@ import (
 const (
 	// bootSilence is how long a booting kernel may print nothing.
 	bootSilence = wire.SilenceLimit
+	// hardwareSilence is how long a guest on real hardware may print nothing
+	// at all before it is taken for not running there.
+	hardwareSilence = 5 * time.Second
 	// bootLimit bounds the boot however much it prints.
 	bootLimit = 2 * time.Minute
 	// settle is how long a dying guest may go on printing: the backtrace of
@@ -268,6 +271,9 @@ func (g *guest) meet(l net.Listener, token, accel string) (*wire.Greeting, error
 		case <-tick.C:
 			if accel != qemu.TCG && strings.Contains(g.m.Errors(), "internal error") {
 				return nil, g.fault(firstLine(g.m.Errors()))
+			}
+			if accel != qemu.TCG && g.m.Console.Total() == 0 && g.m.Console.Quiet() > hardwareSilence {
+				return nil, g.fault(fmt.Sprintf("the kernel printed nothing in %v", hardwareSilence))
 			}
 			if g.m.Console.Quiet() > bootSilence {
 				return nil, g.fault(fmt.Sprintf("the guest has printed nothing for %v while it should boot", bootSilence))

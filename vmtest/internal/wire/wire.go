@@ -39,8 +39,6 @@ const (
 	// Stdin carries bytes for the program's standard input; an empty one ends
 	// it. The next may be sent when StdinTaken has come.
 	Stdin Type = 'I'
-	// Shell carries one line for the agent's prompt.
-	Shell Type = 'L'
 )
 
 // Frames towards the host.
@@ -62,8 +60,6 @@ const (
 	Idle Type = 'c'
 	// Fail carries a sentence: the agent could not do what was asked.
 	Fail Type = 'f'
-	// ShellDone ends the answer to a Shell line.
-	ShellDone Type = 'l'
 )
 
 // Frames both ways.
@@ -109,8 +105,6 @@ type RunRequest struct {
 	Stdin bool
 	// UnixNano is the host's time.
 	UnixNano int64
-	// Shell asks for the agent's prompt instead of a program.
-	Shell bool
 }
 
 // Sysctl is a value for one MIB entry.

@@ -1,0 +1,94 @@
+//go:build unix
+
+package vmtest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/zbuf-go/zbuf/vmtest/internal/agentbin"
+	"github.com/zbuf-go/zbuf/vmtest/internal/payload"
+	"github.com/zbuf-go/zbuf/vmtest/internal/qemu"
+	"github.com/zbuf-go/zbuf/vmtest/internal/server"
+)
+
+// Doctor checks what a run with c needs, prints a line for each thing, with
+// what to do if it is missing, and reports whether all is there.
+func Doctor(c Config, w io.Writer) bool {
+	ok := true
+	line := func(what string, err error, good string) {
+		if err != nil {
+			ok = false
+			fmt.Fprintf(w, "missing  %-13s %v\n", what, err)
+			return
+		}
+		fmt.Fprintf(w, "ok       %-13s %s\n", what, good)
+	}
+
+	binary, version, err := qemu.Find(c.QEMU)
+	line("QEMU", err, binary+" "+version)
+	if err == nil {
+		line("user network", userNetwork(binary), "built into QEMU")
+	}
+
+	k, err := payload.OpenKernel(c.Kernel)
+	if os.IsNotExist(err) || err != nil && k == nil && !fileExists(c.Kernel) {
+		err = fmt.Errorf("there is no file %s: take boot/kernel/kernel out of a FreeBSD/amd64 release's kernel.txz and put it there, or name another by VMTEST_KERNEL or --kernel", c.Kernel)
+	}
+	line("kernel", err, c.Kernel)
+	for _, m := range c.Modules {
+		ko := filepath.Join(filepath.Dir(c.Kernel), m+".ko")
+		if fileExists(ko) {
+			line("module", nil, ko)
+		} else {
+			line("module", nil, m+" is not a file beside the kernel: it must be built in")
+		}
+	}
+
+	goPath, err := exec.LookPath("go")
+	if err != nil {
+		err = fmt.Errorf("there is no go command in PATH: it compiles the guest's agent once (https://go.dev/dl)")
+	}
+	line("go", err, goPath)
+	if err == nil {
+		agent, err := agentbin.Build(agentSource, "vmtest", CacheDir(), "amd64")
+		line("agent", err, agent)
+	}
+
+	// Doing without is slow, not wrong.
+	fmt.Fprintf(w, "%-8s %-13s %s\n", "note", "acceleration", server.Acceleration(CacheDir(), c.Kernel, version))
+	return ok
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func userNetwork(binary string) error {
+	out, err := exec.Command(binary, "-netdev", "help").Output()
+	if err != nil {
+		return fmt.Errorf("%s -netdev help: %w", binary, err)
+	}
+	for _, l := range strings.Fields(string(out)) {
+		if l == "user" {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s was built without user networking (slirp): install a QEMU that has it", binary)
+}
+
+// Console runs the agent's own prompt in a guest, on the standard streams of c.
+func Console(ctx context.Context, c Config) (int, error) {
+	agent, err := agentbin.Build(agentSource, "vmtest", CacheDir(), "amd64")
+	if err != nil {
+		return 0, err
+	}
+	c.Stdin, c.Verbose = true, true
+	return Run(ctx, c, agent, []string{"shell"})
+}

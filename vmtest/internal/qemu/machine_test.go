@@ -1,0 +1,118 @@
+//go:build unix
+
+package qemu
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestMain lets the test binary be the watcher.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == "__watch" {
+		os.Exit(Watch(os.Args[2:]))
+	}
+	os.Exit(m.Run())
+}
+
+// fakeQEMU is a script in the place of QEMU.
+func fakeQEMU(t *testing.T, body string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "qemu")
+	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+body+"\n"), 0o755))
+	return path
+}
+
+func start(t *testing.T, body string) *Machine {
+	t.Helper()
+	m, err := Start(Spec{Binary: fakeQEMU(t, body), Accel: TCG}, NewConsole(), []string{os.Args[0], "__watch"})
+	require.NoError(t, err)
+	t.Cleanup(m.Kill)
+	return m
+}
+
+func TestMachineTellsConsoleErrorsAndEnd(t *testing.T) {
+	m := start(t, "echo booting; echo no such machine >&2; exit 3")
+	select {
+	case <-m.Exited():
+	case <-time.After(10 * time.Second):
+		t.Fatal("does not end")
+	}
+	assert.Equal(t, "booting", m.Console.Tail(5))
+	assert.Equal(t, "no such machine", m.Errors())
+}
+
+func TestKillEndsQEMU(t *testing.T) {
+	m := start(t, "echo up; exec sleep 3600")
+	require.Eventually(t, func() bool { return m.Console.Total() > 0 }, 10*time.Second, 5*time.Millisecond)
+	m.Kill()
+	select {
+	case <-m.Exited():
+	default:
+		t.Fatal("Kill returned before the end")
+	}
+	m.Kill() // once more is harmless
+}
+
+func TestWatcherEndsWithItsInput(t *testing.T) {
+	qemu := fakeQEMU(t, "exec sleep 3600")
+	cmd := exec.Command(os.Args[0], "__watch", qemu)
+	life, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	require.NoError(t, life.Close())
+	select {
+	case err := <-ended:
+		assert.Error(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("the watcher outlives its parent")
+	}
+}
+
+func TestFind(t *testing.T) {
+	for _, tt := range []struct{ name, body, want string }{
+		{"good", "echo QEMU emulator version 7.2.22 '(Debian)'", ""},
+		{"old", "echo QEMU emulator version 4.1.0", "version 4.1, older than 5.2"},
+		{"silent", "true", "does not tell its version"},
+		{"broken", "exit 1", "exit status 1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, version, err := Find(fakeQEMU(t, tt.body))
+			if tt.want == "" {
+				require.NoError(t, err)
+				assert.Equal(t, "7.2", version)
+				return
+			}
+			require.ErrorIs(t, err, ErrMissing)
+			assert.ErrorContains(t, err, tt.want)
+		})
+	}
+	_, _, err := Find("no-such-qemu")
+	require.ErrorIs(t, err, ErrMissing)
+	assert.ErrorContains(t, err, "apt install")
+}
+
+func TestArgsEscapeTheDisk(t *testing.T) {
+	args := strings.Join(Spec{Accel: TCG, Disk: "/tmp/a,b"}.Args(), " ")
+	assert.Contains(t, args, "file=/tmp/a,,b")
+	assert.NotContains(t, args, "host,")
+	assert.Contains(t, args, "tcg,thread=multi")
+}
+
+func TestOlder(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want bool
+	}{{"5.1", "5.2", true}, {"5.2", "5.2", false}, {"10.0", "5.2", false}, {"4.9", "10.0", true}, {"7.2", "5.2", false}} {
+		assert.Equal(t, tt.want, older(tt.a, tt.b), "%s %s", tt.a, tt.b)
+	}
+}
