@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -13,7 +14,8 @@ import (
 // explain makes one sentence of an error: what is wrong and what to do about it.
 func explain(err error) string {
 	var ze *zbuf.Error
-	if errors.As(err, &ze) && !errors.Is(err, bpf.ErrZeroCopyRefused) {
+	refused := errors.Is(err, bpf.ErrZeroCopyRefused)
+	if errors.As(err, &ze) && !refused {
 		switch {
 		case ze.Op == "open /dev/bpf" && errors.Is(err, fs.ErrPermission):
 			return "no permission to open /dev/bpf (" + bpfOwner() + "): run as root, or join a group and give it /dev/bpf in devfs.rules(5), " +
@@ -22,11 +24,28 @@ func explain(err error) string {
 			return "no such interface: " + ze.Interface + " (ifconfig -l lists them)"
 		}
 	}
-	return oneLine(err)
+	if errors.Is(err, zbuf.ErrForeignOS) {
+		return zbuf.ErrForeignOS.Error() + "; --replay FILE and --model SCENARIO work anywhere"
+	}
+	s := oneLine(err)
+	if refused && errors.Is(err, zbuf.ErrZeroCopyDisabled) {
+		s = refusal(err)
+	}
+	return strings.Replace(s, "configuration: BufferSize ", "--bufsize ", 1)
 }
+
+// refusal says why zero-copy was not granted.
+func refusal(err error) string {
+	if errors.Is(err, zbuf.ErrZeroCopyDisabled) {
+		err = zbuf.ErrZeroCopyDisabled
+	}
+	return strings.TrimPrefix(oneLine(err), "zero-copy refused: ")
+}
+
+// packageName is what package bpf's errors begin with; "/dev/bpf: " is something else.
+var packageName = regexp.MustCompile(`(^| )bpf: `)
 
 // oneLine is the error's text without line breaks and package names.
 func oneLine(err error) string {
-	s := strings.ReplaceAll(err.Error(), "\n", "; ")
-	return strings.ReplaceAll(s, "bpf: ", "")
+	return packageName.ReplaceAllString(strings.ReplaceAll(err.Error(), "\n", "; "), "$1")
 }

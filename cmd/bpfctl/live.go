@@ -50,7 +50,7 @@ func describeMode(r *bpf.Reader) string {
 	mode, reason := r.Mode()
 	s := fmt.Sprintf("zero-copy mode, granted by the kernel, two buffers of %s", formatSize(r.BufferSize()))
 	if mode == bpf.Buffered {
-		s = fmt.Sprintf("buffered mode (%s), buffers of %s", oneLine(reason), formatSize(r.BufferSize()))
+		s = fmt.Sprintf("buffered mode, because %s, buffers of %s", refusal(reason), formatSize(r.BufferSize()))
 	}
 	return s
 }

@@ -18,10 +18,10 @@ import (
 // with a reader of its own; the order between them is kept by batches, which the first goroutine
 // announces after the packets are in the kernel.
 type replay struct {
-	cfg  bpf.Config
-	file io.Closer
-	in   *pcapio.Reader
-	k    *bpftest.Kernel
+	cfg     bpf.Config
+	file    io.Closer
+	in      *pcapio.Reader
+	k       *bpftest.Kernel
 	batches chan batch
 
 	// The showing goroutine's.

@@ -51,6 +51,14 @@ func (f *framing) Read(p []byte) (int, error) {
 	}
 }
 
+// cause returns what Read failed with, if it did, instead of what pcapgo made of it.
+func (f *framing) cause(err error) error {
+	if f.err != nil && err != io.EOF {
+		return f.err
+	}
+	return err
+}
+
 func cut(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF

@@ -163,7 +163,8 @@ func newNgReader(br *bufio.Reader) (*Reader, error) {
 		return nil
 	}
 	var sectionErr error
-	nr, err := pcapgo.NewNgReader(newFraming(br), pcapgo.NgReaderOptions{
+	blocks := newFraming(br)
+	nr, err := pcapgo.NewNgReader(blocks, pcapgo.NgReaderOptions{
 		WantMixedLinkType: true,
 		SectionEndCallback: func(ifaces []pcapgo.NgInterface, _ pcapgo.NgSectionInfo) {
 			if err := add(ifaces); err != nil && sectionErr == nil {
@@ -176,7 +177,7 @@ func newNgReader(br *bufio.Reader) (*Reader, error) {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		return nil, broken(err)
+		return nil, broken(blocks.cause(err))
 	}
 	latest := func() error {
 		if sectionErr != nil {
@@ -199,7 +200,7 @@ func newNgReader(br *bufio.Reader) (*Reader, error) {
 			err = lerr
 		}
 		if err != nil {
-			return Packet{}, err
+			return Packet{}, blocks.cause(err)
 		}
 		p := Packet{Interface: base + ci.InterfaceIndex, Time: ci.Timestamp, Data: data, WireLen: ci.Length}
 		if ci.Timestamp.IsZero() { // a simple packet block has none

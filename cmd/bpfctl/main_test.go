@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/internal/capgen"
+)
+
+// asProgram makes the test binary be bpfctl.
+const asProgram = "BPFCTL_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	testscript.Main(m, map[string]func(){"bpfctl": main})
+}
+
+// program returns bpfctl as a command to start.
+func program(t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	c := exec.Command(self, args...)
+	c.Env = append(os.Environ(), asProgram+"=1")
+	return c
+}
+
+// TestScripts runs testdata/script: sessions at a prompt, on the model.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			sample, err := filepath.Abs("testdata/sample.pcapng")
+			e.Setenv("SAMPLE", sample)
+			return err
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exitcode": exitCode,
+			"gencap":   genCap,
+			"cut":      cutFile,
+			"packets":  countPackets,
+		},
+	})
+}
+
+// exitCode runs a command and checks its exit code: exitcode 2 bpfctl nonsense.
+func exitCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exitcode CODE COMMAND ARGS...")
+	}
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		ee, ok := err.(*exec.ExitError)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = ee.ExitCode()
+	}
+	if fmt.Sprint(got) != args[0] {
+		ts.Fatalf("exit code %d, want %s", got, args[0])
+	}
+}
+
+// genCap makes a capture file: gencap pcapng-us 100 FILE.
+func genCap(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: gencap FORMAT COUNT FILE")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	for _, f := range formats() {
+		if f.String() == args[0] {
+			file, err := os.Create(ts.MkAbs(args[2]))
+			ts.Check(err)
+			defer file.Close()
+			ts.Check(capgen.Write(file, f, capgen.Packets(n, f, f.Pcapng, 1)))
+			return
+		}
+	}
+	ts.Fatalf("no format %s", args[0])
+}
+
+// cutFile takes bytes off the end of a file: cut FILE 3.
+func cutFile(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: cut FILE BYTES")
+	}
+	n, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	fi, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), fi.Size()-n))
+}
+
+// countPackets checks how many packets a pcapng file has: packets FILE 100.
+func countPackets(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: packets FILE COUNT")
+	}
+	got, err := packetsIn(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if fmt.Sprint(got) != args[1] {
+		ts.Fatalf("%s has %d packets, want %s", args[0], got, args[1])
+	}
+}
