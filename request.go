@@ -1,6 +1,10 @@
 package zbuf
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
 
 // Request is the number of an ioctl(2) request as FreeBSD's <sys/ioccom.h>
 // builds it: direction, argument size, group and number.
@@ -98,3 +102,6 @@ func (r Request) String() string {
 	}
 	return fmt.Sprintf("Request(%#x)", uint32(r))
 }
+
+// Requests returns every request in this list, in no order.
+func Requests() []Request { return slices.Collect(maps.Keys(requestNames)) }
