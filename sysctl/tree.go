@@ -155,7 +155,7 @@ func (t Tree) integer(name string) (bits uint64, signed bool, err error) {
 	if size == 0 {
 		return 0, false, fmt.Errorf("%w: %v, not an integer", ErrType, f.Type)
 	}
-	// Room for two tells an array from a number, and a 64-bit kernel's long from the process's.
+	// Room for two tells an array from a number.
 	var buf [16]byte
 	n, err := t.call(mib, buf[:], nil)
 	switch {
@@ -163,8 +163,6 @@ func (t Tree) integer(name string) (bits uint64, signed bool, err error) {
 		return 0, false, fmt.Errorf("%w: an array of %v, not one (%w)", ErrType, f.Type, err)
 	case err != nil:
 		return 0, false, err
-	case n == 8 && (f.Type == CTLTYPE_LONG || f.Type == CTLTYPE_ULONG):
-		size = n // some handlers do not look at whether the process is a 32-bit one
 	case n != size:
 		return 0, false, fmt.Errorf("%w: the kernel answered %d bytes where %v has %d", ErrType, n, f.Type, size)
 	}

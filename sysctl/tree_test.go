@@ -46,12 +46,25 @@ func TestGet(t *testing.T) {
 			require.Greater(t, n, uint64(16<<20))
 		})
 		t.Run("one byte", func(t *testing.T) {
-			n, err := w.tree.Uint32("kern.random.sys.seeded")
-			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, sysctl.ErrType) {
-				t.Skipf("this kernel has no such 8-bit sysctl: %v", err)
-			}
+			n, err := w.tree.Uint32("kern.powercycle_on_panic")
 			require.NoError(t, err)
 			require.LessOrEqual(t, n, uint32(1))
+			require.ErrorIs(t, w.tree.Set("kern.powercycle_on_panic", 256), sysctl.ErrRange)
+			require.ErrorIs(t, w.tree.Set("kern.powercycle_on_panic", -1), sysctl.ErrRange)
+			restore, err := w.tree.Override("kern.powercycle_on_panic", true)
+			require.NoError(t, err)
+			n, err = w.tree.Uint32("kern.powercycle_on_panic")
+			require.NoError(t, err)
+			require.NoError(t, restore())
+			require.Equal(t, uint32(1), n)
+		})
+		t.Run("a struct", func(t *testing.T) {
+			type clockinfo struct{ Hz, Tick, Spare, Stathz, Profhz int32 }
+			c, err := sysctl.Slice[clockinfo](w.tree, "kern.clockrate")
+			require.NoError(t, err)
+			require.Len(t, c, 1)
+			require.NotZero(t, c[0].Hz)
+			require.Equal(t, int32(1000000), c[0].Hz*c[0].Tick, "a tick in µs")
 		})
 		t.Run("an array", func(t *testing.T) {
 			var n int
@@ -308,34 +321,28 @@ func TestOverride(t *testing.T) {
 	})
 }
 
-// overrideThenFail, in the environment, makes TestOverrideThenFail do what its name says.
-const overrideThenFail = "SYSCTL_TEST_OVERRIDE_THEN_FAIL"
-
-func TestOverrideThenFail(t *testing.T) {
-	how := os.Getenv(overrideThenFail)
-	if how == "" {
-		t.Skip("run by TestOverrideRestoresAfterAFailingTest")
-	}
-	w := kernel(t)
-	restore, err := w.tree.Override("net.bpf.bufsize", 7777)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, restore()) })
-	n, err := w.tree.BPF().BufSize()
-	require.NoError(t, err)
-	require.Equal(t, int32(7777), n)
-	t.Log("overridden")
-	if how == "panic" {
-		panic("on purpose")
-	}
-	t.FailNow()
-}
+// overrideThenFail, in the environment, makes the test below override and then do this: "fail" or "panic".
+const overrideThenFail = "SYSCTL_TEST_OVERRIDE_THEN"
 
 func TestOverrideRestoresAfterAFailingTest(t *testing.T) {
 	w := kernel(t)
+	if how := os.Getenv(overrideThenFail); how != "" {
+		restore, err := w.tree.Override("net.bpf.bufsize", 7777)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, restore()) })
+		n, err := w.tree.BPF().BufSize()
+		require.NoError(t, err)
+		require.Equal(t, int32(7777), n)
+		t.Log("overridden")
+		if how == "panic" {
+			panic("on purpose")
+		}
+		t.FailNow()
+	}
 	before, err := w.tree.BPF().BufSize()
 	require.NoError(t, err)
 	for _, how := range []string{"fail", "panic"} {
-		c := exec.Command(os.Args[0], "-test.run=^TestOverrideThenFail$", "-test.v")
+		c := exec.Command(os.Args[0], "-test.run=^TestOverrideRestoresAfterAFailingTest$", "-test.v")
 		c.Env = append(os.Environ(), overrideThenFail+"="+how)
 		out, err := c.CombinedOutput()
 		var exit *exec.ExitError
@@ -380,6 +387,8 @@ func TestFormat(t *testing.T) {
 			{"net.bpf", sysctl.CTLTYPE_NODE, "N", false, false, "node, read-write"},
 			{"kern.ostype", sysctl.CTLTYPE_STRING, "A", true, false, "string, read-only"},
 			{"kern.maxproc", sysctl.CTLTYPE_INT, "I", true, true, "int, read-only, tunable"},
+			{"kern.clockrate", sysctl.CTLTYPE_OPAQUE, "S,clockinfo", true, false, "struct clockinfo, read-only"},
+			{"kern.powercycle_on_panic", sysctl.CTLTYPE_U8, "CU", false, true, "uint8, read-write, tunable"},
 			{"kern.cp_time", sysctl.CTLTYPE_LONG, "LU", true, false, "long, read-only"},
 		} {
 			f, err := w.tree.Format(c.name)

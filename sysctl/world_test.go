@@ -41,6 +41,10 @@ func program() string {
 // modelTree is net.bpf of a model and, under the names they have on FreeBSD, one sysctl of each kind that the
 // tests need.
 func modelTree(k *bpftest.Kernel) sysctl.Tree {
+	var clockinfo []byte
+	for _, n := range []uint32{1000, 1000, 0, 127, 8126} {
+		clockinfo = binary.NativeEndian.AppendUint32(clockinfo, n)
+	}
 	vars := append(sysctltest.BPF(k),
 		sysctltest.Processes(func(pid int) (string, bool) { return program(), pid == os.Getpid() }),
 		sysctltest.Value("kern.ostype", sysctl.CTLTYPE_STRING, sysctl.CTLFLAG_RD, "A", []byte("FreeBSD\x00")),
@@ -50,7 +54,8 @@ func modelTree(k *bpftest.Kernel) sysctl.Tree {
 		sysctltest.Value("kern.cp_time", sysctl.CTLTYPE_LONG, sysctl.CTLFLAG_RD, "LU",
 			append(append(append(append(long(1), long(2)...), long(3)...), long(4)...), long(5)...)),
 		sysctltest.Value("hw.physmem", sysctl.CTLTYPE_ULONG, sysctl.CTLFLAG_RD, "LU", long(512<<20)),
-		sysctltest.Value("kern.random.sys.seeded", sysctl.CTLTYPE_U8, sysctl.CTLFLAG_RD, "CU", []byte{1}),
+		sysctltest.Value("kern.powercycle_on_panic", sysctl.CTLTYPE_U8, sysctl.CTLFLAG_RW|sysctl.CTLFLAG_TUN, "CU", []byte{0}),
+		sysctltest.Value("kern.clockrate", sysctl.CTLTYPE_OPAQUE, sysctl.CTLFLAG_RD, "S,clockinfo", clockinfo),
 	)
 	return sysctl.New(sysctltest.New(vars...))
 }
