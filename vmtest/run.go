@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -139,6 +140,11 @@ func (r *runner) run(ctx context.Context, path string, args []string) (int, erro
 			return 0, fmt.Errorf("tunable %q: want name=value", t)
 		}
 	}
+	for _, m := range r.cfg.Modules {
+		if !moduleName.MatchString(m) {
+			return 0, fmt.Errorf("kernel module %q: want a name like if_bridge", m)
+		}
+	}
 	p, err := makePlan(path, isTest(path, args), args, req.Env, dir, r.cfg.Copy, r.cfg.FilesLimit)
 	if err != nil {
 		return 0, err
@@ -168,6 +174,8 @@ func (r *runner) run(ctx context.Context, path string, args []string) (int, erro
 	}
 	return code, err
 }
+
+var moduleName = regexp.MustCompile(`^[a-z0-9_]+$`)
 
 // isTest tells a test binary, which the go command runs in its package's
 // folder, from other programs.

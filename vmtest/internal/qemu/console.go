@@ -11,10 +11,8 @@ import (
 // Console keeps the end of what a guest wrote to its serial port and looks for
 // signs of its death. It is safe for concurrent use.
 type Console struct {
-	// Tee, if not nil, gets every byte. Set it before the first Write.
-	Tee func([]byte)
-
 	mu    sync.Mutex
+	tee   func([]byte)
 	tail  []byte
 	total int64
 	last  time.Time
@@ -29,6 +27,13 @@ const consoleKeep = 64 << 10
 // NewConsole returns an empty console.
 func NewConsole() *Console {
 	return &Console{died: make(chan struct{}), last: time.Now()}
+}
+
+// Tee makes f get every byte from now on; nil ends that.
+func (c *Console) Tee(f func([]byte)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tee = f
 }
 
 // deathSigns are what a FreeBSD kernel prints when it is beyond help.
@@ -72,7 +77,7 @@ func (c *Console) Write(b []byte) (int, error) {
 			c.check()
 		}
 	}
-	tee := c.Tee
+	tee := c.tee
 	c.mu.Unlock()
 	if tee != nil {
 		tee(b)

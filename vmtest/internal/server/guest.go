@@ -105,7 +105,7 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 
 	console := qemu.NewConsole()
 	if c.join.Verbose {
-		console.Tee = func(b []byte) { _ = c.conn.Write(wire.Console, b) }
+		console.Tee(func(b []byte) { _ = c.conn.Write(wire.Console, b) })
 	}
 	start := time.Now()
 	m, err := qemu.Start(qemu.Spec{
@@ -128,7 +128,7 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 		g.kill()
 		return nil, fmt.Errorf("kernel module %s is neither built into the kernel nor a file beside it (%s.ko)", greeting.Missing[0], greeting.Missing[0])
 	}
-	console.Tee = nil
+	console.Tee(nil)
 	return g, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"log"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -60,6 +61,7 @@ func Serve(arg string, watcher []string) error {
 	if err := os.Remove(s.paths.socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	sweep(dir(), time.Now())
 	if s.listener, err = net.Listen("unix", s.paths.socket); err != nil {
 		return err
 	}
@@ -73,6 +75,22 @@ func Serve(arg string, watcher []string) error {
 		s.lend(c)
 	}
 	return nil
+}
+
+// sweep removes boot images and disks that a killed server left in the midst of
+// a boot. Those in use are younger.
+func sweep(dir string, now time.Time) {
+	for _, pattern := range []string{"boot-*", "disk-*"} {
+		names, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			continue // the pattern is a constant
+		}
+		for _, n := range names {
+			if fi, err := os.Stat(n); err == nil && now.Sub(fi.ModTime()) > 2*bootLimit {
+				os.Remove(n)
+			}
+		}
+	}
 }
 
 func (s *server) accept() {
