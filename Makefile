@@ -1,0 +1,85 @@
+# make run     the main job: capture on FreeBSD, replay through the model kernel elsewhere
+# make test    everything that runs on this machine; on a FreeBSD kernel too if there is one
+# make help    the rest
+
+GO        ?= go
+PKGS      ?= ./...
+VMTEST    := bin/vmtest
+VMFLAGS   ?=
+FUZZTIME  ?= 10m
+SOAK      ?= 10m
+FREEBSD   := amd64 arm64 riscv64 386 arm
+ELSEWHERE := linux darwin windows netbsd openbsd
+
+# The kernel that the FreeBSD tests run on: VMTEST_KERNEL, or what vmtest finds in the user's cache folder.
+KERNEL := $(or $(VMTEST_KERNEL),$(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vmtest/kernel-amd64))
+HAVE_VM := $(and $(KERNEL),$(shell command -v qemu-system-x86_64))
+
+.PHONY: help run test lint cross unit maybe-vmtest vmtest barriers fuzz soak bench clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1	/' | expand -t 16
+
+run: ## capture (IFACE=em0 on FreeBSD), or replay a sample through the model, into out/capture.pcapng
+	@mkdir -p out
+ifeq ($(shell uname -s),FreeBSD)
+	$(GO) run ./cmd/bpfctl capture $(if $(IFACE),-i $(IFACE),-i lo0) -w out/capture.pcapng --duration 10s
+else
+	$(GO) run ./cmd/bpfctl capture --replay cmd/bpfctl/testdata/sample.pcapng -w out/capture.pcapng
+endif
+
+test: lint cross unit maybe-vmtest
+
+lint: ## gofmt and go vet here
+	@f=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$f" || { echo "gofmt would change: $$f"; exit 1; }
+	$(GO) vet ./...
+
+cross: ## every FreeBSD architecture vets and links its tests; everything else builds
+	@set -e; for a in $(FREEBSD); do echo "freebsd/$$a: go vet, go test -c"; \
+	  GOOS=freebsd GOARCH=$$a $(GO) vet ./...; \
+	  GOOS=freebsd GOARCH=$$a $(GO) test -exec=true ./... >/dev/null; done
+	@set -e; for o in $(ELSEWHERE); do echo "$$o: go build"; GOOS=$$o $(GO) build ./...; done
+
+unit: ## the tests on the model and of everything portable, under the race detector
+	$(GO) test -race -timeout 20m $(PKGS)
+
+# The last lines of make test say which suites ran.
+maybe-vmtest:
+ifneq ($(HAVE_VM),)
+	$(MAKE) --no-print-directory vmtest
+	@echo "make test: passed, here and on the FreeBSD kernel $(notdir $(KERNEL)) (vmtest)"
+else
+	@echo "make test: passed here. The FreeBSD tests did NOT run: $(if $(KERNEL),qemu-system-x86_64 is missing,there is no kernel)."
+	@echo "To run them put a FreeBSD/amd64 kernel at ~/.cache/vmtest/kernel-amd64 or name it in VMTEST_KERNEL, install qemu-system-x86, and run make vmtest."
+endif
+
+$(VMTEST): FORCE
+	$(GO) build -o $@ ./cmd/vmtest
+FORCE:
+
+# Packages with something to show on FreeBSD; the runner and its insides are the host's.
+VMPKGS ?= $(shell GOOS=freebsd $(GO) list ./... | grep -v /vmtest)
+
+vmtest: $(VMTEST) ## the FreeBSD tests on the kernel, with zero-copy allowed, forbidden, and as 32-bit programs
+	@test -n "$(HAVE_VM)" || { echo "make vmtest: no FreeBSD kernel or no QEMU: see vmtest doctor"; $(VMTEST) doctor; exit 1; }
+	GOOS=freebsd $(GO) test -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" $(VMPKGS)
+	GOOS=freebsd $(GO) test -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=0" ./bpf ./sysctl
+	GOOS=freebsd GOARCH=386 $(GO) test -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" . ./bpf ./conformance
+
+barriers: ## disassemble the acquire and release of the shared header on arm64, riscv64 and arm
+	$(GO) test -count=1 -v -run Barriers .
+
+fuzz: ## every fuzz target for FUZZTIME (10m)
+	@set -e; for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+soak: $(VMTEST) ## numbered packets with pauses for SOAK (10m) on the kernel, in each mode
+	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(GO) test -timeout 0 -v -run 'NumberedPacketsWithPauses' -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./bpf ./conformance
+
+bench: ## go over packets, beside a C callback loop
+	$(GO) test -run '^$$' -bench Walk ./bpf
+
+clean:
+	rm -rf bin out
