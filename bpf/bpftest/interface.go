@@ -43,7 +43,7 @@ type Interface struct {
 
 	up   atomic.Bool
 	peer atomic.Pointer[Interface]
-	main atomic.Pointer[tap] // if_bpf; nil while the interface is not in this vnet
+	main atomic.Pointer[tap] // if_bpf; nil when bpf is detached from the interface
 
 	// Guarded by Kernel.mu.
 	name    string
@@ -192,24 +192,33 @@ func (k *Kernel) Interface(name string) *Interface {
 	return k.find(name)
 }
 
-// RemoveInterface destroys the interface of that name: its listeners are detached and woken, and keep
-// what they have. It reports whether there was one.
+// RemoveInterface destroys the interface of that name, as [Interface.Remove] does. It reports whether there was
+// one.
 func (k *Kernel) RemoveInterface(name string) bool {
-	k.mu.Lock()
-	i := k.find(name)
-	if i != nil {
-		k.detachTaps(i)
-		k.ifaces = slices.DeleteFunc(k.ifaces, func(o *Interface) bool { return o == i })
-	}
-	k.mu.Unlock()
+	i := k.Interface(name)
 	if i == nil {
 		return false
 	}
+	i.Remove()
+	return true
+}
+
+// Remove destroys the interface, wherever it is: its listeners are detached and woken, and keep what they
+// have. Its peer stays, without one.
+func (i *Interface) Remove() {
+	i.k.mu.Lock()
+	i.k.detachTaps(i)
+	i.k.hide(i)
+	i.k.mu.Unlock()
 	if peer := i.peer.Swap(nil); peer != nil {
 		peer.peer.CompareAndSwap(i, nil)
 	}
-	k.roomChanged()
-	return true
+	i.k.roomChanged()
+}
+
+// hide makes the interface not be found by name. k.mu is held.
+func (k *Kernel) hide(i *Interface) {
+	k.ifaces = slices.DeleteFunc(k.ifaces, func(o *Interface) bool { return o == i })
 }
 
 // Rename gives the interface another name. Listeners stay attached. It panics when the name
@@ -223,27 +232,32 @@ func (i *Interface) Rename(name string) {
 	i.name = name
 }
 
-// MoveAway moves the interface to another vnet (if_vmove): its listeners are detached, and it is not found by name
-// until [Interface.MoveBack]. It goes on passing packets to its peer.
+// MoveAway moves the interface to another vnet (if_vmove): it is not found by name until [Interface.MoveBack], and
+// it is down. In 12.1 its listeners stay attached and are not woken; with [Features].VnetDetach they are detached as
+// if it were removed.
 func (i *Interface) MoveAway() {
 	i.k.mu.Lock()
-	if i.main.Load() != nil {
+	i.up.Store(false)
+	i.k.hide(i)
+	if i.k.features.VnetDetach {
 		i.k.detachTaps(i)
-		i.k.ifaces = slices.DeleteFunc(i.k.ifaces, func(o *Interface) bool { return o == i })
 	}
 	i.k.mu.Unlock()
 	i.k.roomChanged()
 }
 
-// MoveBack undoes MoveAway. Only the main link type is there again, and no listener.
+// MoveBack undoes MoveAway, but for the interface being down ([Interface.SetUp]). If listeners were
+// detached, only the main link type is there again.
 func (i *Interface) MoveBack() {
 	i.k.mu.Lock()
 	defer i.k.mu.Unlock()
-	if i.main.Load() != nil {
+	if slices.Contains(i.k.ifaces, i) {
 		return
 	}
 	i.k.ifaces = append(i.k.ifaces, i)
-	i.main.Store(i.k.attachTap(i, i.link))
+	if i.main.Load() == nil {
+		i.main.Store(i.k.attachTap(i, i.link))
+	}
 }
 
 // Name returns the interface's name.
@@ -316,11 +330,12 @@ func (i *Interface) Inject(p Packet) {
 	}
 }
 
-// InjectWait is Inject, but waits until no listener of the interface would drop the packet. It
-// looks again whenever a call of a descriptor's method may have made room; acknowledging a buffer in shared
+// InjectWait is Inject, but waits until no listener of the interface would drop the packet. An interface that is down or
+// gone has no listeners to wait for.
+//
+// It looks again whenever a call of a descriptor's method may have made room; acknowledging a buffer in shared
 // memory is not seen by itself, so a reader must sooner or later wait, read or make an ioctl, as every
-// reader does when it finds nothing. It returns an error when ctx is done, when the interface
-// has gone or when the kernel has panicked.
+// reader does when it finds nothing. It returns the cause when ctx is done, and ErrPanic.
 func (i *Interface) InjectWait(ctx context.Context, p Packet) error {
 	for {
 		if err := i.k.Panicked(); err != nil {

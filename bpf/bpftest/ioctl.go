@@ -573,7 +573,7 @@ func (k *Kernel) interfaceList(l *zbuf.IfList) error {
 	var all []string
 	size := 0
 	for _, t := range k.taps {
-		if t.iface.main.Load() == t {
+		if t.iface.main.Load() == t && k.find(t.iface.name) == t.iface {
 			all = append(all, t.iface.name)
 			size += len(t.iface.name) + 1
 		}

@@ -23,6 +23,7 @@ type Features struct {
 	PadZero     bool // bytes between records are zeroed (15)
 	WriteFilter bool // EVFILT_WRITE can be added (15)
 	SetVLANPCP  bool // BIOCSETVLANPCP exists (14); the priority is not put into frames
+	VnetDetach  bool // an interface that moves to another vnet leaves its listeners
 	IfList      bool // BIOCGETIFLIST exists (16)
 	StickyFlags bool // IMMEDIATE, SHDRCMPLT, FEEDBACK and FIOASYNC cannot be turned off again (seen in a fork of 16)
 }

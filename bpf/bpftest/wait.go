@@ -1,6 +1,7 @@
 package bpftest
 
 import (
+	"bytes"
 	"syscall"
 	"time"
 
@@ -237,18 +238,22 @@ func (d *Descriptor) Detached() bool {
 	return d.tap == nil
 }
 
-// InterfaceIndex is BIOCGETIF and SIOCGIFINDEX of the name it gives. ENXIO when the descriptor is not
-// attached, or to an interface of another vnet.
+// InterfaceIndex is BIOCGETIF, with all that an ioctl does, and SIOCGIFINDEX of the name it gives. ENXIO when the
+// descriptor is not attached, or its interface is in another vnet.
 func (d *Descriptor) InterfaceIndex() (int, error) {
 	if err := d.k.enter("index"); err != nil {
 		return 0, err
 	}
-	d.k.mu.Lock()
-	defer d.k.mu.Unlock()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.tap == nil || d.tap.iface.main.Load() == nil {
+	var ifr zbuf.Ifreq
+	if err := d.ioctl(zbuf.BIOCGETIF, &ifr); err == syscall.EINVAL {
+		return 0, syscall.ENXIO
+	} else if err != nil {
+		return 0, err
+	}
+	name, _, _ := bytes.Cut(ifr.Name[:], []byte{0})
+	i := d.k.Interface(string(name))
+	if i == nil {
 		return 0, syscall.ENXIO
 	}
-	return d.tap.iface.index, nil
+	return i.index, nil
 }
