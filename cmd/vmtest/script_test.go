@@ -32,6 +32,14 @@ func needGuest(t *testing.T) {
 	}
 }
 
+// needGo skips t where there is no go command, as in a guest.
+func needGo(t testing.TB) {
+	t.Helper()
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("NOT RUN: compiles programs, and there is no go command here")
+	}
+}
+
 // buildRunner compiles the command as its users have it.
 func buildRunner(t *testing.T) (dir string) {
 	t.Helper()
@@ -51,6 +59,7 @@ func TestScripts(t *testing.T) {
 // TestHostScripts runs the sessions that end before a guest boots, and so need
 // none.
 func TestHostScripts(t *testing.T) {
+	needGo(t)
 	testscript.Run(t, params(t, "testdata/host"))
 }
 

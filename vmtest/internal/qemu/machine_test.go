@@ -25,6 +25,9 @@ func TestMain(m *testing.M) {
 // fakeQEMU is a script in the place of QEMU.
 func fakeQEMU(t *testing.T, body string) string {
 	t.Helper()
+	if _, err := os.Stat("/bin/sh"); err != nil {
+		t.Skip("NOT RUN: a script takes QEMU's place, and there is no shell here")
+	}
 	path := filepath.Join(t.TempDir(), "qemu")
 	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+body+"\n"), 0o755))
 	return path
