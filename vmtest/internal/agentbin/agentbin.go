@@ -75,7 +75,7 @@ func Build(source fs.FS, prefix, cache, goarch string) (string, error) {
 	}
 	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(dir, "agent"), "./"+prefix+"/agent")
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOOS=freebsd", "GOARCH="+goarch, "CGO_ENABLED=0", "GOFLAGS=-mod=mod", "GOWORK=off", "GO111MODULE=on")
+	cmd.Env = append(os.Environ(), "GOOS=freebsd", "GOARCH="+goarch, "GOAMD64=v1", "CGO_ENABLED=0", "GOFLAGS=-mod=mod", "GOWORK=off", "GO111MODULE=on")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {

@@ -24,8 +24,9 @@ import (
 )
 
 const (
-	// bootSilence is how long a booting kernel may print nothing.
-	bootSilence = wire.SilenceLimit
+	// bootSilence is how long a booting kernel may print nothing. On a busy
+	// host the way from the root file system to the agent takes long.
+	bootSilence = 30 * time.Second
 	// hardwareSilence is how long a guest on real hardware may print nothing
 	// at all before it is taken for not running there.
 	hardwareSilence = 5 * time.Second
