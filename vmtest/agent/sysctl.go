@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -23,6 +24,7 @@ const (
 const (
 	kindType  = 0xf
 	kindWrite = 0x40000000 // CTLFLAG_WR
+	kindStats = 0x00002000 // CTLFLAG_STATS: a statistic, not a setting
 
 	kindString = 3
 )
@@ -163,7 +165,12 @@ func settings(roots ...string) ([]sysctlEntry, error) {
 				break
 			}
 			kind, err := kindOf(at)
-			if err != nil || kind&kindWrite == 0 {
+			if err != nil || kind&kindWrite == 0 || kind&kindStats != 0 {
+				continue
+			}
+			// Counters that a write sets to zero do not all have the flag:
+			// those of kern.epoch.stats count on with every program.
+			if strings.Contains(nameOf(at), ".stats.") {
 				continue
 			}
 			if _, number := kindSize[kind&kindType]; !number && kind&kindType != kindString {
