@@ -461,73 +461,104 @@ func somePrograms(n uint32) *zbuf.Program {
 	return program(prog...)
 }
 
-// masked is records without their time stamps.
+// masked is records without their time stamps, if any, and without their padding: in
+// read(2) mode that is whatever the kernel's memory held.
 func masked(data []byte, stamped bool) []byte {
-	if !stamped {
-		return data
-	}
 	data = slices.Clone(data)
 	for off := 0; off+hdrlen <= len(data); {
-		clear(data[off : off+16])
-		next := roundUp(int(binary.NativeEndian.Uint16(data[off+24:]))+int(binary.NativeEndian.Uint32(data[off+16:])), align)
-		if next == 0 {
+		if stamped {
+			clear(data[off : off+16])
+		}
+		end := off + int(binary.NativeEndian.Uint16(data[off+24:])) + int(binary.NativeEndian.Uint32(data[off+16:]))
+		if end <= off || end > len(data) {
 			break
 		}
-		off += next
+		next := min(roundUp(end, align), len(data))
+		clear(data[end:next])
+		off = next
 	}
 	return data
 }
 
 // view is everything that can be seen without a request on a descriptor.
-func (s *side) view() (v []string, mem [][]byte, err error) {
+type view struct {
+	listeners []zbuf.XbpfD // with the end of the wire as Ifname
+	headers   [][3]uint32
+	mem       [][]byte // what of the lent memory is to be compared
+}
+
+// stats reads net.bpf.stats: the listeners at A, then those at B.
+func (s *side) stats() (out []zbuf.XbpfD, err error) {
 	buf := make([]byte, 32*lab.SizeofListener)
 	n, err := s.w.Stats(buf)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	for _, x := range lab.Listeners(buf[:n]) {
-		name, _, _ := bytes.Cut(x.Ifname[:], []byte{0})
-		end := map[string]string{s.p.A: "A", s.p.B: "B"}[string(name)]
-		if end == "" {
-			continue
+	all := lab.Listeners(buf[:n])
+	for i, ifname := range []string{s.p.A, s.p.B} {
+		for _, x := range all {
+			if string(bytes.TrimRight(x.Ifname[:], "\x00")) == ifname {
+				x.Ifname = [zbuf.IFNAMSIZ]byte{"AB"[i]}
+				out = append(out, x)
+			}
 		}
-		x.Ifname = [zbuf.IFNAMSIZ]byte{}
-		v = append(v, end+fmt.Sprintf("%+v", x))
 	}
-	slices.SortStableFunc(v, func(a, b string) int { return int(a[0]) - int(b[0]) })
-	for i, st := range s.seat {
+	return out, nil
+}
+
+// seen is how many packets have passed each end, as the pair's own descriptor
+// counted them: the oldest there, so the last.
+func seen(list []zbuf.XbpfD) (n [2]uint64) {
+	for _, x := range list {
+		n[x.Ifname[0]-'A'] = x.Rcount
+	}
+	return n
+}
+
+func (s *side) view(list []zbuf.XbpfD) view {
+	v := view{listeners: list}
+	for _, st := range s.seat {
 		if st == nil || !st.lent {
 			continue
 		}
 		for j, b := range st.buf {
 			h := lab.HeaderOf(b)
-			v = append(v, fmt.Sprintf("descriptor %d, buffer %c: {%d,%d,%d}", i, 'A'+j, h.KernelGen.Load(), h.KernelLen.Load(), h.UserGen.Load()))
+			gen := h.KernelGen.Load()
+			v.headers = append(v.headers, [3]uint32{gen, h.KernelLen.Load(), h.UserGen.Load()})
 			switch {
 			case !s.stamped:
-				mem = append(mem, b)
-			case h.KernelGen.Load() != st.gens[j]:
-				st.gens[j] = h.KernelGen.Load()
-				mem = append(mem, masked(b[32:][:min(int(h.KernelLen.Load()), len(b)-32)], true))
+				v.mem = append(v.mem, b)
+			case gen != st.gens[j]:
+				st.gens[j] = gen
+				v.mem = append(v.mem, masked(b[32:][:min(int(h.KernelLen.Load()), len(b)-32)], true))
 			}
 		}
 	}
-	return v, mem, nil
+	return v
 }
 
-// seen is how many packets have passed each end.
-func (s *side) seen() (n [2]uint64, err error) {
-	buf := make([]byte, 32*lab.SizeofListener)
-	l, err := s.w.Stats(buf)
-	for _, x := range lab.Listeners(buf[:l]) { // the pair's own descriptor is the oldest, so the last
-		name, _, _ := bytes.Cut(x.Ifname[:], []byte{0})
-		switch string(name) {
-		case s.p.A:
-			n[0] = x.Rcount
-		case s.p.B:
-			n[1] = x.Rcount
+// unlike says how two views differ, or nothing.
+func unlike(an string, a view, bn string, b view) string {
+	for i := range max(len(a.listeners), len(b.listeners)) {
+		if i >= len(a.listeners) || i >= len(b.listeners) || a.listeners[i] != b.listeners[i] {
+			return fmt.Sprintf("\n%s: %+v\n%s: %+v", an, a.listeners[min(i, len(a.listeners)):], bn, b.listeners[min(i, len(b.listeners)):])
 		}
 	}
-	return n, err
+	if !slices.Equal(a.headers, b.headers) {
+		return fmt.Sprintf("headers {kernel_gen, kernel_len, user_gen}: %s %v, %s %v", an, a.headers, bn, b.headers)
+	}
+	for i, m := range a.mem {
+		if bytes.Equal(m, b.mem[i]) {
+			continue
+		}
+		at := 0
+		for at < min(len(m), len(b.mem[i])) && m[at] == b.mem[i][at] {
+			at++
+		}
+		from := max(at-8, 0)
+		return fmt.Sprintf("memory %d differs at byte %d (from %d on): %s %x, %s %x", i, at, from, an, clip(string(m[from:])), bn, clip(string(b.mem[i][from:])))
+	}
+	return ""
 }
 
 // play plays a sequence on both and returns the first difference.
@@ -540,51 +571,34 @@ func play(a, b lab.World, seq sequence) (at int, diff string, err error) {
 		defer func() { err = errors.Join(err, s[i].close()) }()
 	}
 	for at, o := range seq.Ops {
-		// The model, being synchronous, says how many packets to wait for.
+		// The model goes first: being synchronous, it says how many packets to wait for.
 		rb := s[1].step(o)
 		ra := s[0].step(o)
 		if ra != rb {
 			return at, fmt.Sprintf("%s: %s, %s: %s", a.Name(), clip(ra), b.Name(), clip(rb)), nil
 		}
-		want, err := s[1].seen()
+		lb, err := s[1].stats()
 		if err != nil {
 			return at, "", err
 		}
-		deadline := time.Now().Add(3 * time.Second)
-		for {
-			got, err := s[0].seen()
-			if err != nil {
+		var la []zbuf.XbpfD
+		for deadline := time.Now().Add(3 * time.Second); ; {
+			if la, err = s[0].stats(); err != nil {
 				return at, "", err
 			}
-			if got == want {
+			if seen(la) == seen(lb) {
 				break
 			}
 			if time.Now().After(deadline) {
-				return at, fmt.Sprintf("packets seen: %s %v, %s %v", a.Name(), got, b.Name(), want), nil
+				return at, fmt.Sprintf("packets seen at A and B: %s %v, %s %v", a.Name(), seen(la), b.Name(), seen(lb)), nil
 			}
 		}
-		va, ma, err := s[0].view()
-		if err != nil {
+		// The list was read from the newest on: of the others it may be older than of the last.
+		if la, err = s[0].stats(); err != nil {
 			return at, "", err
 		}
-		vb, mb, err := s[1].view()
-		if err != nil {
-			return at, "", err
-		}
-		for i := range max(len(va), len(vb)) {
-			if i >= len(va) || i >= len(vb) || va[i] != vb[i] {
-				return at, fmt.Sprintf("\n%s: %s\n%s: %s", a.Name(), strings.Join(va[min(i, len(va)):], "; "), b.Name(), strings.Join(vb[min(i, len(vb)):], "; ")), nil
-			}
-		}
-		for i := range ma {
-			if !bytes.Equal(ma[i], mb[i]) {
-				at2 := 0
-				for at2 < min(len(ma[i]), len(mb[i])) && ma[i][at2] == mb[i][at2] {
-					at2++
-				}
-				from := max(at2-8, 0)
-				return at, fmt.Sprintf("memory %d at byte %d (from %d): %s %x, %s %x", i, at2, from, a.Name(), clip(string(ma[i][from:])), b.Name(), clip(string(mb[i][from:]))), nil
-			}
+		if diff := unlike(a.Name(), s[0].view(la), b.Name(), s[1].view(lb)); diff != "" {
+			return at, diff, nil
 		}
 	}
 	return len(seq.Ops), "", nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -208,8 +209,10 @@ func mibOf(name string) ([]int32, error) {
 	return mib, nil
 }
 
+var statsMIB = sync.OnceValues(func() ([]int32, error) { return mibOf("net.bpf.stats") })
+
 func (kernel) Stats(p []byte) (int, error) {
-	mib, err := mibOf("net.bpf.stats")
+	mib, err := statsMIB()
 	if err != nil {
 		return 0, err
 	}
@@ -217,7 +220,7 @@ func (kernel) Stats(p []byte) (int, error) {
 }
 
 func (kernel) SetStats(p []byte) error {
-	mib, err := mibOf("net.bpf.stats")
+	mib, err := statsMIB()
 	if err != nil {
 		return err
 	}

@@ -83,3 +83,19 @@ func errnoErr(e unix.Errno) error {
 	}
 	return e
 }
+
+// Fork is fork(2). The child does nothing until it is killed.
+//
+// It runs no Go code but this: only the calling thread exists in it.
+//
+//go:nosplit
+func Fork() (pid int, err error) {
+	r, _, errno := unix.RawSyscall(unix.SYS_FORK, 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	for r == 0 {
+		unix.RawSyscall(unix.SYS_POLL, 0, 0, ^uintptr(0))
+	}
+	return int(r), nil
+}
