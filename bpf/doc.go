@@ -25,13 +25,13 @@
 // waiting for the process (hold). Each begins with a header that both sides see; whoever counts
 // its generation up hands the buffer over:
 //
-//	 kernel                        buffer A        buffer B
-//	 fills A                       store           free
-//	 A is full: kernel_gen+1       hold, owned     store       ← lease A
-//	 fills B                       hold, owned     store
-//	 B is full too: kernel_gen+1   owned           owned       packets are dropped until A is back
-//	 process: user_gen=kernel_gen  hold, acked     owned       ← lease B
-//	 the next packet               store           hold, owned
+//	kernel                        buffer A        buffer B
+//	fills A                       store           free
+//	A is full: kernel_gen+1       hold, owned     store       ← lease A
+//	fills B                       hold, owned     store
+//	B is full too: kernel_gen+1   owned           owned       packets are dropped until A is back
+//	process: user_gen=kernel_gen  hold, acked     owned       ← lease B
+//	the next packet               store           hold, owned
 //
 // So the four states of a buffer are: store (the kernel writes), owned (the process reads), acknowledged
 // (nobody touches it, the kernel takes it at the next packet), free. While traffic is dense, a

@@ -8,12 +8,10 @@ import (
 
 func align(n uint) uint { return (n + zbuf.Alignment - 1) &^ (zbuf.Alignment - 1) }
 
-// record finds the record that begins at buf[at], which must be within reach of minHdrlen.
-// hdrlen is 0 when the record does not fit into buf: then bad says why.
+// record finds the record that begins at buf[at]; at+minHdrlen must be at most len(buf). hdrlen is 0 when
+// it does not fit into buf: then bad says why.
 func record(buf []byte, at uint) (hdrlen, end uint) {
-	h := buf[at:][:minHdrlen]
-	caplen := uint(binary.NativeEndian.Uint32(h[offCaplen:]))
-	hdrlen = uint(binary.NativeEndian.Uint16(h[offHdrlen:]))
+	caplen, hdrlen := lengths(buf, at)
 	end = at + hdrlen + caplen
 	if hdrlen < minHdrlen || end > uint(len(buf)) || end < at {
 		return 0, at
@@ -84,23 +82,4 @@ func (c *Cursor) Err() error {
 		return e
 	}
 	return nil
-}
-
-// walk calls yield for each packet until it returns false. It returns how many there were, the bytes
-// captured of them, and where it stopped.
-func walk(buf []byte, s stamp, yield func(Packet) bool) (n, bytes uint64, at uint) {
-	for at+minHdrlen <= uint(len(buf)) {
-		hdrlen, end := record(buf, at)
-		if hdrlen == 0 {
-			break
-		}
-		n++
-		bytes += uint64(end - at - hdrlen)
-		rec := buf[at:end:end]
-		at = align(end)
-		if !yield(makePacket(rec, uint64(hdrlen), s)) {
-			break
-		}
-	}
-	return n, bytes, at
 }
