@@ -130,9 +130,15 @@ func (d *descriptor) Wake() error {
 	return err
 }
 
-func (d *descriptor) Read(p []byte) (int, error) { return unix.Read(d.fd, p) }
+func (d *descriptor) Read(p []byte) (int, error) {
+	n, err := unix.Read(d.fd, p)
+	return max(n, 0), err
+}
 
-func (d *descriptor) Write(p []byte) (int, error) { return unix.Write(d.fd, p) }
+func (d *descriptor) Write(p []byte) (int, error) {
+	n, err := unix.Write(d.fd, p)
+	return max(n, 0), err
+}
 
 func (d *descriptor) PageSize() int { return os.Getpagesize() }
 

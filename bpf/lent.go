@@ -264,9 +264,9 @@ func (s *lentSource) fit(recs []byte) uint {
 			if size > 0 {
 				return size
 			}
-			s.own = make([]byte, end)
+			s.own = make([]byte, align(end))
 		}
 		size = min(align(end), uint(len(recs)))
 	}
-	return min(size, uint(len(s.own)))
+	return size
 }

@@ -174,6 +174,42 @@ func TestStuckTailIsDelivered(t *testing.T) {
 	}
 }
 
+// Records that are longer than what small fills are copied into, and what is behind them.
+func TestStuckTailOfLongPackets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 512 << 10, ReadTimeout: 20 * time.Millisecond})
+		next := uint32(0)
+		for range 10 {
+			for i := range uint32(3) {
+				w.em0.Receive(numbered(next+i, 60_000))
+			}
+			l, err := w.r.Lease(t.Context())
+			require.NoError(t, err)
+			tail := []int{70_001, 64, 65_533, 100_003, 61}
+			for i, length := range tail { // while the lease is out
+				w.em0.Receive(numbered(next+3+uint32(i), length))
+			}
+			end := next + 3 + uint32(len(tail))
+			for {
+				for p := range l.Packets() {
+					require.Equal(t, next, number(t, p.Data()))
+					next++
+				}
+				require.NoError(t, l.Err())
+				require.NoError(t, l.Release())
+				if next == end {
+					break
+				}
+				l, err = w.r.Lease(t.Context())
+				require.NoError(t, err)
+			}
+		}
+		s, err := w.r.Stats()
+		require.NoError(t, err)
+		assert.NotZero(t, s.ReadInPlace)
+	})
+}
+
 // Nobody may spin: with nothing new there are at most three wake-ups a second, whatever is
 // already known to be there.
 func TestIdleReaderSleeps(t *testing.T) {
