@@ -605,8 +605,8 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 		defer close(done)
 		for time.Since(epoch) < how {
 			burst := 1 + rnd.IntN(12)
-			if rnd.IntN(50) == 0 {
-				burst = 300
+			if rnd.IntN(3) == 0 {
+				burst = 1 + rnd.IntN(400)
 			}
 			for range burst {
 				if !assert.NoError(t, p.Post(p.A, stamped(total, 60+rnd.IntN(300)))) {
@@ -614,7 +614,11 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 				}
 				total++
 			}
-			time.Sleep(time.Duration(rnd.IntN(80)) * time.Millisecond)
+			pause := rnd.IntN(5)
+			if rnd.IntN(8) == 0 {
+				pause = rnd.IntN(80)
+			}
+			time.Sleep(time.Duration(pause) * time.Millisecond)
 			if rnd.IntN(20) == 0 {
 				r.Stats()
 			}
@@ -644,7 +648,7 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 			delivered++
 		}
 		require.NoError(t, l.Err())
-		if reader.IntN(10) == 0 {
+		if reader.IntN(20) == 0 {
 			time.Sleep(time.Duration(reader.IntN(60)) * time.Millisecond)
 		}
 		require.NoError(t, l.Release())

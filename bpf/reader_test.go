@@ -210,6 +210,40 @@ func TestStuckTailOfLongPackets(t *testing.T) {
 	})
 }
 
+// While the reader is behind, it makes no system call and allocates nothing.
+func TestBehindNoSystemCallsNoAllocations(t *testing.T) {
+	w := newWorld(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10, ReadTimeout: bpf.NoTimeout})
+	frame := numbered(1, 64)
+	for range 2000 { // both buffers are owned
+		w.em0.Receive(frame)
+	}
+	ctx := context.Background()
+	before, err := w.r.Stats()
+	require.NoError(t, err)
+	leases, packets := 0, 0
+	allocs := testing.AllocsPerRun(200, func() {
+		l, err := w.r.Lease(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for p := range l.Packets() {
+			packets += len(p.Data()) / 64
+		}
+		l.Release()
+		for range 700 { // fills what was given back
+			w.em0.Receive(frame)
+		}
+		leases++
+	})
+	after, err := w.r.Stats()
+	require.NoError(t, err)
+	assert.Zero(t, allocs)
+	assert.EqualValues(t, leases, after.Lent-before.Lent)
+	assert.EqualValues(t, packets, after.Packets-before.Packets)
+	assert.Equal(t, before.Syscalls, after.Syscalls)
+	assert.Equal(t, before.Waits, after.Waits)
+}
+
 // Nobody may spin: with nothing new there are at most three wake-ups a second, whatever is
 // already known to be there.
 func TestIdleReaderSleeps(t *testing.T) {
