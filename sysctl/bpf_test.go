@@ -150,6 +150,16 @@ func TestStatsOfZeroCopy(t *testing.T) {
 		require.Len(t, all, 1)
 		require.True(t, all[0].ZeroCopy())
 		require.Equal(t, 8192-zbuf.SizeofZbufHeader, all[0].BufferSize)
+		_, err = d.Write(packet())
+		require.NoError(t, err)
+		all, err = w.tree.BPF().Stats()
+		require.NoError(t, err)
+		require.NotZero(t, all[0].Matched)
+		require.Equal(t, 2*all[0].Matched, all[0].ZeroCopyAppends, "header and data")
+		require.NotZero(t, all[0].Store)
+		st, err := d.Stats()
+		require.NoError(t, err)
+		require.Equal(t, st, zbuf.Stat{Recv: uint32(all[0].Received), Drop: uint32(all[0].Dropped)}, "BIOCGSTATS says the same")
 	})
 }
 
