@@ -107,13 +107,21 @@ func inPlace(pages int) func(t *testing.T, w lab.World) {
 		go func(rng *rand.Rand) { done <- burst(s.p, rng, &sent, until, pages) }(rand.New(rand.NewPCG(rng.Uint64(), 0)))
 
 		r := inPlaceReader{s: s}
+		early := 0
+		var num numbers
+		r.each = func(packet []byte, inPlace bool) error {
+			if inPlace {
+				early++
+			}
+			return num.check(packet)
+		}
 		ended := false
 		for {
 			if rng.IntN(200) == 0 { // a slow reader now and then, so that both buffers fill
 				time.Sleep(time.Duration(rng.IntN(60)) * time.Millisecond)
 			}
 			got, err := r.pass(rng.IntN(3) == 0)
-			require.NoError(t, err, "after %d packets", r.next)
+			require.NoError(t, err, "after %d packets", num.next)
 			if got {
 				continue
 			}
@@ -134,11 +142,11 @@ func inPlace(pages int) func(t *testing.T, w lab.World) {
 		}
 		recv, drop := s.stats()
 		require.Equal(t, int(sent.Load()), int(recv))
-		require.Equal(t, int(recv), r.packets+int(drop), "delivered + dropped")
-		require.Equal(t, int(drop), r.gaps+int(sent.Load())-r.next, "packets missing in the numbering")
-		require.Greater(t, r.early, 10, "packets read in place")
+		require.Equal(t, int(recv), num.packets+int(drop), "delivered + dropped")
+		require.Equal(t, int(drop), num.gaps+int(sent.Load())-num.next, "packets missing in the numbering")
+		require.Greater(t, early, 10, "packets read in place")
 		t.Logf("%d sent = %d delivered + %d dropped; %d read in place, %d rotations, both owned %d times",
-			sent.Load(), r.packets, drop, r.early, r.rotations, r.both)
+			sent.Load(), num.packets, drop, early, r.rotations, r.both)
 	}
 }
 
@@ -170,14 +178,32 @@ func burst(p *lab.Pair, rng *rand.Rand, sent *atomic.Int64, until time.Time, pag
 	return nil
 }
 
-// inPlaceReader is the reader of inPlace.
+// numbers checks that numbered frames come in order, once, and whole.
+type numbers struct{ next, packets, gaps int }
+
+func (n *numbers) check(packet []byte) error {
+	num := int(lab.Seed(packet))
+	if num < n.next {
+		return fmt.Errorf("number %d where %d or later must come", num, n.next)
+	}
+	// The addresses are the sender's business.
+	if want := lab.Frame(len(packet), uint32(num)); string(want[12:]) != string(packet[12:]) {
+		return fmt.Errorf("number %d is torn", num)
+	}
+	n.gaps += num - n.next
+	n.next = num + 1
+	n.packets++
+	return nil
+}
+
+// inPlaceReader takes assigned buffers, and else what lies in the store buffer.
 type inPlaceReader struct {
 	s    *sess
+	each func(packet []byte, inPlace bool) error
 	skip [2]int // bytes of the buffer that were read in place
-	next int    // the number that must come at least
 	lens [2]int // kernel_len of the last assignment
 
-	packets, gaps, early, rotations, both int
+	rotations, both int
 }
 
 // mark is the word that holds bh_hdrlen of the first record.
@@ -266,29 +292,18 @@ func (r *inPlaceReader) ack(i int) {
 	r.s.h[i].Ack()
 }
 
-// take reads records and checks their numbers and bytes.
-func (r *inPlaceReader) take(data []byte, skip int, early bool) error {
+// take hands on the records behind those that were read in place.
+func (r *inPlaceReader) take(data []byte, skip int, inPlace bool) error {
 	if skip > len(data) {
 		return fmt.Errorf("%d bytes were read in place, %d are there", skip, len(data))
 	}
 	for off := roundUp(skip, align); off < len(data); {
-		rec, n, err := first(data[off:])
+		packet, n, err := first(data[off:])
+		if err == nil {
+			err = r.each(packet, inPlace)
+		}
 		if err != nil {
 			return fmt.Errorf("record at %d of %d: %w", off, len(data), err)
-		}
-		num := int(lab.Seed(rec))
-		if num < r.next {
-			return fmt.Errorf("number %d where %d or later must come", num, r.next)
-		}
-		want := lab.Frame(len(rec), uint32(num))
-		if string(want) != string(rec) {
-			return fmt.Errorf("number %d is torn", num)
-		}
-		r.gaps += num - r.next
-		r.next = num + 1
-		r.packets++
-		if early {
-			r.early++
 		}
 		off += n
 	}

@@ -1,0 +1,119 @@
+package conformance
+
+import (
+	"errors"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/internal/lab"
+)
+
+var _ = add(
+	rule{name: "overload/zero-copy: matched = delivered + dropped, to the packet", only: kernel, why: "a model has no load of its own", run: func(t *testing.T, w lab.World) {
+		overload(t, w, func(s *sess) *sess { return s.lend(4 * page) })
+	}},
+	rule{name: "overload/read(2): matched = delivered + dropped, to the packet", only: kernel, why: "a model has no load of its own", run: func(t *testing.T, w lab.World) {
+		overload(t, w, func(s *sess) *sess { s.set(zbuf.BIOCSBLEN, 4*page); return s })
+	}},
+)
+
+// overload captures a storm, and numbered packets on top of it, into small buffers.
+func overload(t *testing.T, w lab.World, prepare func(*sess) *sess) {
+	storm, err := lab.NewStorm()
+	require.NoError(t, err)
+	defer func() { require.NoError(t, storm.Close()) }()
+	s := prepare(open(t, w))
+	s.attach(storm.Ifname)
+	out := open(t, w)
+	out.set(zbuf.BIOCSHDRCMPLT, 1)
+	out.do(zbuf.BIOCSETF, program(retK(0)))
+	out.attach(storm.Ifname)
+
+	var num numbers
+	others := 0
+	each := func(packet []byte, _ bool) error {
+		if packet[12] == 0x88 && packet[13] == 0xb5 && packet[0] != 0xff {
+			return num.check(packet)
+		}
+		others++
+		return nil
+	}
+	var pass func() (bool, error)
+	if s.buf[0] != nil {
+		r := inPlaceReader{s: s, each: each}
+		pass = func() (bool, error) { return r.pass(false) }
+	} else {
+		buf := make([]byte, s.get(zbuf.BIOCGBLEN))
+		r := inPlaceReader{each: each}
+		pass = func() (bool, error) {
+			n, err := s.Read(buf)
+			if errors.Is(err, syscall.EAGAIN) {
+				return false, nil
+			}
+			if err != nil {
+				return false, err
+			}
+			return true, r.take(buf[:n], 0, false)
+		}
+	}
+
+	stop := make(chan struct{})
+	sent := make(chan int, 1)
+	go func() {
+		n := 0
+		for {
+			select {
+			case <-stop:
+				sent <- n
+				return
+			default:
+			}
+			f := lab.Frame(60+n%200, uint32(n))
+			copy(f, storm.Sink)
+			if _, err := out.Write(f); err == nil {
+				n++
+			}
+		}
+	}()
+	require.NoError(t, storm.Start())
+	rng := seeded(t)
+	for until := time.Now().Add(soak(5 * time.Second)); time.Now().Before(until); {
+		got, err := pass()
+		require.NoError(t, err)
+		if !got || rng.IntN(8) == 0 {
+			time.Sleep(time.Duration(rng.IntN(20)) * time.Millisecond) // a reader too slow for the load
+		}
+	}
+	close(stop)
+	wrote := <-sent
+	require.NoError(t, storm.Stop())
+
+	find := func() (x zbuf.XbpfD) {
+		for _, x = range listeners(t, w, storm.Ifname) {
+			if x.Bufsize == int32(s.get(zbuf.BIOCGBLEN)) && x.Rcount > 0 {
+				return x
+			}
+		}
+		require.Fail(t, "the descriptor is not listed")
+		return x
+	}
+	// What is still on the wire arrives: at rest when a while brings nothing more.
+	last := find().Fcount
+	for since := time.Now(); time.Since(since) < quiet; {
+		got, err := pass()
+		require.NoError(t, err)
+		if now := find().Fcount; got || now != last {
+			last, since = now, time.Now()
+		}
+	}
+	x := find()
+	require.Equal(t, int(x.Fcount), num.packets+others+int(x.Dcount), "matched = delivered + dropped")
+	require.Equal(t, x.Rcount, x.Fcount)
+	require.NotZero(t, x.Dcount, "it was no overload")
+	require.LessOrEqual(t, num.packets+num.gaps, wrote)
+	t.Logf("%d matched = %d delivered (%d of %d numbered ones) + %d dropped", x.Fcount, num.packets+others, num.packets, wrote, x.Dcount)
+}
