@@ -1,0 +1,147 @@
+package bpf_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"time"
+
+	xbpf "golang.org/x/net/bpf"
+
+	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
+)
+
+// A kernel in memory with one interface, and a packet on it, for the examples that show what they print.
+func exampleKernel() *bpftest.Kernel {
+	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
+	k.AddInterface("em0", bpftest.DLT_EN10MB)
+	return k
+}
+
+func Example() {
+	k := exampleKernel() // leave Config.System out to use the running kernel
+	r, err := bpf.Open("em0", bpf.Config{System: k})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+	k.Interface("em0").Receive(make([]byte, 60))
+
+	lease, err := r.Lease(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	for p := range lease.Packets() {
+		fmt.Println(p.CapLen(), "of", p.WireLen(), "bytes")
+	}
+	lease.Release() // the packets are gone from here on
+	// Output: 60 of 60 bytes
+}
+
+// Auto takes what the kernel grants; Mode says what that was.
+func ExampleReader_Mode() {
+	k := bpftest.New() // net.bpf.zerocopy_enable is 0, as on a fresh FreeBSD
+	k.AddInterface("em0", bpftest.DLT_EN10MB)
+	r, err := bpf.Open("em0", bpf.Config{System: k})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+	mode, reason := r.Mode()
+	fmt.Println(mode)
+	fmt.Println(errors.Is(reason, bpf.ErrZeroCopyRefused))
+	// Output:
+	// buffered
+	// true
+}
+
+func ExampleReader_SetReadDeadline() {
+	r, err := bpf.Open("em0", bpf.Config{System: exampleKernel()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+	r.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	_, _, err = r.ReadPacket(context.Background())
+	fmt.Println(errors.Is(err, os.ErrDeadlineExceeded))
+	// Output: true
+}
+
+// A cursor goes over a lease packet by packet, for loops that are not a range.
+func ExampleLease_Cursor() {
+	k := exampleKernel()
+	r, err := bpf.Open("em0", bpf.Config{System: k})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+	for n := range 3 {
+		k.Interface("em0").Receive(make([]byte, 60+n))
+	}
+	lease, err := r.Lease(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer lease.Release()
+	c := lease.Cursor()
+	for c.Next() {
+		fmt.Println(c.Packet().CapLen())
+	}
+	if err := c.Err(); err != nil {
+		log.Fatal(err)
+	}
+	r.Count(&c)
+	// Output:
+	// 60
+	// 61
+	// 62
+}
+
+// Captures ARP only, at most 64 bytes of each packet; the filter is in force before the first one.
+func ExampleConfig() {
+	arp, err := xbpf.Assemble([]xbpf.Instruction{
+		xbpf.LoadAbsolute{Off: 12, Size: 2},
+		xbpf.JumpIf{Cond: xbpf.JumpEqual, Val: 0x0806, SkipFalse: 1},
+		xbpf.RetConstant{Val: 1 << 16},
+		xbpf.RetConstant{Val: 0},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	r, err := bpf.Open("em0", bpf.Config{
+		Mode:        bpf.ZeroCopy, // an error rather than read(2)
+		BufferSize:  2 << 20,
+		SnapLen:     64,
+		Filter:      arp,
+		ReadTimeout: 10 * time.Millisecond,
+		Clock:       bpf.Monotonic,
+		System:      exampleKernel(),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+	fmt.Println(r.BufferSize())
+	// Output: 2097152
+}
+
+// A daemon that has set everything up gives the rest away.
+func ExampleReader_Sandbox() {
+	r, err := bpf.Open("em0", bpf.Config{Promiscuous: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := r.Sandbox(bpf.Sandbox{Enter: true}); err != nil {
+		log.Fatal(err)
+	}
+	for {
+		data, info, err := r.ZeroCopyReadPacketData()
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(info.Timestamp, len(data)) // data is valid until the next call
+	}
+}
