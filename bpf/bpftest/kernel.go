@@ -126,7 +126,7 @@ func WithUnprivileged() Option { return func(k *Kernel) { k.unprivileged = true 
 
 // WithTrace has f called at the start of every call to the kernel, from the goroutine that makes
 // it, with the operation's name: that of the request (BIOCSETF), or open, close, read, write,
-// wait, wake, poll, detached, map, unmap, limit.
+// wait, wake, poll, detached, index, map, unmap, limit.
 func WithTrace(f func(op string)) Option { return func(k *Kernel) { k.trace = f } }
 
 // WithFault has f called after the trace, with the same name. It may sleep, to make the
