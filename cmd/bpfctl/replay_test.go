@@ -1,13 +1,20 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/stretchr/testify/assert"
@@ -195,17 +202,100 @@ func TestTsharkAgrees(t *testing.T) {
 	}
 }
 
-// TestReplayOfRealCapture replays the file that ZBUF_CAPTURE names; `make` targets record one.
+// TestReplayOfRealCapture replays a capture of real traffic: the file that ZBUF_CAPTURE names, or else what
+// tcpdump records of connections over the loopback interface.
 func TestReplayOfRealCapture(t *testing.T) {
+	needTshark(t)
 	in := os.Getenv("ZBUF_CAPTURE")
 	if in == "" {
-		t.Skip("NOT RUN: ZBUF_CAPTURE names no capture file")
+		if testing.Short() {
+			t.Skip("NOT RUN: recording traffic takes a while and -short is set")
+		}
+		in = recordLoopback(t, enough)
 	}
-	needTshark(t)
 	want, got := tsharkFields(t, in), tsharkFields(t, replayed(t, in))
 	t.Logf("%d packets", strings.Count(want, "\n"))
 	require.GreaterOrEqual(t, strings.Count(want, "\n"), enough, "packets in %s", in)
 	require.True(t, want == got, "tshark finds other packets in the output than in the input")
+}
+
+// recordLoopback has tcpdump record so many packets of TCP and UDP over lo.
+func recordLoopback(t *testing.T, packets int) string {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("NOT RUN: no loopback interface called lo; name a capture by ZBUF_CAPTURE")
+	}
+	if _, err := exec.LookPath("tcpdump"); err != nil {
+		t.Skip("NOT RUN: tcpdump (Debian package tcpdump) is not installed; name a capture by ZBUF_CAPTURE")
+	}
+	name := filepath.Join(t.TempDir(), "lo.pcap")
+	cmd := exec.Command("tcpdump", "-i", "lo", "-n", "-B", "16384", "--time-stamp-precision=nano", "-c", strconv.Itoa(packets), "-w", name)
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	said := bufio.NewScanner(stderr)
+	if !said.Scan() || !strings.Contains(said.Text(), "listening on") {
+		text := said.Text()
+		cmd.Wait()
+		t.Skipf("NOT RUN: tcpdump can't capture here: %s; name a capture by ZBUF_CAPTURE", text)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	var talk sync.WaitGroup
+	talk.Go(func() { talkTCP(ctx) })
+	talk.Go(func() { talkUDP(ctx) })
+	for said.Scan() {
+	}
+	err = cmd.Wait()
+	stop()
+	talk.Wait()
+	require.NoError(t, err)
+	return name
+}
+
+// talkTCP makes connections to itself, one after the other, until ctx is done.
+func talkTCP(ctx context.Context) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return
+	}
+	context.AfterFunc(ctx, func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			io.Copy(c, c)
+			c.Close()
+		}
+	}()
+	for n := 1; ctx.Err() == nil; n = n*3%65536 + 1 {
+		c, err := net.Dial("tcp4", l.Addr().String())
+		if err != nil {
+			return
+		}
+		go func() {
+			c.Write(bytes.Repeat([]byte("zbuf "), n))
+			c.(*net.TCPConn).CloseWrite()
+		}()
+		io.Copy(io.Discard, c)
+		c.Close()
+	}
+}
+
+// talkUDP sends datagrams of all sizes to itself until ctx is done.
+func talkUDP(ctx context.Context) {
+	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	buf := make([]byte, 9000)
+	for n := 0; ctx.Err() == nil; n = (n + 131) % len(buf) {
+		c.WriteTo(buf[:n], c.LocalAddr())
+		c.ReadFrom(buf)
+	}
 }
 
 // With a filter the kernel decides what there is, so the order between interfaces can't be known from the file alone.
@@ -260,8 +350,18 @@ func TestReplayOfCutFiles(t *testing.T) {
 			var file bytes.Buffer
 			require.NoError(t, capgen.Write(&file, f, want))
 			dir := t.TempDir()
-			step := 1 + file.Len()/600
-			for n := 0; n < file.Len(); n += step {
+			cuts := map[int]bool{}
+			for n := 0; n < file.Len(); n += 1 + file.Len()/100 {
+				cuts[n] = true
+			}
+			for i := range want { // around the ends of packets
+				var upTo bytes.Buffer
+				require.NoError(t, capgen.Write(&upTo, f, want[:i]))
+				for n := upTo.Len() - 5; n <= upTo.Len()+17; n++ {
+					cuts[n] = true
+				}
+			}
+			for n := range cuts {
 				in, out := filepath.Join(dir, "in"), filepath.Join(dir, "out")
 				require.NoError(t, os.WriteFile(in, file.Bytes()[:n], 0o666))
 				os.Remove(out)

@@ -53,7 +53,7 @@ func (f *framing) Read(p []byte) (int, error) {
 
 // cause returns what Read failed with, if it did, instead of what pcapgo made of it.
 func (f *framing) cause(err error) error {
-	if f.err != nil && err != io.EOF {
+	if f.err != nil && f.err != io.EOF && err != io.EOF {
 		return f.err
 	}
 	return err

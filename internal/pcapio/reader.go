@@ -43,9 +43,24 @@ type Packet struct {
 
 // Reader reads packets in the file's order.
 type Reader struct {
+	src    *source
 	next   func() (Packet, error)
 	ifaces []Interface
 	count  int // packets read
+}
+
+// source remembers what the file failed with, which parsers blame on its contents.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
 }
 
 const (
@@ -56,7 +71,8 @@ const (
 
 // NewReader reads the head of a capture file. Errors: ErrFormat, those of r.
 func NewReader(r io.Reader) (*Reader, error) {
-	br := bufio.NewReaderSize(r, 256<<10)
+	src := &source{r: r}
+	br := bufio.NewReaderSize(src, 256<<10)
 	head, err := br.Peek(4)
 	switch {
 	case err == io.EOF && len(head) == 0:
@@ -67,10 +83,17 @@ func NewReader(r io.Reader) (*Reader, error) {
 		return nil, err
 	case binary.BigEndian.Uint16(head) == magicGzip:
 		return nil, fmt.Errorf("%w: it is compressed: gunzip it first", ErrFormat)
-	case binary.BigEndian.Uint32(head) == magicSection:
-		return newNgReader(br)
 	}
-	return newPcapReader(br)
+	parser := newPcapReader
+	if binary.BigEndian.Uint32(head) == magicSection {
+		parser = newNgReader
+	}
+	rd, err := parser(br)
+	if err != nil {
+		return nil, src.blame(err)
+	}
+	rd.src = src
+	return rd, nil
 }
 
 // Interfaces returns the interfaces that the file has described up to the packet read last. An interface
@@ -85,7 +108,7 @@ func (r *Reader) Next() (Packet, error) {
 		if err == io.EOF {
 			return Packet{}, err
 		}
-		return Packet{}, fmt.Errorf("packet %d: %w", r.count+1, broken(err))
+		return Packet{}, fmt.Errorf("packet %d: %w", r.count+1, r.src.blame(err))
 	}
 	if len(p.Data) > p.WireLen {
 		return Packet{}, fmt.Errorf("packet %d: %w: %d bytes were captured of %d", r.count+1, ErrFormat, len(p.Data), p.WireLen)
@@ -97,16 +120,15 @@ func (r *Reader) Next() (Packet, error) {
 	return p, nil
 }
 
-// broken makes ErrFormat of what is wrong with the contents, and leaves errors of reading alone.
-func broken(err error) error {
-	var sys interface{ Timeout() bool } // os.PathError, syscall.Errno
+// blame makes ErrFormat of what is wrong with the contents, and leaves errors of reading alone.
+func (s *source) blame(err error) error {
 	switch {
+	case s.err != nil:
+		return s.err
 	case errors.Is(err, ErrFormat):
 		return err
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return ErrTruncated
-	case errors.As(err, &sys):
-		return err
 	}
 	return fmt.Errorf("%w: %w", ErrFormat, err)
 }
@@ -119,7 +141,7 @@ func newPcapReader(br *bufio.Reader) (*Reader, error) {
 	}
 	pr, err := pcapgo.NewReader(br)
 	if err != nil {
-		return nil, broken(err)
+		return nil, err
 	}
 	r := &Reader{ifaces: []Interface{{LinkType: uint16(pr.LinkType()), SnapLen: pr.Snaplen()}}}
 	r.next = func() (Packet, error) {
@@ -177,7 +199,7 @@ func newNgReader(br *bufio.Reader) (*Reader, error) {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		return nil, broken(blocks.cause(err))
+		return nil, blocks.cause(err)
 	}
 	latest := func() error {
 		if sectionErr != nil {

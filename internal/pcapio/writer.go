@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"runtime"
 	"time"
@@ -69,6 +70,9 @@ type Statistics struct {
 
 // WriteStatistics writes an interface statistics block.
 func (w *Writer) WriteStatistics(iface int, s Statistics) error {
+	if iface < 0 || iface >= w.ifaces {
+		return fmt.Errorf("no interface %d to write statistics of", iface)
+	}
 	return w.ng.WriteInterfaceStats(iface, pcapgo.NgInterfaceStatistics{
 		LastUpdate: s.End, StartTime: s.Start, EndTime: s.End, PacketsReceived: s.Received, PacketsDropped: s.Dropped,
 	})
