@@ -8,9 +8,7 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"syscall"
 	"time"
-	"unsafe"
 )
 
 func main() {
@@ -31,15 +29,8 @@ func main() {
 	case "hello":
 		fmt.Println("hello")
 	case "alone": // makes a pair of interfaces and looks whether anybody else has
-		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM, 0)
-		if err != nil {
+		if err := createInterface("epair"); err != nil {
 			panic(err)
-		}
-		const siocIfCreate2 = 0xc020697c
-		var req [32]byte
-		copy(req[:], "epair")
-		if _, _, e := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), siocIfCreate2, uintptr(unsafe.Pointer(&req))); e != 0 {
-			panic(e)
 		}
 		for range 10 {
 			ifs, err := net.Interfaces()
