@@ -26,7 +26,43 @@ import (
 
 // slack is how late things may be on the kernel: two clock ticks of an emulated machine at 100 Hz, and
 // its scheduling.
-const slack = 60 * time.Millisecond
+const slack = 80 * time.Millisecond
+
+// lag watches how late sleeps end, which tells how starved the emulated machine is by its host: nothing in it
+// can be more punctual than that.
+type lag struct{ worst atomic.Int64 }
+
+func watchLag(t *testing.T) *lag {
+	l := new(lag)
+	stop := make(chan struct{})
+	var watchers sync.WaitGroup
+	for range runtime.NumCPU() {
+		watchers.Go(func() {
+			runtime.LockOSThread()
+			const nap = 5 * time.Millisecond
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				start := time.Now()
+				time.Sleep(nap)
+				late := int64(time.Since(start) - nap)
+				for old := l.worst.Load(); late > old && !l.worst.CompareAndSwap(old, late); old = l.worst.Load() {
+				}
+			}
+		})
+	}
+	t.Cleanup(func() { close(stop); watchers.Wait() })
+	return l
+}
+
+// allow is how late something may be that has a timeout: for each of the two parties that have to be
+// scheduled for it, sender and reader, as late as sleeps have been.
+func (l *lag) allow(timeout time.Duration) time.Duration {
+	return timeout + slack + 2*time.Duration(l.worst.Load())
+}
 
 // onKernel runs f on the running kernel, in each buffer mode that it has.
 func onKernel(t *testing.T, f func(t *testing.T, w lab.World, mode bpf.Mode)) {
@@ -63,9 +99,9 @@ func TestKernelStreamIsComplete(t *testing.T) {
 				r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: 20 * time.Millisecond})
 				got, _ := r.Mode()
 				require.Equal(t, mode, got)
-				count := uint32(3000)
+				count := uint32(2000)
 				if size == 4096 {
-					count = 200 // two packets go ahead, then a timeout
+					count = 100 // two packets go ahead, then a timeout
 				}
 				var sent sync.WaitGroup
 				defer sent.Wait()
@@ -110,6 +146,7 @@ func TestKernelStuckTail(t *testing.T) {
 		for _, overload := range []bool{false, true} {
 			t.Run(fmt.Sprintf("overload=%v", overload), func(t *testing.T) {
 				p := lab.NewPair(t, w)
+				lag := watchLag(t)
 				r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: timeout})
 				frame := func(n uint32) []byte { return numbered(n, 128) }
 				fill := 500
@@ -128,7 +165,7 @@ func TestKernelStuckTail(t *testing.T) {
 				require.NoError(t, l.Release())
 				drain := func() (last uint32) {
 					for {
-						r.SetReadDeadline(time.Now().Add(timeout + slack))
+						r.SetReadDeadline(time.Now().Add(lag.allow(timeout)))
 						l, err := r.Lease(t.Context())
 						if errors.Is(err, os.ErrDeadlineExceeded) {
 							return last
@@ -194,6 +231,7 @@ func TestKernelReadTimeoutDespiteIoctls(t *testing.T) {
 	const timeout = 100 * time.Millisecond
 	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		p := lab.NewPair(t, w)
+		lag := watchLag(t)
 		r := openOn(t, p, bpf.Config{Mode: mode, ReadTimeout: timeout})
 		ctx, cancel := context.WithCancel(t.Context())
 		var others sync.WaitGroup
@@ -214,7 +252,8 @@ func TestKernelReadTimeoutDespiteIoctls(t *testing.T) {
 			}()
 			l, err := r.Lease(ctx)
 			require.NoError(t, err)
-			assert.Less(t, time.Since(<-arrived), timeout+slack)
+			delay := time.Since(<-arrived)
+			assert.Less(t, delay, lag.allow(timeout))
 			require.NoError(t, l.Release())
 		}
 	})
@@ -223,6 +262,7 @@ func TestKernelReadTimeoutDespiteIoctls(t *testing.T) {
 func TestKernelImmediateIsPrompt(t *testing.T) {
 	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		p := lab.NewPair(t, w)
+		lag := watchLag(t)
 		r := openOn(t, p, bpf.Config{Mode: mode, Immediate: true})
 		for i := range uint32(50) {
 			arrived := make(chan time.Time, 1)
@@ -233,7 +273,8 @@ func TestKernelImmediateIsPrompt(t *testing.T) {
 			data, _, err := r.ReadPacket(t.Context())
 			require.NoError(t, err)
 			assert.Equal(t, i, number(t, data))
-			assert.Less(t, time.Since(<-arrived), slack)
+			delay := time.Since(<-arrived)
+			assert.Less(t, delay, lag.allow(0))
 		}
 	})
 }
@@ -241,6 +282,7 @@ func TestKernelImmediateIsPrompt(t *testing.T) {
 func TestKernelClose(t *testing.T) {
 	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		p := lab.NewPair(t, w)
+		lag := watchLag(t)
 		for range 20 {
 			r := openOn(t, p, bpf.Config{Mode: mode, ReadTimeout: bpf.NoTimeout})
 			woken := make(chan error, 1)
@@ -255,7 +297,8 @@ func TestKernelClose(t *testing.T) {
 			start := time.Now()
 			require.NoError(t, r.Close())
 			require.ErrorIs(t, <-woken, os.ErrClosed)
-			require.Less(t, time.Since(start), 10*slack)
+			took := time.Since(start)
+			require.Less(t, took, lag.allow(0))
 		}
 		r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: 10 * time.Millisecond})
 		p.Inject(t, numbered(1, 64))
@@ -275,6 +318,7 @@ func TestKernelInterfaceGone(t *testing.T) {
 			for _, when := range []string{"idle", "blocked", "leased"} {
 				t.Run(how+" while "+when, func(t *testing.T) {
 					p := lab.NewPair(t, w)
+					lag := watchLag(t)
 					r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: bpf.NoTimeout})
 					vanish := func() {
 						if how == "destroyed" {
@@ -327,7 +371,8 @@ func TestKernelInterfaceGone(t *testing.T) {
 						released = time.Now()
 					}
 					assert.Equal(t, 1, left, "what is left comes first")
-					assert.Less(t, time.Since(released), time.Second+slack)
+					took := time.Since(released)
+					assert.Less(t, took, lag.allow(time.Second))
 				})
 			}
 		}
@@ -442,7 +487,7 @@ func TestKernelForkInMidCapture(t *testing.T) {
 			}
 		})
 		next := uint32(0)
-		for forked.Load() < 10 || next < 500 {
+		for forked.Load() < 5 || next < 200 {
 			require.NoError(t, p.Post(p.A, numbered(next, 200)))
 			data, _, err := r.ReadPacket(t.Context())
 			require.NoError(t, err)
@@ -588,6 +633,7 @@ func TestKernelNumberedPacketsWithPauses(t *testing.T) {
 func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Duration) {
 	const timeout = 30 * time.Millisecond
 	p := lab.NewPair(t, w)
+	lag := watchLag(t)
 	r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout})
 	seed := rand.Uint64()
 	t.Logf("seed %#x", seed)
@@ -627,7 +673,7 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 		r.SetReadDeadline(time.Now())
 	}()
 	reader := rand.New(rand.NewPCG(seed, 1))
-	next, delivered, late, worst := uint32(0), uint64(0), 0, time.Duration(0)
+	next, delivered, worst := uint32(0), uint64(0), time.Duration(0)
 	for {
 		called := time.Since(epoch)
 		l, err := r.Lease(t.Context())
@@ -640,11 +686,7 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 			n := number(t, pkt.Data())
 			require.GreaterOrEqual(t, n, next, "in order and none twice")
 			next = n + 1
-			delay := now - max(time.Duration(binary.BigEndian.Uint64(pkt.Data()[4:])), called)
-			worst = max(worst, delay)
-			if delay > timeout+slack {
-				late++
-			}
+			worst = max(worst, now-max(time.Duration(binary.BigEndian.Uint64(pkt.Data()[4:])), called))
 			delivered++
 		}
 		require.NoError(t, l.Err())
@@ -657,6 +699,7 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 	s, err := r.Stats()
 	require.NoError(t, err)
 	assert.EqualValues(t, total, delivered+s.Dropped, "%+v", s)
-	t.Logf("sent %d, delivered %d, dropped %d, late %d, worst delay %v, %+v", total, delivered, s.Dropped, late, worst, s)
-	assert.Zero(t, late)
+	t.Logf("sent %d, delivered %d, dropped %d, worst delay %v, worst lag of the machine %v, %+v",
+		total, delivered, s.Dropped, worst, time.Duration(lag.worst.Load()), s)
+	assert.LessOrEqual(t, worst, lag.allow(timeout))
 }
