@@ -216,6 +216,17 @@ var _ = add(
 		s.inject(1)
 		s.requireFrames(s.requireRes(c), want...)
 	}},
+	rule{name: "read/FIONBIO switches between blocking and not", run: func(t *testing.T, w lab.World) {
+		s := openBlocking(t, w).pair()
+		s.attach(s.p.A)
+		s.do(zbuf.BIOCSRTIMEOUT, timeval(50*time.Millisecond))
+		on, off := int32(1), int32(0)
+		s.do(zbuf.FIONBIO, &on)
+		_, err := s.Read(make([]byte, 4096))
+		require.Equal(t, error(syscall.EAGAIN), err)
+		s.do(zbuf.FIONBIO, &off)
+		require.Empty(t, s.requireRes(s.readAsync()), "the timeout ended it")
+	}},
 	rule{name: "read/blocking: the interface goes: ENXIO", run: func(t *testing.T, w lab.World) {
 		s := openBlocking(t, w).pair()
 		s.attach(s.p.A)

@@ -3,8 +3,10 @@ package conformance
 import (
 	"os"
 	"os/exec"
+	"os/signal"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -168,6 +170,49 @@ var _ = add(
 			s.buf[i] = nil
 		}
 	}},
+	rule{name: "signal/SIGIO to the owner for each wakeup", only: kernel, why: "a model sends no signals", run: func(t *testing.T, w lab.World) {
+		c := make(chan os.Signal, 10)
+		signal.Notify(c, unix.SIGIO, unix.SIGUSR1)
+		defer signal.Stop(c)
+		s := zerocopy(t, w, page)
+		s.set(zbuf.BIOCIMMEDIATE, 1)
+		s.inject(1)
+		pid, on := int32(os.Getpid()), int32(1)
+		s.do(zbuf.FIOSETOWN, &pid)
+		s.do(zbuf.FIOASYNC, &on)
+		for _, sig := range []unix.Signal{unix.SIGIO, unix.SIGUSR1} {
+			s.set(zbuf.BIOCSRSIG, uint32(sig))
+			s.inject(1)
+			select {
+			case got := <-c:
+				require.Equal(t, os.Signal(sig), got)
+			case <-time.After(lab.Patience):
+				require.Fail(t, "no signal")
+			}
+		}
+		s.set(zbuf.BIOCSRSIG, 0)
+		s.inject(1)
+		select {
+		case got := <-c:
+			require.Fail(t, "a signal", "%v", got)
+		case <-time.After(quiet):
+		}
+	}},
+	rule{name: "signal/TIOCSPGRP: a process group", only: kernel, why: "a model has no process groups", run: func(t *testing.T, w lab.World) {
+		s := open(t, w)
+		pgrp, got := int32(unix.Getpgrp()), int32(0)
+		s.do(zbuf.TIOCSPGRP, &pgrp)
+		s.do(zbuf.TIOCGPGRP, &got)
+		require.Equal(t, pgrp, got)
+		s.do(zbuf.FIOGETOWN, &got)
+		require.Equal(t, -pgrp, got)
+	}},
+	rule{name: "root/what other users can't, and can", only: kernel, why: "a model is told who asks", run: func(t *testing.T, w lab.World) {
+		p := lab.NewPair(t, w)
+		out, err := child("nobody", "ZBUF_A="+p.A)
+		require.NoError(t, err, "%s", out)
+		require.Contains(t, out, "--- PASS: TestChild")
+	}},
 	rule{name: "capsicum/after cap_enter capture, rotation and statistics go on", only: kernel, why: "a model is not in capability mode", run: func(t *testing.T, w lab.World) {
 		p := lab.NewPair(t, w)
 		out, err := child("capsicum", "ZBUF_A="+p.A, "ZBUF_B="+p.B)
@@ -195,6 +240,8 @@ func TestChild(t *testing.T) {
 		t.Skip("started by other tests")
 	case "capsicum":
 		inCapabilityMode(t)
+	case "nobody":
+		asNobody(t)
 	}
 }
 
@@ -234,4 +281,27 @@ func inCapabilityMode(t *testing.T) {
 	s.refuse(notCapable, zbuf.BIOCGDLT, new(uint32))
 	require.NoError(t, s.Wake())
 	require.Equal(t, zbuf.Event{Woken: true}, s.wait(false))
+}
+
+func asNobody(t *testing.T) {
+	w, why := lab.Kernel()
+	require.NotNil(t, w, why)
+	s := open(t, w)
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{}))
+	require.NoError(t, syscall.Setuid(65534))
+	_, err := w.OpenMode(syscall.O_RDWR)
+	require.Equal(t, error(syscall.EACCES), err, "/dev/bpf is root's")
+	require.ErrorIs(t, w.SetSysctl("net.bpf.zerocopy_enable", 1), syscall.EPERM)
+	_, err = w.Sysctl("net.bpf.zerocopy_enable")
+	require.NoError(t, err)
+	_, err = w.Stats(make([]byte, 100*lab.SizeofListener))
+	require.Equal(t, error(syscall.EPERM), err)
+	require.Equal(t, error(syscall.EPERM), w.SetStats(make([]byte, lab.SizeofListener)))
+
+	// Who has a descriptor can use it, and lend memory beyond RLIMIT_MEMLOCK.
+	s.lend(zmax)
+	s.attach(os.Getenv("ZBUF_A"))
+	s.do(zbuf.BIOCPROMISC, nil)
+	s.do(zbuf.BIOCSETF, acceptAll())
+	s.stats()
 }
