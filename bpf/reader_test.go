@@ -611,6 +611,140 @@ func TestFilterChangeWithoutFlushKeeps(t *testing.T) {
 	})
 }
 
+func TestLinkTypes(t *testing.T) {
+	const radiotap = 127
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		k := bpftest.New(zerocopyOn(true))
+		wlan0 := k.AddInterface("wlan0", bpftest.DLT_EN10MB, bpftest.AlsoDLT(radiotap, 0))
+		open := func(want ...uint32) (*bpf.Reader, error) {
+			return bpf.Open("wlan0", bpf.Config{System: k, Mode: mode, LinkTypes: want, Immediate: true})
+		}
+		for _, c := range []struct{ want, got []uint32 }{
+			{nil, []uint32{bpftest.DLT_EN10MB}},
+			{[]uint32{radiotap}, []uint32{radiotap}},
+			{[]uint32{9999, radiotap, bpftest.DLT_EN10MB}, []uint32{radiotap}},
+		} {
+			r, err := open(c.want...)
+			require.NoError(t, err)
+			assert.Equal(t, c.got[0], r.LinkType())
+			types, err := r.LinkTypes()
+			require.NoError(t, err)
+			assert.ElementsMatch(t, []uint32{bpftest.DLT_EN10MB, radiotap}, types)
+			wlan0.Inject(bpftest.Packet{Data: numbered(1, 64), DLT: c.got[0]})
+			data, _, err := r.ReadPacket(t.Context())
+			require.NoError(t, err)
+			assert.EqualValues(t, 1, number(t, data))
+			require.NoError(t, r.Close())
+		}
+		_, err := open(9999)
+		assert.ErrorIs(t, err, bpf.ErrLinkType)
+		assert.Zero(t, k.OpenCount())
+	})
+}
+
+func TestDirection(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		for dir, want := range map[bpf.Direction][]uint32{bpf.InOut: {1, 2}, bpf.In: {1}, bpf.Out: {2}} {
+			w := newWorld(t, bpf.Config{Mode: mode, Direction: dir})
+			w.em0.Receive(numbered(1, 64))
+			w.em0.Transmit(numbered(2, 64))
+			for _, n := range want {
+				data, _, err := w.r.ReadPacket(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, n, number(t, data))
+			}
+			require.NoError(t, w.r.SetDirection(bpf.Out))
+			w.em0.Receive(numbered(3, 64))
+			w.em0.Transmit(numbered(4, 64))
+			data, _, err := w.r.ReadPacket(t.Context())
+			require.NoError(t, err)
+			assert.EqualValues(t, 4, number(t, data))
+		}
+	})
+}
+
+func TestPromiscuousUntilClosed(t *testing.T) {
+	for _, on := range []bool{false, true} {
+		w := newWorld(t, bpf.Config{Promiscuous: on})
+		assert.Equal(t, on, w.em0.Promisc() == 1)
+		require.NoError(t, w.r.Close())
+		assert.Zero(t, w.em0.Promisc())
+	}
+}
+
+func TestWriteFilterAndWrite(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		w := newWorld(t, bpf.Config{Mode: mode, WriteFilter: accept(t, 5), HeaderComplete: true})
+		peer := w.k.AddInterface("em1", bpftest.DLT_EN10MB)
+		bpftest.Pair(w.em0, peer)
+		r, err := bpf.Open("em1", bpf.Config{System: w.k, Mode: mode, Direction: bpf.In})
+		require.NoError(t, err)
+		defer r.Close()
+		_, err = w.r.Write(numbered(4, 64))
+		assert.ErrorIs(t, err, syscall.EPERM)
+		n, err := w.r.Write(numbered(5, 64))
+		require.NoError(t, err)
+		assert.Equal(t, 64, n)
+		data, _, err := r.ReadPacket(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, numbered(5, 64), data)
+		require.NoError(t, w.r.SetWriteFilter(nil))
+		_, err = w.r.Write(numbered(4, 64))
+		assert.NoError(t, err)
+		w.k.RemoveInterface("em0")
+		_, err = w.r.Write(numbered(4, 64))
+		assert.ErrorIs(t, err, syscall.ENXIO)
+	})
+}
+
+// An open descriptor of somebody else's serves as well as a fresh one.
+func TestAdoptedDescriptor(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		k := bpftest.New(zerocopyOn(true))
+		em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+		b, err := k.Open()
+		require.NoError(t, err)
+		dev, err := zbuf.Adopt(b)
+		require.NoError(t, err)
+		r, err := bpf.Open("em0", bpf.Config{Device: dev, Mode: mode})
+		require.NoError(t, err)
+		em0.Receive(numbered(1, 64))
+		data, _, err := r.ReadPacket(t.Context())
+		require.NoError(t, err)
+		assert.EqualValues(t, 1, number(t, data))
+		require.NoError(t, r.Close())
+		assert.Zero(t, k.OpenCount())
+	})
+}
+
+// Two readers on one interface: the one that has stopped for ever costs the other nothing.
+func TestStoppedReaderCostsTheOtherNothing(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: time.Millisecond})
+		stopped, err := bpf.Open("em0", bpf.Config{System: w.k, Mode: mode, BufferSize: 4096})
+		require.NoError(t, err)
+		defer stopped.Close()
+		w.em0.Receive(numbered(0, 64))
+		l, err := stopped.Lease(t.Context())
+		require.NoError(t, err)
+		defer l.Release()
+		for i := range uint32(1000) {
+			if i > 0 {
+				w.em0.Receive(numbered(i, 64))
+			}
+			data, _, err := w.r.ReadPacket(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, i, number(t, data))
+		}
+		s, err := w.r.Stats()
+		require.NoError(t, err)
+		assert.Zero(t, s.Dropped)
+		s, err = stopped.Stats()
+		require.NoError(t, err)
+		assert.NotZero(t, s.Dropped)
+	})
+}
+
 func TestOptimizeWritersDoesNotSilence(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
 		w := newWorld(t, bpf.Config{Mode: mode}, bpftest.WithSysctl("net.bpf.optimize_writers", 1))
