@@ -125,7 +125,11 @@ func formats() (all []capgen.Format) {
 func TestReplayKeepsEveryPacket(t *testing.T) {
 	for _, f := range formats() {
 		t.Run(f.String(), func(t *testing.T) {
-			want := capgen.Packets(enough, f, f.Pcapng, 1)
+			n := enough
+			if f.BigEndian {
+				n /= 10
+			}
+			want := capgen.Packets(n, f, f.Pcapng, 1)
 			got := readPcapng(t, replayed(t, writeFile(t, f, want)))
 			requireSame(t, want, got.packets)
 
@@ -319,7 +323,8 @@ func TestReplayWithFilterKeepsTheOrder(t *testing.T) {
 
 // sized is a packet of n bytes.
 func sized(n int) capgen.Packet {
-	p := capgen.Packets(1, capgen.Format{}, false, 6)[0]
+	var p capgen.Packet
+	p.Time = time.Unix(1_700_000_000, 0)
 	p.Data = bytes.Repeat([]byte{0xa5}, n)
 	p.WireLen = n
 	return p

@@ -116,10 +116,11 @@ func packet(rnd *rand.Rand, number uint32, payload int, linkType uint16) []byte 
 	b = binary.BigEndian.AppendUint16(b, 9)
 	b = binary.BigEndian.AppendUint16(b, uint16(8+payload))
 	b = append(b, 0, 0) // no checksum
-	for range payload {
-		b = append(b, byte(rnd.Uint32()))
+	end := len(b) + payload
+	for len(b) < end {
+		b = binary.LittleEndian.AppendUint64(b, rnd.Uint64())
 	}
-	return b
+	return b[:end:end]
 }
 
 type order interface {
