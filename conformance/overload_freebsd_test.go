@@ -2,6 +2,9 @@ package conformance
 
 import (
 	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,9 +30,11 @@ func overload(t *testing.T, w lab.World, prepare func(*sess) *sess) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, storm.Close()) }()
 	s := prepare(open(t, w))
+	s.set(zbuf.BIOCSDIRECTION, zbuf.BPF_D_IN)
 	s.attach(storm.Ifname)
 	out := open(t, w)
 	out.set(zbuf.BIOCSHDRCMPLT, 1)
+	out.set(zbuf.BIOCFEEDBACK, 1)
 	out.do(zbuf.BIOCSETF, program(retK(0)))
 	out.attach(storm.Ifname)
 
@@ -45,6 +50,11 @@ func overload(t *testing.T, w lab.World, prepare func(*sess) *sess) {
 	var pass func() (bool, error)
 	if s.buf[0] != nil {
 		r := inPlaceReader{s: s, each: each}
+		defer func() {
+			if t.Failed() {
+				t.Log("before it failed:\n" + strings.Join(r.trail, "\n"))
+			}
+		}()
 		pass = func() (bool, error) { return r.pass(false) }
 	} else {
 		buf := make([]byte, s.get(zbuf.BIOCGBLEN))
@@ -61,17 +71,17 @@ func overload(t *testing.T, w lab.World, prepare func(*sess) *sess) {
 		}
 	}
 
-	stop := make(chan struct{})
+	var stop atomic.Bool
 	sent := make(chan int, 1)
+	halt := sync.OnceValue(func() int {
+		stop.Store(true)
+		return <-sent
+	})
+	defer halt()
 	go func() {
 		n := 0
-		for {
-			select {
-			case <-stop:
-				sent <- n
-				return
-			default:
-			}
+		defer func() { sent <- n }()
+		for !stop.Load() {
 			f := lab.Frame(60+n%200, uint32(n))
 			copy(f, storm.Sink)
 			if _, err := out.Write(f); err == nil {
@@ -88,8 +98,7 @@ func overload(t *testing.T, w lab.World, prepare func(*sess) *sess) {
 			time.Sleep(time.Duration(rng.IntN(20)) * time.Millisecond) // a reader too slow for the load
 		}
 	}
-	close(stop)
-	wrote := <-sent
+	wrote := halt()
 	require.NoError(t, storm.Stop())
 
 	find := func() (x zbuf.XbpfD) {

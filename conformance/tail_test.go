@@ -204,6 +204,18 @@ type inPlaceReader struct {
 	lens [2]int // kernel_len of the last assignment
 
 	rotations, both int
+
+	trail []string // what was done last, to explain a failure
+}
+
+// note remembers a step.
+func (r *inPlaceReader) note(format string, args ...any) {
+	h := r.s.h
+	if len(r.trail) == 24 {
+		r.trail = r.trail[1:]
+	}
+	r.trail = append(r.trail, fmt.Sprintf(format, args...)+fmt.Sprintf(" [A{%d,%d,%d} B{%d,%d,%d}]", h[0].KernelGen.Load(), h[0].KernelLen.Load(), h[0].UserGen.Load(),
+		h[1].KernelGen.Load(), h[1].KernelLen.Load(), h[1].UserGen.Load()))
 }
 
 // mark is the word that holds bh_hdrlen of the first record.
@@ -229,6 +241,7 @@ func (r *inPlaceReader) pass(lazy bool) (got bool, err error) {
 			continue
 		}
 		r.lens[i] = int(s.h[i].KernelLen.Load())
+		r.note("take %c, %d bytes but %d", 'A'+i, r.lens[i], r.skip[i])
 		if err := r.take(s.buf[i][32:][:r.lens[i]], r.skip[i], false); err != nil {
 			return false, fmt.Errorf("buffer %c: %w", 'A'+i, err)
 		}
@@ -261,6 +274,7 @@ func (r *inPlaceReader) pass(lazy bool) (got bool, err error) {
 	}
 	if s.h[0].Owned() || s.h[1].Owned() {
 		r.rotations++
+		r.note("rotated, FIONREAD was %d", n)
 		return true, nil
 	}
 	if z.Bufa != nil {
@@ -280,6 +294,7 @@ func (r *inPlaceReader) pass(lazy bool) (got bool, err error) {
 	if valid == r.skip[i] {
 		return false, nil
 	}
+	r.note("in place %c, %d bytes but %d", 'A'+i, valid, r.skip[i])
 	if err := r.take(s.buf[i][32:][:valid], r.skip[i], true); err != nil {
 		return false, fmt.Errorf("in place in %c, %d bytes: %w", 'A'+i, valid, err)
 	}

@@ -17,8 +17,8 @@ func WordAt(mem []byte, off int) *atomic.Uint32 {
 	return (*atomic.Uint32)(unsafe.Pointer(&mem[off : off+4][0]))
 }
 
-// Listeners is what the sysctl net.bpf.stats returned, as structs.
-func Listeners(p []byte) []zbuf.XbpfD {
+// listeners is what the sysctl net.bpf.stats returned, as structs.
+func listeners(p []byte) []zbuf.XbpfD {
 	var list []zbuf.XbpfD
 	const size = int(unsafe.Sizeof(zbuf.XbpfD{}))
 	for ; len(p) >= size; p = p[size:] {

@@ -216,7 +216,17 @@ func (kernel) Stats(p []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return rawSysctl(mib, p, nil)
+	n, err := rawSysctl(mib, p, nil)
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+func (k kernel) Listeners() ([]zbuf.XbpfD, error) {
+	buf := make([]byte, 64*SizeofListener)
+	n, err := k.Stats(buf)
+	return listeners(buf[:n]), err
 }
 
 func (kernel) SetStats(p []byte) error {

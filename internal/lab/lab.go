@@ -52,6 +52,9 @@ type World interface {
 	// Stats reads the sysctl net.bpf.stats into p; nil asks for the size.
 	Stats(p []byte) (n int, err error)
 
+	// Listeners is what Stats returns, as structs.
+	Listeners() ([]zbuf.XbpfD, error)
+
 	// SetStats writes the sysctl net.bpf.stats.
 	SetStats(p []byte) error
 }

@@ -105,4 +105,6 @@ func (m *model) SetSysctl(name string, v int) error { return m.Kernel.SetSysctl(
 
 func (m *model) Stats(p []byte) (int, error) { return m.ReadSysctl("net.bpf.stats", p) }
 
+func (m *model) Listeners() ([]zbuf.XbpfD, error) { return m.Kernel.Stats(), nil }
+
 func (m *model) SetStats(p []byte) error { return m.WriteSysctl("net.bpf.stats", p) }

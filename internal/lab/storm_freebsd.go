@@ -13,7 +13,10 @@ import (
 type Storm struct {
 	// Ifname is where to capture it.
 	Ifname string
-	// Sink is the address to which frames written on Ifname pass it once and go no further.
+	// Sink is the address of the other end of Ifname's wire, where frames for it end: one that is
+	// written with BIOCFEEDBACK comes in on Ifname once, in order, and never again. What goes out is
+	// no measure: when an epair's queue has overflowed, the kernel shows the frames that had to
+	// wait a second time.
 	Sink net.HardwareAddr
 
 	made []string
