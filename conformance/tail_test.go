@@ -200,6 +200,7 @@ func (n *numbers) check(packet []byte) error {
 type inPlaceReader struct {
 	s    *sess
 	each func(packet []byte, inPlace bool) error
+	turn int    // which buffer is assigned next
 	skip [2]int // bytes of the buffer that were read in place
 	lens [2]int // kernel_len of the last assignment
 
@@ -221,25 +222,20 @@ func (r *inPlaceReader) note(format string, args ...any) {
 // mark is the word that holds bh_hdrlen of the first record.
 func (r *inPlaceReader) mark(i int) *atomic.Uint32 { return lab.WordAt(r.s.buf[i], 32+24) }
 
-// pass takes what there is. lazy acknowledges two owned buffers only after both were read.
+// pass takes what there is, the buffers in turn. lazy acknowledges two owned buffers only
+// after both were read.
 func (r *inPlaceReader) pass(lazy bool) (got bool, err error) {
 	s := r.s
-	older := 0
 	if s.h[0].Owned() && s.h[1].Owned() {
 		r.both++
 	}
-	if s.h[0].KernelGen.Load() == s.h[1].KernelGen.Load() && !s.h[0].Owned() {
-		older = 1
-	} else if s.h[0].KernelGen.Load() != s.h[1].KernelGen.Load() && s.h[1].Owned() {
-		older = 1 // A is one ahead, so B, if owned too, was assigned before
-	}
 	var ack []int
 	for range 2 {
-		i := older
-		older = 1 - older
+		i := r.turn
 		if !s.h[i].Owned() {
-			continue
+			break
 		}
+		r.turn = 1 - i
 		r.lens[i] = int(s.h[i].KernelLen.Load())
 		r.note("take %c, %d bytes but %d", 'A'+i, r.lens[i], r.skip[i])
 		if err := r.take(s.buf[i][32:][:r.lens[i]], r.skip[i], false); err != nil {
