@@ -9,10 +9,22 @@ import (
 
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/sysctl"
 )
 
 // explain makes one sentence of an error: what is wrong and what to do about it.
 func explain(err error) string {
+	var se *sysctl.Error
+	if errors.As(err, &se) {
+		switch {
+		case errors.Is(err, errors.ErrUnsupported):
+			return zbuf.ErrForeignOS.Error() + "; --model SCENARIO works anywhere"
+		case errors.Is(err, fs.ErrPermission) && se.Op == "set":
+			return "setting the sysctl " + se.Name + " needs root"
+		case errors.Is(err, fs.ErrPermission):
+			return "reading the sysctl " + se.Name + " needs root (in a jail: one with its own network stack)"
+		}
+	}
 	var ze *zbuf.Error
 	refused := errors.Is(err, bpf.ErrZeroCopyRefused)
 	if errors.As(err, &ze) && !refused {

@@ -1,5 +1,7 @@
 package main
 
+import "strconv"
+
 // linkTypes are the DLT_ numbers that FreeBSD gives another meaning than capture files do
 // (LINKTYPE_, which pcap-common.c of libpcap translates from). The others are the same.
 var linkTypes = map[uint32]uint16{
@@ -16,4 +18,18 @@ func linkTypeOf(dlt uint32) uint16 {
 		return l
 	}
 	return uint16(dlt)
+}
+
+// linkTypeName is what <net/dlt.h> calls a link type that FreeBSD's interfaces have, without DLT_.
+func linkTypeName(dlt uint32) string {
+	if name, ok := linkTypeNames[dlt]; ok {
+		return name
+	}
+	return "DLT " + strconv.FormatUint(uint64(dlt), 10)
+}
+
+var linkTypeNames = map[uint32]string{
+	0: "NULL", 1: "EN10MB", 6: "IEEE802", 8: "SLIP", 9: "PPP", 12: "RAW", 50: "PPP_SERIAL", 51: "PPP_ETHER", 104: "C_HDLC",
+	105: "IEEE802_11", 107: "FRELAY", 108: "LOOP", 109: "ENC", 117: "PFLOG", 121: "PFSYNC", 122: "APPLE_IP_OVER_IEEE1394",
+	127: "IEEE802_11_RADIO", 186: "USB", 247: "INFINIBAND",
 }

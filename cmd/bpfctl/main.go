@@ -27,7 +27,12 @@ func main() {
 
 // run is the program: what it returns is the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := newRoot()
+	return runOn(&world{}, args, stdin, stdout, stderr)
+}
+
+// runOn is run in a world of the caller's.
+func runOn(w *world, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot(w)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -51,18 +56,12 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// world is what all commands share: which kernel they talk to.
-type world struct {
-	scenario string // --model; empty is the running kernel
-}
-
-func newRoot() *cobra.Command {
-	w := &world{}
+func newRoot(w *world) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "bpfctl",
-		Short: "Capture packets through FreeBSD's bpf(4)",
+		Short: "Capture packets through FreeBSD's bpf(4), and look after it",
 		Long: `Bpfctl captures packets through FreeBSD's bpf(4), out of memory shared with the
-kernel where that is allowed.
+kernel where that is allowed; allows it; and shows who listens.
 
 With --model SCENARIO a command talks to a model of the kernel instead, on any
 system. The scenarios:
@@ -83,7 +82,7 @@ Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`
 	})
 	root.PersistentFlags().StringVar(&w.scenario, "model", "", "talk to a model of the kernel: `SCENARIO`")
 	root.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(scenarioNames(), cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(newCapture(w))
+	root.AddCommand(newCapture(w), newZeroCopy(w), newStats(w), newInfo(w), newSend(w), newMan())
 	return root
 }
 

@@ -9,7 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
@@ -18,6 +17,7 @@ type scenario struct {
 	name, about string
 	options     []bpftest.Option
 	traffic     func(ctx context.Context, k *bpftest.Kernel, em0 *bpftest.Interface)
+	actors      []actor // other programs that listen
 }
 
 var scenarios = []scenario{
@@ -47,17 +47,25 @@ var scenarios = []scenario{
 	},
 	{
 		name: "quiet", about: "nothing happens on em0",
-		options: allowed, traffic: func(context.Context, *bpftest.Kernel, *bpftest.Interface) {},
+		options: allowed, traffic: nothing,
 	},
 	{
-		name: "denied", about: "/dev/bpf can't be opened: no permission",
-		options: []bpftest.Option{bpftest.WithFault(func(op string) error {
+		name: "listeners", about: "the same as steady, and three other programs listen, one of them too slow",
+		options: allowed, traffic: steady, actors: actors,
+	},
+	{
+		name: "down", about: "em0 is down",
+		options: allowed, traffic: nothing,
+	},
+	{
+		name: "denied", about: "a user without root's rights, who can't open /dev/bpf either",
+		options: []bpftest.Option{bpftest.WithUnprivileged(), bpftest.WithFault(func(op string) error {
 			if op == "open" {
 				return syscall.EACCES
 			}
 			return nil
 		})},
-		traffic: func(context.Context, *bpftest.Kernel, *bpftest.Interface) {},
+		traffic: nothing,
 	},
 }
 
@@ -79,15 +87,13 @@ func listScenarios() string {
 	return b.String()
 }
 
-// open returns the kernel to talk to. What goes on in a model of one begins when somebody listens on em0; stop
-// ends it and waits for that.
-func (w *world) open() (sys zbuf.System, stop func(), err error) {
-	if w.scenario == "" {
-		return zbuf.Host(), func() {}, nil
-	}
-	i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == w.scenario })
+func nothing(context.Context, *bpftest.Kernel, *bpftest.Interface) {}
+
+// model makes the machine of a scenario. What goes on in it begins when somebody listens on em0.
+func model(name string) (*machine, error) {
+	i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == name })
 	if i < 0 {
-		return nil, nil, usagef("no scenario %q: --model takes one of %s", w.scenario, strings.Join(scenarioNames(), ", "))
+		return nil, usagef("no scenario %q: --model takes one of %s", name, strings.Join(scenarioNames(), ", "))
 	}
 	s := scenarios[i]
 	var once sync.Once
@@ -98,18 +104,30 @@ func (w *world) open() (sys zbuf.System, stop func(), err error) {
 		}
 	}))...)
 	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	em0.SetUp(name != "down")
 	k.AddInterface("lo0", bpftest.DLT_NULL, bpftest.Loopback())
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	var going sync.WaitGroup
+	stop := func() { cancel(); going.Wait() }
+	for _, a := range s.actors {
+		if err := a.begin(ctx, k, &going); err != nil {
+			stop()
+			return nil, err
+		}
+	}
+	going.Go(func() {
 		select {
 		case <-listening:
 			s.traffic(ctx, k, em0)
 		case <-ctx.Done():
 		}
-	}()
-	return k, func() { cancel(); <-done }, nil
+	})
+	return &machine{
+		bpf: k, sysctl: modelSysctls(k, s.actors), stop: stop,
+		interfaces: func() ([]netif, error) {
+			return []netif{{Name: "em0", Up: name != "down", MTU: 1500}, {Name: "lo0", Up: true, MTU: 16384}}, nil
+		},
+	}, nil
 }
 
 // frame is an Ethernet frame of n bytes with a number in it.

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"os"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	xbpf "golang.org/x/net/bpf"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/sysctl"
+	"github.com/zbuf-go/zbuf/sysctl/sysctltest"
+)
+
+// machine is what a command works on: the one it runs on, or a model.
+type machine struct {
+	bpf        zbuf.System
+	sysctl     sysctl.Tree
+	interfaces func() ([]netif, error)
+	conf       string // sysctl.conf(5); empty in a model
+	stop       func() // of the model
+}
+
+// netif is a network interface.
+type netif struct {
+	Name string
+	Up   bool
+	MTU  int // bytes without the link header
+}
+
+// world is what all commands share: which machine they work on.
+type world struct {
+	scenario string          // --model; empty is the machine this runs on
+	host     func() *machine // stands for it, if not nil
+}
+
+func (w *world) machine() (*machine, error) {
+	switch {
+	case w.scenario != "":
+		return model(w.scenario)
+	case w.host != nil:
+		return w.host(), nil
+	}
+	return &machine{
+		bpf: zbuf.Host(), sysctl: sysctl.Host(), interfaces: hostInterfaces,
+		conf: "/etc/sysctl.conf", stop: func() {},
+	}, nil
+}
+
+// open returns the kernel of the machine.
+func (w *world) open() (sys zbuf.System, stop func(), err error) {
+	m, err := w.machine()
+	if err != nil {
+		return nil, nil, err
+	}
+	return m.bpf, m.stop, nil
+}
+
+func hostInterfaces() ([]netif, error) {
+	all, err := net.Interfaces()
+	var list []netif
+	for _, i := range all {
+		list = append(list, netif{i.Name, i.Flags&net.FlagUp != 0, i.MTU})
+	}
+	return list, err
+}
+
+// listeners are all that listen, or those on one interface. It is an error when there is no such interface.
+func (m *machine) listeners(iface string) ([]sysctl.Listener, error) {
+	all, err := m.sysctl.BPF().Stats()
+	if err != nil && all == nil {
+		return nil, err // else only the name of a process is missing
+	}
+	if iface == "" {
+		return all, nil
+	}
+	var some []sysctl.Listener
+	for _, l := range all {
+		if l.Interface == iface {
+			some = append(some, l)
+		}
+	}
+	if len(some) == 0 {
+		return nil, m.attachable(iface)
+	}
+	return some, nil
+}
+
+// attachable returns why bpf can't listen on the interface.
+func (m *machine) attachable(iface string) error {
+	d, err := zbuf.OpenOn(m.bpf)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.SetInterface(iface)
+}
+
+// pageSize is the unit of lent memory in bytes.
+func (m *machine) pageSize() (int, error) {
+	n, err := m.sysctl.Int64("hw.pagesize")
+	return int(n), err
+}
+
+// completeInterface completes -i.
+func (w *world) completeInterface(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	if m, err := w.machine(); err == nil {
+		defer m.stop()
+		list, _ := m.interfaces()
+		for _, i := range list {
+			names = append(names, i.Name)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// actor is another program of a scenario, which captures on em0.
+type actor struct {
+	pid     int
+	program string
+	cfg     bpf.Config
+	locked  bool
+	lazy    bool // looks at its packets in two of five seconds only
+}
+
+// The buffer sizes tell the actors apart: processOf.
+var actors = []actor{
+	{pid: 540, program: "dhclient", cfg: bpf.Config{Mode: bpf.Buffered, BufferSize: 4 << 10, Immediate: true, Filter: refuseAll}, locked: true},
+	{pid: 1033, program: "ids", cfg: bpf.Config{Mode: bpf.Buffered, BufferSize: 32 << 10, Promiscuous: true}, lazy: true},
+	{pid: 812, program: "flowd", cfg: bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 512 << 10, Promiscuous: true}},
+}
+
+var refuseAll = []xbpf.RawInstruction{{Op: 0x06}} // ret #0
+
+// begin has the actor capture until ctx is done.
+func (a actor) begin(ctx context.Context, k *bpftest.Kernel, going *sync.WaitGroup) error {
+	cfg := a.cfg
+	cfg.System = k
+	r, err := bpf.Open("em0", cfg)
+	if err != nil {
+		return err
+	}
+	if a.locked {
+		if err := r.Sandbox(bpf.Sandbox{Write: true}); err != nil {
+			r.Close()
+			return err
+		}
+	}
+	going.Go(func() {
+		defer r.Close()
+		began := time.Now()
+		for {
+			l, err := r.Lease(ctx)
+			if err != nil {
+				return
+			}
+			l.Release()
+			if rest := 5*time.Second - time.Since(began)%(5*time.Second); a.lazy && rest < 3*time.Second {
+				select {
+				case <-time.After(rest):
+				case <-ctx.Done():
+				}
+			}
+		}
+	})
+	return nil
+}
+
+// modelSysctls are the sysctls of a scenario's machine.
+func modelSysctls(k *bpftest.Kernel, actors []actor) sysctl.Tree {
+	value := func(name string, n uint32) sysctltest.Var {
+		return sysctltest.Value(name, sysctl.CTLTYPE_INT, sysctl.CTLFLAG_RD, "I", binary.NativeEndian.AppendUint32(nil, n))
+	}
+	text := func(name, s string) sysctltest.Var {
+		return sysctltest.Value(name, sysctl.CTLTYPE_STRING, sysctl.CTLFLAG_RD, "A", append([]byte(s), 0))
+	}
+	return sysctl.New(sysctltest.New(append(sysctltest.BPF(playbill{k, actors}),
+		text("kern.ostype", "FreeBSD"), text("kern.osrelease", "12.1-RELEASE"), value("kern.osreldate", 1201000),
+		text("hw.machine_arch", "amd64"), value("hw.pagesize", uint32(k.PageSize())), value("kern.hz", 1000),
+		value("security.jail.jailed", 0), value("kern.features.security_capabilities", 1),
+		sysctltest.Processes(func(pid int) (string, bool) {
+			for _, a := range actors {
+				if a.pid == pid {
+					return a.program, true
+				}
+			}
+			return "bpfctl", pid == os.Getpid()
+		}),
+	)...))
+}
+
+// playbill shows the listeners of a model, all of which are this process's, as the actors': who has
+// a buffer of an actor's size plays it.
+type playbill struct {
+	*bpftest.Kernel
+	actors []actor
+}
+
+func (p playbill) ReadSysctl(name string, b []byte) (int, error) {
+	n, err := p.Kernel.ReadSysctl(name, b)
+	if name != "net.bpf.stats" || b == nil || err != nil {
+		return n, err
+	}
+	field := func(entry []byte, name string) []byte {
+		f, _ := reflect.TypeFor[zbuf.XbpfD]().FieldByName(name)
+		return entry[f.Offset:]
+	}
+	for rest := b[:n]; len(rest) > 0; {
+		entry := rest[:binary.NativeEndian.Uint32(rest)]
+		size := int(binary.NativeEndian.Uint32(field(entry, "Bufsize")))
+		for _, a := range p.actors {
+			if size == a.cfg.BufferSize || size == a.cfg.BufferSize-zbuf.SizeofZbufHeader {
+				binary.NativeEndian.PutUint32(field(entry, "Pid"), uint32(a.pid))
+			}
+		}
+		rest = rest[len(entry):]
+	}
+	return n, nil
+}
+
+// plural is n things.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "one " + thing
+	}
+	return strings.Join([]string{decimal(uint64(n)), thing + "s"}, " ")
+}

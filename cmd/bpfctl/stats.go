@@ -1,0 +1,438 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/sysctl"
+)
+
+// statsFlags is the command line of stats.
+type statsFlags struct {
+	iface       string
+	json, reset bool
+	watch       time.Duration
+	count       uint64
+}
+
+func newStats(w *world) *cobra.Command {
+	var f statsFlags
+	c := &cobra.Command{
+		Use:   "stats [-i IFACE] [--watch INTERVAL]",
+		Short: "Show who listens, and what the kernel counted for them",
+		Long: `Stats shows every bpf descriptor that has an interface, as netstat -B does:
+the process that has it, and since it was opened or last reset
+
+  RECEIVED   packets the interface showed it, before its filter
+  MATCHED    those that its filter let through
+  DROPPED    those of them for which its buffers had no room
+  LOSS       dropped of matched
+  APPENDS    pieces that the kernel put into lent buffers, two or three for each
+             packet; 0 in buffered mode
+  BUFFERS    the room for packets in its two buffers, and how much of it is taken
+
+FLAGS are p promiscuous, i immediate, f source addresses are filled in when
+writing, s sees both directions (- received packets only, o sent ones only),
+b feedback, a signals, l locked.
+
+With --watch the counters are what was added in a second, and DROPS draws the
+last intervals, each line to its own scale. On a terminal the table stays in
+place; elsewhere a line is written for each listener and interval. The kernel
+does not number descriptors: of several that one process has alike on one
+interface, one that goes can make another look new for an interval.
+
+--reset sets the counters of all listeners to 0, for everybody who looks at them.
+
+All of this needs root; in a jail, one with its own network stack.`,
+		Example: `  bpfctl stats
+  bpfctl stats -i em0 --watch 1s
+  bpfctl stats --json
+  bpfctl stats --model listeners --watch 500ms`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return runStats(c, w, &f) },
+	}
+	fl := c.Flags()
+	fl.SortFlags = false
+	fl.StringVarP(&f.iface, "interface", "i", "", "only listeners on `IFACE`")
+	fl.BoolVar(&f.json, "json", false, "as JSON: an array; with --watch one such line for each interval")
+	fl.DurationVar(&f.watch, "watch", 0, "go on, and show rates each `INTERVAL`, such as 1s")
+	fl.Uint64VarP(&f.count, "count", "c", 0, "with --watch: end after `N` intervals")
+	fl.BoolVar(&f.reset, "reset", false, "set the counters of all listeners to 0")
+	c.RegisterFlagCompletionFunc("interface", w.completeInterface)
+	return c
+}
+
+func runStats(c *cobra.Command, w *world, f *statsFlags) error {
+	watch := c.Flags().Changed("watch")
+	switch {
+	case watch && f.watch < 10*time.Millisecond:
+		return usagef("--watch %v: at least 10ms", f.watch)
+	case c.Flags().Changed("count") && !watch:
+		return usagef("-c: goes with --watch")
+	case c.Flags().Changed("count") && f.count == 0:
+		return usagef("-c 0: nothing to show")
+	case f.reset && f.iface != "":
+		return usagef("--reset: the kernel resets all listeners or none: leave -i out")
+	case f.reset && (watch || f.json):
+		return usagef("--reset shows nothing: leave --watch and --json out")
+	}
+	m, err := w.machine()
+	if err != nil {
+		return err
+	}
+	defer m.stop()
+	out := c.OutOrStdout()
+	switch {
+	case f.reset:
+		if err := m.sysctl.BPF().ResetStats(); err != nil {
+			return err
+		}
+		fmt.Fprintln(out, "The counters of all listeners are 0.")
+		return nil
+	case watch:
+		return watchStats(out, m, f)
+	}
+	all, err := m.listeners(f.iface)
+	if err != nil {
+		return err
+	}
+	rows := make([]*listenerRow, 0, len(all))
+	for _, l := range all {
+		rows = append(rows, newListenerRow(l))
+	}
+	if f.json {
+		return writeJSON(out, rows)
+	}
+	if len(rows) == 0 {
+		_, err := fmt.Fprintln(out, nobody(f.iface))
+		return err
+	}
+	l := lookOf(out)
+	_, err = fmt.Fprintln(out, l.counters(rows).Render())
+	return err
+}
+
+func nobody(iface string) string {
+	if iface == "" {
+		return "Nobody listens."
+	}
+	return "Nobody listens on " + iface + "."
+}
+
+// listenerRow is what stats shows of a listener.
+type listenerRow struct {
+	PID             int     `json:"pid"`
+	Program         string  `json:"program"`
+	Interface       string  `json:"interface"`
+	Mode            string  `json:"mode"`
+	Direction       string  `json:"direction"`
+	Promiscuous     bool    `json:"promiscuous"`
+	Immediate       bool    `json:"immediate"`
+	HeaderComplete  bool    `json:"header_complete"`
+	Feedback        bool    `json:"feedback"`
+	Async           bool    `json:"async"`
+	Signal          int     `json:"signal"`
+	Locked          bool    `json:"locked"`
+	Buffer          int     `json:"buffer"` // bytes for packets in each of the two
+	Store           int     `json:"store"`  // bytes in them
+	Hold            int     `json:"hold"`
+	Fill            float64 `json:"fill"` // share of both
+	Received        uint64  `json:"received"`
+	Matched         uint64  `json:"matched"`
+	Dropped         uint64  `json:"dropped"`
+	DropRate        float64 `json:"drop_rate"` // dropped of matched, a share
+	Written         uint64  `json:"written"`
+	WrittenMatched  uint64  `json:"written_matched"`
+	WriteErrors     uint64  `json:"write_errors"`
+	ZeroCopyAppends uint64  `json:"zero_copy_appends"`
+
+	Rates *listenerRates `json:"rates,omitempty"`
+
+	drops []float64 // in the last intervals, the latest last
+}
+
+// listenerRates are what was added in an interval, by the second.
+type listenerRates struct {
+	Received        float64 `json:"received"`
+	Matched         float64 `json:"matched"`
+	Dropped         float64 `json:"dropped"`
+	DropRate        float64 `json:"drop_rate"` // in the interval
+	ZeroCopyAppends float64 `json:"zero_copy_appends"`
+}
+
+func newListenerRow(l sysctl.Listener) *listenerRow {
+	r := &listenerRow{
+		PID: l.PID, Program: l.Process, Interface: l.Interface, Mode: "buffered",
+		Direction:   map[int]string{zbuf.BPF_D_IN: "in", zbuf.BPF_D_OUT: "out", zbuf.BPF_D_INOUT: "inout"}[l.Direction],
+		Promiscuous: l.Promiscuous, Immediate: l.Immediate, HeaderComplete: l.HeaderComplete, Feedback: l.Feedback,
+		Async: l.Async, Signal: l.Signal, Locked: l.Locked,
+		Buffer: l.BufferSize, Store: l.Store, Hold: l.Hold, Fill: share(uint64(l.Store+l.Hold), uint64(2*l.BufferSize)),
+		Received: l.Received, Matched: l.Matched, Dropped: l.Dropped, DropRate: share(l.Dropped, l.Matched),
+		Written: l.Written, WrittenMatched: l.WrittenMatched, WriteErrors: l.WriteErrors, ZeroCopyAppends: l.ZeroCopyAppends,
+	}
+	if l.ZeroCopy() {
+		r.Mode = "zerocopy"
+	}
+	return r
+}
+
+func share(part, whole uint64) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return float64(part) / float64(whole)
+}
+
+// flags are the letters of netstat -B.
+func (r *listenerRow) flags() string {
+	var b strings.Builder
+	for _, f := range []struct {
+		on     bool
+		letter byte
+	}{
+		{r.Promiscuous, 'p'}, {r.Immediate, 'i'}, {!r.HeaderComplete, 'f'},
+		{r.Direction != "in", map[string]byte{"inout": 's', "out": 'o'}[r.Direction]},
+		{r.Feedback, 'b'}, {r.Async, 'a'}, {r.Locked, 'l'},
+	} {
+		if !f.on {
+			f.letter = '-'
+		}
+		b.WriteByte(f.letter)
+	}
+	return b.String()
+}
+
+func (r *listenerRow) fill() string {
+	return "2x" + shortSize(r.Buffer) + " " + percent(uint64(r.Store+r.Hold), uint64(2*r.Buffer))
+}
+
+// shortSize is n bytes for a narrow column.
+func shortSize(n int) string {
+	switch {
+	case n >= 10<<20:
+		return strconv.Itoa(n>>20) + "M"
+	case n >= 10<<10:
+		return strconv.Itoa((n+512)>>10) + "K"
+	}
+	return strconv.Itoa(n)
+}
+
+func (l look) mode(r *listenerRow) string {
+	if r.Mode == "zerocopy" {
+		return l.paint(r.Mode, text.FgGreen)
+	}
+	return r.Mode
+}
+
+// loss is a number of drops, or their share, red when there are any.
+func (l look) loss(s string, dropped bool) string {
+	if dropped {
+		return l.paint(s, text.FgRed)
+	}
+	return s
+}
+
+// counters is the table of what was counted.
+func (l look) counters(rows []*listenerRow) table.Writer {
+	t := l.columns("PID", "PROGRAM", "IFACE", "MODE", "FLAGS", "RECEIVED", "MATCHED", "DROPPED", "LOSS", "APPENDS", "BUFFERS")
+	right(t, 1, 6, 7, 8, 9, 10)
+	for _, r := range rows {
+		t.AppendRow(table.Row{
+			r.PID, orQuestion(r.Program), r.Interface, l.mode(r), r.flags(), decimal(r.Received), decimal(r.Matched),
+			l.loss(decimal(r.Dropped), r.Dropped > 0), l.loss(percent(r.Dropped, r.Matched), r.Dropped > 0),
+			decimal(r.ZeroCopyAppends), r.fill(),
+		})
+	}
+	return t
+}
+
+// rates is the table of --watch.
+func (l look) rates(rows []*listenerRow) table.Writer {
+	t := l.columns("PID", "PROGRAM", "IFACE", "MODE", "RECEIVED/s", "MATCHED/s", "DROPPED/s", "LOSS", "BUFFERS", "DROPS")
+	right(t, 1, 5, 6, 7, 8)
+	for _, r := range rows {
+		row := table.Row{r.PID, orQuestion(r.Program), r.Interface, l.mode(r), "-", "-", "-", "-", r.fill(), ""}
+		if q := r.Rates; q != nil {
+			row[4], row[5] = rate(q.Received), rate(q.Matched)
+			row[6] = l.loss(rate(q.Dropped), q.Dropped > 0)
+			row[7] = l.loss(percent(uint64(q.DropRate*1e6), 1e6), q.Dropped > 0)
+			row[9] = l.paint(l.sparkline(r.drops), text.FgRed)
+		}
+		t.AppendRow(row)
+	}
+	return t
+}
+
+// rate is a number of events in a second. What is more than none does not look like it.
+func rate(f float64) string {
+	if f > 0 && f < 1 {
+		return strconv.FormatFloat(f, 'g', 2, 64)
+	}
+	return decimal(uint64(f + 0.5))
+}
+
+// history is how many intervals the sparkline shows.
+const history = 20
+
+// follower makes rates of one look at the listeners after another.
+type follower struct {
+	last []*listenerRow
+	at   time.Time
+}
+
+// next adds the rates since the last look to the rows, which are as the kernel lists them: of listeners that are
+// alike, the latest first.
+func (f *follower) next(rows []*listenerRow, at time.Time) {
+	type likeness struct {
+		pid    int
+		iface  string
+		mode   string
+		buffer int
+	}
+	alike := map[likeness][]*listenerRow{}
+	of := func(r *listenerRow) likeness { return likeness{r.PID, r.Interface, r.Mode, r.Buffer} }
+	for _, r := range f.last {
+		alike[of(r)] = append(alike[of(r)], r)
+	}
+	seconds := at.Sub(f.at).Seconds()
+	for i := len(rows) - 1; i >= 0; i-- {
+		r := rows[i]
+		was := alike[of(r)]
+		if len(was) == 0 || seconds <= 0 {
+			continue // new
+		}
+		old := was[len(was)-1]
+		alike[of(r)] = was[:len(was)-1]
+		r.drops = old.drops
+		if r.Received < old.Received || r.Matched < old.Matched || r.Dropped < old.Dropped || r.ZeroCopyAppends < old.ZeroCopyAppends {
+			continue // reset, or another
+		}
+		per := func(now, before uint64) float64 { return float64(now-before) / seconds }
+		r.Rates = &listenerRates{
+			Received: per(r.Received, old.Received), Matched: per(r.Matched, old.Matched), Dropped: per(r.Dropped, old.Dropped),
+			DropRate:        min(1, share(r.Dropped-old.Dropped, r.Matched-old.Matched)),
+			ZeroCopyAppends: per(r.ZeroCopyAppends, old.ZeroCopyAppends),
+		}
+		r.drops = append(append([]float64(nil), old.drops[max(0, len(old.drops)-history+1):]...), r.Rates.Dropped)
+	}
+	f.last, f.at = rows, at
+}
+
+func watchStats(out io.Writer, m *machine, f *statsFlags) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	l := lookOf(out)
+	screen := picture{w: out}
+	tick := time.NewTicker(f.watch)
+	defer tick.Stop()
+	var follow follower
+	seen := false
+	for n := uint64(0); ; n++ {
+		all, err := m.listeners(f.iface)
+		if err != nil && !seen {
+			return err
+		} else if err != nil {
+			return fmt.Errorf("%s after %d intervals", explain(err), n)
+		}
+		seen = true
+		rows := make([]*listenerRow, 0, len(all))
+		for _, l := range all {
+			rows = append(rows, newListenerRow(l))
+		}
+		now := time.Now()
+		follow.next(rows, now)
+		switch {
+		case f.json && n > 0:
+			err = json.NewEncoder(out).Encode(rows)
+		case f.json:
+		case l.live:
+			err = screen.draw(l.frame(now, f, rows))
+		case n > 0:
+			err = l.plain(out, now, f, rows)
+		}
+		if err != nil {
+			return err
+		}
+		if f.count > 0 && n == f.count {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// frame is one picture of --watch, in lines that fit onto the terminal.
+func (l look) frame(now time.Time, f *statsFlags, rows []*listenerRow) []string {
+	lines := []string{fmt.Sprintf("%s  %s, every %v", now.Format(time.TimeOnly), plural(len(rows), "listener"), f.watch)}
+	if len(rows) == 0 {
+		return append(lines, nobody(f.iface))
+	}
+	lines = append(lines, strings.Split(l.rates(rows).Render(), "\n")...)
+	if room := l.height - 2; room > 2 && len(lines) > room {
+		lines = append(lines[:room], fmt.Sprintf("and %d more", len(rows)-room+2))
+	}
+	return lines
+}
+
+// plain writes one interval as lines of words.
+func (l look) plain(out io.Writer, now time.Time, f *statsFlags, rows []*listenerRow) error {
+	at := now.Format(time.TimeOnly)
+	var b strings.Builder
+	for _, r := range rows {
+		fmt.Fprintf(&b, "%s %d %s %s %s", at, r.PID, orQuestion(r.Program), r.Interface, r.Mode)
+		if q := r.Rates; q != nil {
+			fmt.Fprintf(&b, " received/s=%.1f matched/s=%.1f dropped/s=%.1f loss=%s",
+				q.Received, q.Matched, q.Dropped, percent(uint64(q.DropRate*1e6), 1e6))
+		} else {
+			b.WriteString(" new")
+		}
+		fmt.Fprintf(&b, " fill=%s\n", percent(uint64(r.Store+r.Hold), uint64(2*r.Buffer)))
+	}
+	if len(rows) == 0 {
+		fmt.Fprintf(&b, "%s %s\n", at, nobody(f.iface))
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// picture is some lines of a terminal that are drawn again and again in the same place.
+type picture struct {
+	w     io.Writer
+	lines int
+}
+
+func (p *picture) draw(lines []string) error {
+	var b strings.Builder
+	if p.lines > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA", p.lines)
+	}
+	for _, line := range lines {
+		b.WriteString("\r" + line + "\x1b[K\n")
+	}
+	b.WriteString("\x1b[J")
+	p.lines = len(lines)
+	_, err := io.WriteString(p.w, b.String())
+	return err
+}
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+	"golang.org/x/term"
+)
+
+// look is what can be shown on an output.
+type look struct {
+	live    bool // it is a terminal on which a picture can change
+	color   bool // NO_COLOR (no-color.org) says no
+	unicode bool
+	width   int // columns; 0 is not limited
+	height  int // lines
+}
+
+func lookOf(w io.Writer) look {
+	if !isTerminal(w) {
+		return look{unicode: true}
+	}
+	l := look{live: os.Getenv("TERM") != "dumb"}
+	l.color = l.live && os.Getenv("NO_COLOR") == ""
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} { // the first that is set decides
+		if v := strings.ToUpper(os.Getenv(name)); v != "" {
+			l.unicode = strings.Contains(v, "UTF-8") || strings.Contains(v, "UTF8")
+			break
+		}
+	}
+	l.width, l.height, _ = term.GetSize(int(w.(*os.File).Fd()))
+	return l
+}
+
+func (l look) paint(s string, how ...text.Color) string {
+	if !l.color || s == "" {
+		return s
+	}
+	return text.Colors(how).Sprint(s)
+}
+
+// columns is a table without lines between its cells.
+func (l look) columns(header ...any) table.Writer {
+	t := table.NewWriter()
+	style := table.StyleDefault
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Box.PaddingLeft = ""
+	style.Box.PaddingRight = "  "
+	style.Format.Header = text.FormatDefault
+	style.Size.WidthMax = l.width
+	style.Box.UnfinishedRow = ">"
+	t.SetStyle(style)
+	t.SuppressTrailingSpaces()
+	if len(header) > 0 {
+		row := table.Row{}
+		for _, h := range header {
+			row = append(row, l.paint(h.(string), text.Bold))
+		}
+		t.AppendHeader(row)
+	}
+	return t
+}
+
+// right aligns columns, numbered from 1, to the right.
+func right(t table.Writer, numbers ...int) {
+	var all []table.ColumnConfig
+	for _, n := range numbers {
+		all = append(all, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(all)
+}
+
+// sparkline draws values from 0 to the greatest, one character each. Whatever is not 0 can be seen.
+func (l look) sparkline(values []float64) string {
+	levels := []rune(" ▁▂▃▄▅▆▇█")
+	if !l.unicode {
+		levels = []rune(" .:-=+*%#")
+	}
+	top := 0.0
+	for _, v := range values {
+		top = max(top, v)
+	}
+	var b strings.Builder
+	for _, v := range values {
+		n := 0
+		if v > 0 {
+			n = max(1, int(v/top*float64(len(levels)-1)+0.5))
+		}
+		b.WriteRune(levels[n])
+	}
+	return b.String()
+}
+
+// decimal is n with its thousands apart.
+func decimal(n uint64) string {
+	s := strconv.FormatUint(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// percent is a share for people: what is neither nothing nor all does not look so.
+func percent(part, whole uint64) string {
+	switch {
+	case whole == 0:
+		return "-"
+	case part == 0:
+		return "0%"
+	case part*1000 < whole:
+		return "<0.1%"
+	case part < whole && part*1000 > whole*999:
+		return ">99.9%"
+	}
+	return strconv.FormatFloat(100*float64(part)/float64(whole), 'f', 1, 64) + "%"
+}

@@ -1,0 +1,280 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/cobra"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/sysctl"
+)
+
+const zerocopyEnable = "net.bpf.zerocopy_enable"
+
+// zeroCopyFlags is the command line of zerocopy.
+type zeroCopyFlags struct {
+	persist, json bool
+	file          string
+}
+
+func newZeroCopy(w *world) *cobra.Command {
+	var f zeroCopyFlags
+	c := &cobra.Command{
+		Use:   "zerocopy [status | on | off] [--persist]",
+		Short: "Allow zero-copy mode, or forbid it",
+		Long: `Zerocopy says whether programs may capture in zero-copy mode, who does, and how
+much memory is wired by that; on allows it and off forbids it, with the sysctl
+` + zerocopyEnable + `. What captures already goes on as it is.
+
+With --persist, on and off also set it in sysctl.conf(5), which is read when the
+machine boots. The file is replaced as a whole, or not at all; it keeps its
+comments, order, owner and permissions, but not ACLs or file flags.
+
+on and off need root. status needs root to say who uses it, and permission to
+open /dev/bpf to ask for the maximum buffer; what it can't know it says.`,
+		Example: `  bpfctl zerocopy
+  bpfctl zerocopy on --persist
+  bpfctl zerocopy status --json
+  bpfctl zerocopy --model listeners`,
+		ValidArgs: []string{"status", "on", "off"},
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("unexpected argument %q: see %s --help", args[1], c.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			verb := "status"
+			if len(args) > 0 {
+				verb = args[0]
+			}
+			return runZeroCopy(c, w, verb, &f)
+		},
+	}
+	fl := c.Flags()
+	fl.SortFlags = false
+	fl.BoolVar(&f.persist, "persist", false, "also for the boots to come")
+	fl.StringVar(&f.file, "file", "", "the sysctl.conf(5) to use, `FILE` (default /etc/sysctl.conf)")
+	fl.BoolVar(&f.json, "json", false, "status: as JSON")
+	return c
+}
+
+func runZeroCopy(c *cobra.Command, w *world, verb string, f *zeroCopyFlags) error {
+	switch {
+	case verb != "status" && verb != "on" && verb != "off":
+		return usagef("zerocopy %s: status, on or off?", verb)
+	case verb == "status" && f.persist:
+		return usagef("--persist: goes with on or off")
+	case verb != "status" && f.json:
+		return usagef("--json: goes with status")
+	}
+	m, err := w.machine()
+	if err != nil {
+		return err
+	}
+	defer m.stop()
+	if f.file != "" {
+		m.conf = f.file
+	}
+	if f.persist && m.conf == "" {
+		return usagef("--persist: the model has no /etc/sysctl.conf: name a file with --file")
+	}
+	if verb == "status" {
+		s, err := m.zeroCopyStatus()
+		if err != nil {
+			return err
+		}
+		if f.json {
+			return writeJSON(c.OutOrStdout(), s)
+		}
+		return s.print(c.OutOrStdout())
+	}
+	return m.setZeroCopy(c, verb == "on", f.persist)
+}
+
+func (m *machine) setZeroCopy(c *cobra.Command, on, toStay bool) error {
+	was, err := m.sysctl.BPF().ZeroCopyEnabled()
+	if err != nil {
+		return err
+	}
+	if err := m.sysctl.BPF().SetZeroCopyEnabled(on); err != nil {
+		return err
+	}
+	out := c.OutOrStdout()
+	still := map[bool]string{true: "still ", false: ""}[was == on]
+	if on {
+		fmt.Fprintf(out, "Zero-copy is %sallowed (%s=1).\n", still, zerocopyEnable)
+	} else {
+		fmt.Fprintf(out, "Zero-copy is %sforbidden (%s=0). What captures already goes on as it is.\n", still, zerocopyEnable)
+	}
+	if toStay {
+		changed, err := persist(m.conf, zerocopyEnable, map[bool]string{true: "1", false: "0"}[on])
+		if err != nil {
+			return fmt.Errorf("the next boot is not provided for: %w", err)
+		}
+		if changed {
+			fmt.Fprintf(out, "%s says so for the boots to come.\n", m.conf)
+		} else {
+			fmt.Fprintf(out, "%s says so already.\n", m.conf)
+		}
+		if v, ok := readConf(m.conf + ".local"); ok {
+			fmt.Fprintf(out, "But %s.local is read after it, and sets it to %s.\n", m.conf, v)
+		}
+	} else if v, ok := readConf(m.conf); ok && (v != "0") != on {
+		fmt.Fprintf(out, "This is until the next boot: %s sets it to %s.\n", m.conf, v)
+	} else if !ok && on {
+		fmt.Fprintln(out, "This is until the next boot: --persist makes it stay.")
+	}
+	if on {
+		fmt.Fprint(c.ErrOrStderr(), lookOf(c.ErrOrStderr()).paint("Warning:", text.Bold, text.FgYellow), ` whoever can open /dev/bpf can now panic this machine:
+the kernel follows a null pointer when a descriptor in zero-copy mode is flushed,
+or given a filter, before it has buffers. bpfctl refuses to do that; others can.
+/dev/bpf lets in root, and whom its mode does: `, bpfOwner(), `.
+`)
+	}
+	return nil
+}
+
+// readConf returns what a sysctl.conf(5) says about zero-copy. One that can't be read says nothing.
+func readConf(file string) (string, bool) {
+	if file == "" {
+		return "", false
+	}
+	conf, err := os.ReadFile(file)
+	if err != nil {
+		return "", false
+	}
+	return confValue(conf, zerocopyEnable)
+}
+
+// zeroCopyStatus is what zerocopy status knows. The fields called Unknown say why something is not known.
+type zeroCopyStatus struct {
+	Allowed          bool           `json:"allowed"`
+	AtBoot           *string        `json:"at_boot"` // what sysctl.conf(5) sets it to
+	MaxBuffer        int            `json:"max_buffer"`
+	MaxBufferUnknown string         `json:"max_buffer_unknown,omitempty"`
+	Users            []zeroCopyUser `json:"users"`
+	UsersUnknown     string         `json:"users_unknown,omitempty"`
+	Wired            int            `json:"wired"` // bytes
+
+	conf string
+	page int
+}
+
+// zeroCopyUser is a listener in zero-copy mode.
+type zeroCopyUser struct {
+	PID       int    `json:"pid"`
+	Program   string `json:"program"`
+	Interface string `json:"interface"`
+	Buffer    int    `json:"buffer"` // bytes of each of the two, with header
+	Wired     int    `json:"wired"`
+}
+
+func (m *machine) zeroCopyStatus() (s zeroCopyStatus, err error) {
+	if s.Allowed, err = m.sysctl.BPF().ZeroCopyEnabled(); err != nil {
+		return s, err
+	}
+	if s.page, err = m.pageSize(); err != nil {
+		return s, err
+	}
+	for _, file := range []string{m.conf + ".local", m.conf} { // the first is read last
+		if v, ok := readConf(file); ok && m.conf != "" {
+			s.AtBoot, s.conf = &v, file
+			break
+		}
+	}
+	if s.MaxBuffer, err = m.maxLentBuffer(); err != nil {
+		s.MaxBufferUnknown = explain(err)
+		if errors.Is(err, zbuf.ErrZeroCopyDisabled) {
+			s.MaxBufferUnknown = "the kernel tells only when zero-copy is allowed"
+		}
+	}
+	all, err := m.listeners("")
+	if err != nil {
+		s.UsersUnknown = explain(err)
+	}
+	s.Users = []zeroCopyUser{}
+	for _, l := range all {
+		if l.ZeroCopy() {
+			u := zeroCopyUser{l.PID, l.Process, l.Interface, l.BufferSize + zbuf.SizeofZbufHeader, wiredBy(l, s.page)}
+			s.Users = append(s.Users, u)
+			s.Wired += u.Wired
+		}
+	}
+	return s, nil
+}
+
+// wiredBy is how many bytes of memory a listener in zero-copy mode has wired: two buffers in whole pages.
+func wiredBy(l sysctl.Listener, page int) int {
+	pages := (l.BufferSize + zbuf.SizeofZbufHeader + page - 1) / page
+	return 2 * pages * page
+}
+
+// maxLentBuffer asks the kernel how long each of two lent buffers can be.
+func (m *machine) maxLentBuffer() (int, error) {
+	d, err := zbuf.OpenOn(m.bpf)
+	if err != nil {
+		return 0, err
+	}
+	defer d.Close()
+	if err := d.SetBufferMode(zbuf.BPF_BUFMODE_ZBUF); err != nil {
+		return 0, err
+	}
+	return d.MaxBuffer()
+}
+
+func (s zeroCopyStatus) print(w io.Writer) error {
+	var b strings.Builder
+	look := lookOf(w)
+	if s.Allowed {
+		fmt.Fprintf(&b, "Zero-copy is %s: whoever can open /dev/bpf may capture in zero-copy mode (%s=1).\n",
+			look.paint("allowed", text.FgGreen), zerocopyEnable)
+	} else {
+		fmt.Fprintf(&b, "Zero-copy is %s (%s=0): captures use read(2). `bpfctl zerocopy on` allows it.\n",
+			look.paint("forbidden", text.FgYellow), zerocopyEnable)
+	}
+	switch {
+	case s.AtBoot != nil:
+		fmt.Fprintf(&b, "At boot it is set to %s (%s).\n", *s.AtBoot, s.conf)
+	case s.Allowed:
+		fmt.Fprintln(&b, "The next boot forbids it again: `bpfctl zerocopy on --persist` makes it stay.")
+	}
+	if s.MaxBufferUnknown != "" {
+		fmt.Fprintf(&b, "Each descriptor can lend two buffers; how long they may be is not known: %s.\n", s.MaxBufferUnknown)
+	} else {
+		fmt.Fprintf(&b, "Each descriptor can lend two buffers of at most %s.\n", formatSize(s.MaxBuffer))
+	}
+	switch {
+	case s.UsersUnknown != "":
+		fmt.Fprintf(&b, "Who uses it is not known: %s.\n", s.UsersUnknown)
+	case len(s.Users) == 0:
+		fmt.Fprintln(&b, "Nobody uses it now; no memory is wired by it.")
+	default:
+		fmt.Fprintf(&b, "In use by %s, for which %s of memory is wired:\n", plural(len(s.Users), "listener"), formatSize(s.Wired))
+		t := look.columns("PID", "PROGRAM", "INTERFACE", "BUFFERS", "WIRED")
+		right(t, 1)
+		for _, u := range s.Users {
+			t.AppendRow([]any{u.PID, orQuestion(u.Program), u.Interface, "2 of " + formatSize(u.Buffer), formatSize(u.Wired)})
+		}
+		b.WriteString(indent(t.Render()))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// orQuestion is the name of a program, which can have gone.
+func orQuestion(s string) string {
+	if s == "" {
+		return "?"
+	}
+	return s
+}
+
+func indent(s string) string {
+	return "  " + strings.ReplaceAll(s, "\n", "\n  ") + "\n"
+}
