@@ -61,10 +61,11 @@ FORCE:
 # Packages with something to show on FreeBSD; the runner and its insides are the host's.
 VMPKGS ?= $(shell GOOS=freebsd $(GO) list ./... | grep -v /vmtest)
 
-vmtest: $(VMTEST) ## the FreeBSD tests on the kernel, with zero-copy allowed, forbidden, and as 32-bit programs
+vmtest: $(VMTEST) ## the FreeBSD tests on the kernel: zero-copy allowed, forbidden, guarded, and as 32-bit programs
 	@test -n "$(HAVE_VM)" || { echo "make vmtest: no FreeBSD kernel or no QEMU: see vmtest doctor"; $(VMTEST) doctor; exit 1; }
 	GOOS=freebsd $(GO) test -p 1 -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" $(VMPKGS)
 	GOOS=freebsd $(GO) test -p 1 -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=0" ./bpf ./sysctl
+	GOOS=freebsd ZBUF_GUARD=1 $(GO) test -p 1 -timeout 15m -run 'Kernel(Stream|Stuck|Guard|Filter|Fork|Numbered)' -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./bpf
 	GOOS=freebsd GOARCH=386 $(GO) test -p 1 -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" . ./bpf ./conformance
 
 barriers: ## disassemble the acquire and release of the shared header on arm64, riscv64 and arm

@@ -71,6 +71,16 @@ type Backend interface {
 	Close() error
 }
 
+// Guard is what a [Backend] may have besides, for [Device.SetGuardedBuffers].
+type Guard interface {
+	// MapTwice is Map, but returns the memory at two addresses. Unmap is called for each.
+	MapTwice(size int) (lent, view []byte, err error)
+
+	// Protect makes what MapTwice or Map returned inaccessible, or accessible again. Touching inaccessible
+	// memory is a fault (SIGSEGV).
+	Protect(mem []byte, accessible bool) error
+}
+
 // Event is why [Backend.Wait] returned. The zero Event is the timeout.
 type Event struct {
 	Readable bool // the kernel woke the readers

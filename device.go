@@ -512,7 +512,14 @@ func (b *Buffers) Size() int { return b.size }
 // over fork(2). The kernel wires them. BIOCSETZBUF, in zero-copy mode, before attach, once.
 // size is rounded up to whole pages. Errors: EOPNOTSUPP in buffered mode; EINVAL for 0 or
 // more than MaxBuffer; EFAULT when the kernel can't map them; ENOMEM; ErrBuffersSet.
-func (d *Device) SetBuffers(size int) (*Buffers, error) {
+func (d *Device) SetBuffers(size int) (*Buffers, error) { return d.setBuffers(size, false) }
+
+// SetGuardedBuffers is SetBuffers with memory at two addresses: what Buffer.View returns can be made
+// inaccessible with Protect, while kernel and headers go on with the other. Errors besides:
+// errors.ErrUnsupported where the Backend is no Guard.
+func (d *Device) SetGuardedBuffers(size int) (*Buffers, error) { return d.setBuffers(size, true) }
+
+func (d *Device) setBuffers(size int, guarded bool) (*Buffers, error) {
 	op := BIOCSETZBUF.String()
 	if err := d.enter(op); err != nil {
 		return nil, err
@@ -531,25 +538,71 @@ func (d *Device) SetBuffers(size int) (*Buffers, error) {
 	b := d.res.b
 	page := b.PageSize()
 	size = (size + page - 1) / page * page
-	var mem [2][]byte
-	for i := range mem {
-		m, err := b.Map(size)
-		if err != nil {
-			err = opError("mmap", d.iface, err)
-			for _, m := range mem[:i] {
+	var lent, view [2][]byte
+	undo := func(err error) (*Buffers, error) {
+		for _, m := range append(lent[:], view[:]...) {
+			if m != nil {
 				err = errors.Join(err, b.Unmap(m))
 			}
-			return nil, err
 		}
-		mem[i] = m
+		return nil, err
 	}
-	err := d.ioctlLocked(BIOCSETZBUF, &Zbuf{Bufa: &mem[0][0], Bufb: &mem[1][0], Buflen: uintptr(size)})
-	if err != nil {
-		return nil, errors.Join(err, b.Unmap(mem[0]), b.Unmap(mem[1]))
+	for i := range lent {
+		var err error
+		if guarded {
+			g, ok := b.(Guard)
+			if !ok {
+				return undo(opError("guard", d.iface, errors.ErrUnsupported))
+			}
+			lent[i], view[i], err = g.MapTwice(size)
+		} else {
+			lent[i], err = b.Map(size)
+		}
+		if err != nil {
+			return undo(opError("mmap", d.iface, err))
+		}
 	}
-	d.res.mem = mem[:]
-	d.bufs = &Buffers{A: newBuffer(mem[0]), B: newBuffer(mem[1]), size: size, dev: d}
+	if err := d.ioctlLocked(BIOCSETZBUF, &Zbuf{Bufa: &lent[0][0], Bufb: &lent[1][0], Buflen: uintptr(size)}); err != nil {
+		return undo(err)
+	}
+	d.res.mem = lent[:]
+	if guarded {
+		d.res.mem = append(lent[:], view[:]...)
+	}
+	d.bufs = &Buffers{A: newBuffer(lent[0], view[0]), B: newBuffer(lent[1], view[1]), size: size, dev: d}
 	return d.bufs, nil
+}
+
+// GuardedMemory returns size bytes that Protect can make inaccessible. They are unmapped with the lent memory.
+// Errors: errors.ErrUnsupported where the Backend is no Guard.
+func (d *Device) GuardedMemory(size int) ([]byte, error) {
+	if err := d.enter("mmap"); err != nil {
+		return nil, err
+	}
+	defer d.leave()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b := d.res.b
+	if _, ok := b.(Guard); !ok {
+		return nil, opError("guard", d.iface, errors.ErrUnsupported)
+	}
+	page := b.PageSize()
+	mem, err := b.Map((size + page - 1) / page * page)
+	if err != nil {
+		return nil, opError("mmap", d.iface, err)
+	}
+	d.res.mem = append(d.res.mem, mem)
+	return mem, nil
+}
+
+// Protect makes memory from GuardedMemory, or the view of a guarded buffer, inaccessible or accessible again.
+// It may be called after Close by who has pinned the memory. Errors: errors.ErrUnsupported.
+func (d *Device) Protect(mem []byte, accessible bool) error {
+	g, ok := d.res.b.(Guard)
+	if !ok {
+		return opError("guard", d.Name(), errors.ErrUnsupported)
+	}
+	return opError("mprotect", d.Name(), g.Protect(mem, accessible))
 }
 
 // Rotate asks the kernel to assign what is in the store buffer. It does so only if the

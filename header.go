@@ -37,10 +37,11 @@ func (h *ZbufHeader) Acknowledge(gen uint32) { h.userGen.Store(gen) }
 type Buffer struct {
 	hdr  *ZbufHeader
 	data []byte
+	view []byte // the same memory at another address, if guarded
 }
 
-func newBuffer(mem []byte) Buffer {
-	return Buffer{hdr: headerOf(mem), data: mem[SizeofZbufHeader:]}
+func newBuffer(mem, view []byte) Buffer {
+	return Buffer{hdr: headerOf(mem), data: mem[SizeofZbufHeader:], view: view}
 }
 
 // Header returns the shared header.
@@ -49,6 +50,10 @@ func (b *Buffer) Header() *ZbufHeader { return b.hdr }
 // Data returns all the room for records. Only what the kernel has assigned, or
 // what is known to be stored and not to be flushed, may be looked at.
 func (b *Buffer) Data() []byte { return b.data }
+
+// View returns the whole buffer, header included, at the address that [Device.Protect] works on; nil
+// unless it is guarded.
+func (b *Buffer) View() []byte { return b.view }
 
 // Records returns the records in a buffer that the process owns, and the generation
 // to acknowledge. ok is false while the kernel owns it.

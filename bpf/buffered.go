@@ -11,17 +11,30 @@ import (
 type readSource struct {
 	r    *Reader
 	dev  *zbuf.Device
-	buf  []byte
-	full bool // the last read nearly filled buf
+	mem  []byte
+	buf  []byte // as much of it as read(2) must be given
+	full bool   // the last read nearly filled buf
 }
 
-func newReadSource(r *Reader, size int) *readSource {
-	return &readSource{r: r, dev: r.dev, buf: make([]byte, size)}
+func newReadSource(r *Reader) (*readSource, error) {
+	n, err := r.dev.BufferLen()
+	if err != nil {
+		return nil, err
+	}
+	r.size = int(n)
+	mem, err := r.memory(r.size)
+	if err != nil {
+		return nil, err
+	}
+	return &readSource{r: r, dev: r.dev, mem: mem, buf: mem[:r.size]}, nil
 }
 
 func (s *readSource) take() (held, bool) { return held{}, false }
 
 func (s *readSource) harvest() (held, bool, error) {
+	if err := s.r.writable(s.mem); err != nil {
+		return held{}, false, err
+	}
 	s.r.stats.syscalls.Add(1)
 	n, err := s.dev.Read(s.buf)
 	s.full = n >= len(s.buf)/2
@@ -34,7 +47,7 @@ func (s *readSource) harvest() (held, bool, error) {
 		return held{}, false, err
 	}
 	s.r.stats.copiedOut.Add(1)
-	return held{buf: s.buf[:n], own: true}, true, nil
+	return held{buf: s.buf[:n], own: true, view: s.mem}, true, nil
 }
 
 func (s *readSource) release(held) {}

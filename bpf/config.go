@@ -133,6 +133,12 @@ type Config struct {
 	// HeaderComplete keeps the source address of packets that are written.
 	HeaderComplete bool
 
+	// Guard is for development: the use of a packet after its lease was released is a fault at once, until
+	// the same memory is leased again. It costs two mprotect(2) for each lease, one more mapping of each
+	// buffer (address space, not memory), and lent memory becomes a shared memory object. errors.ErrUnsupported
+	// on the model, whose memory can't be protected.
+	Guard bool
+
 	// Device is an open descriptor to use, not attached and without buffers. The Reader owns it
 	// from then on, also when Open fails. nil opens one.
 	Device *zbuf.Device

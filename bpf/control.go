@@ -42,7 +42,7 @@ func (r *Reader) dropPending() {
 	switch {
 	case r.state.CompareAndSwap(stateIdle, stateBusy):
 	case r.state.CompareAndSwap(stateCopied, stateBusy):
-		r.src.release(r.current)
+		r.release(r.current)
 		r.dev.Unpin() // reset has a pin of its own
 	default:
 		return

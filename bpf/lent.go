@@ -30,12 +30,23 @@ type lentSource struct {
 	drop    [2]uint32 // generations up to which a buffer holds what was thrown away
 }
 
-func newLentSource(r *Reader, bufs *zbuf.Buffers, immediate bool) *lentSource {
-	room := min(len(bufs.A.Data()), copyOut)
-	return &lentSource{
-		r: r, dev: r.dev, buf: [2]*zbuf.Buffer{&bufs.A, &bufs.B},
-		own: make([]byte, room), immediate: immediate, kernelImm: immediate,
+func newLentSource(r *Reader, bufs *zbuf.Buffers, immediate bool) (*lentSource, error) {
+	own, err := r.memory(min(len(bufs.A.Data()), copyOut))
+	if err != nil {
+		return nil, err
 	}
+	s := &lentSource{
+		r: r, dev: r.dev, buf: [2]*zbuf.Buffer{&bufs.A, &bufs.B},
+		own: own, immediate: immediate, kernelImm: immediate,
+	}
+	if r.guard {
+		for _, b := range s.buf {
+			if err := r.dev.Protect(b.View(), false); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return s, nil
 }
 
 func (s *lentSource) take() (held, bool) {
@@ -62,7 +73,7 @@ func (s *lentSource) take() (held, bool) {
 			continue
 		}
 		s.fast = true
-		return held{buf: recs[from:], gen: gen, idx: int8(i)}, true
+		return held{buf: recs[from:], gen: gen, idx: int8(i), view: s.buf[i].View(), from: from}, true
 	}
 }
 
@@ -156,11 +167,11 @@ func (s *lentSource) takeRotated() (held, bool) {
 	}
 	h, ok := s.take()
 	s.fast = false
-	if ok && len(h.buf) <= len(s.own) {
+	if ok && len(h.buf) <= len(s.own) && s.r.writable(s.own) == nil {
 		n := copy(s.own, h.buf)
 		s.release(h)
 		s.r.stats.copiedOut.Add(1)
-		return held{buf: s.own[:n], own: true}, true
+		return held{buf: s.own[:n], own: true, view: s.own}, true
 	}
 	return h, ok
 }
@@ -221,15 +232,18 @@ func (s *lentSource) readInPlace() (h held, ok, again bool, err error) {
 		return held{}, false, false, nil
 	}
 	recs := s.buf[i].Data()[from:stored]
-	size := s.fit(recs)
-	if size == 0 {
-		return held{}, false, false, nil // no record: somebody else has reset the descriptor
+	size, err := s.fit(recs)
+	if size == 0 || err != nil {
+		return held{}, false, false, err // no record: somebody else has reset the descriptor
+	}
+	if err := s.r.writable(s.own); err != nil {
+		return held{}, false, false, err
 	}
 	copy(s.own, recs[:size])
 	s.read[i] = from + size
 	s.more = s.read[i] < stored
 	s.r.stats.readInPlace.Add(1)
-	return held{buf: s.own[:size], own: true}, true, false, nil
+	return held{buf: s.own[:size], own: true, view: s.own}, true, false, nil
 }
 
 // storeBuffer returns the buffer that the kernel has written to since it was acknowledged, while
@@ -253,8 +267,7 @@ func (s *lentSource) anyOwned() bool {
 }
 
 // fit returns how many bytes of whole records go into s.own, which grows for a single one that does not.
-func (s *lentSource) fit(recs []byte) uint {
-	size := uint(0)
+func (s *lentSource) fit(recs []byte) (size uint, err error) {
 	for size+minHdrlen <= uint(len(recs)) {
 		hdrlen, end := record(recs, size)
 		if hdrlen == 0 {
@@ -262,11 +275,13 @@ func (s *lentSource) fit(recs []byte) uint {
 		}
 		if end > uint(len(s.own)) {
 			if size > 0 {
-				return size
+				return size, nil
 			}
-			s.own = make([]byte, align(end))
+			if s.own, err = s.r.memory(int(align(end))); err != nil {
+				return 0, err
+			}
 		}
 		size = min(align(end), uint(len(recs)))
 	}
-	return size
+	return size, nil
 }

@@ -28,6 +28,7 @@ type Reader struct {
 	snap    Config // only what later filter changes need
 	stamp   stamp
 	dlt     uint32
+	guard   bool
 
 	// state is what makes one goroutine the reader: stateIdle, stateBusy, statePacket, or the
 	// number of the lease that is out. Whoever moves it to stateBusy owns the fields below it.
@@ -84,6 +85,10 @@ type held struct {
 	gen uint32 // with lent: what to acknowledge
 	idx int8   // which lent buffer
 	own bool   // the process' own memory: nothing to acknowledge
+
+	// Used with Config.Guard only.
+	view []byte // what to protect: the whole mapping
+	from uint   // where in the lent buffer's records buf begins
 }
 
 // Open opens a descriptor and captures from the named interface from then on.
@@ -112,7 +117,7 @@ func Open(iface string, cfg Config) (*Reader, error) {
 			return nil, err
 		}
 	}
-	r := &Reader{dev: dev, iface: iface, snap: Config{SnapLen: cfg.SnapLen}}
+	r := &Reader{dev: dev, iface: iface, guard: cfg.Guard, snap: Config{SnapLen: cfg.SnapLen}}
 	if err := r.setUp(&cfg); err != nil {
 		return fail(err)
 	}
@@ -160,14 +165,12 @@ func (r *Reader) setUp(cfg *Config) error {
 		}
 	}
 	if r.mode == ZeroCopy {
-		r.src = newLentSource(r, bufs, cfg.Immediate)
+		r.src, err = newLentSource(r, bufs, cfg.Immediate)
 	} else {
-		n, err := dev.BufferLen()
-		if err != nil {
-			return err
-		}
-		r.size = int(n)
-		r.src = newReadSource(r, r.size)
+		r.src, err = newReadSource(r)
+	}
+	if err != nil {
+		return err
 	}
 	if err := r.chooseLinkType(cfg.LinkTypes); err != nil {
 		return err
@@ -195,7 +198,7 @@ func (r *Reader) settleMode(cfg *Config) (*zbuf.Buffers, error) {
 		size = DefaultBufferSize
 	}
 	if cfg.Mode != Buffered {
-		bufs, refused, err := lendBuffers(r.dev, size, cfg.BufferSize == 0)
+		bufs, refused, err := lendBuffers(r.dev, size, cfg.BufferSize == 0, cfg.Guard)
 		if err != nil {
 			return nil, err
 		}
@@ -224,7 +227,7 @@ func (r *Reader) settleMode(cfg *Config) (*zbuf.Buffers, error) {
 var errBufferedAsked = errors.New("bpf: buffered mode was asked for")
 
 // lendBuffers tells a refusal, which Auto can live with, from an error.
-func lendBuffers(dev *zbuf.Device, size int, shrink bool) (bufs *zbuf.Buffers, refused, err error) {
+func lendBuffers(dev *zbuf.Device, size int, shrink, guard bool) (bufs *zbuf.Buffers, refused, err error) {
 	refusal := func(err error) bool {
 		for _, e := range []syscall.Errno{syscall.EINVAL, syscall.EBUSY, syscall.EOPNOTSUPP, syscall.EFAULT} {
 			if errors.Is(err, e) {
@@ -252,7 +255,11 @@ func lendBuffers(dev *zbuf.Device, size int, shrink bool) (bufs *zbuf.Buffers, r
 		}
 		size = most
 	}
-	bufs, err = dev.SetBuffers(size)
+	set := dev.SetBuffers
+	if guard {
+		set = dev.SetGuardedBuffers
+	}
+	bufs, err = set(size)
 	if err != nil {
 		if refusal(err) {
 			return nil, err, nil
@@ -334,7 +341,7 @@ func (r *Reader) Lease(ctx context.Context) (Lease, error) {
 		if rest := r.cursor.rest(); len(rest) > 0 && r.flushes.Load() == r.seenSeq {
 			return r.lend(rest), nil // what ReadPacket has not got to yet
 		}
-		r.src.release(r.current)
+		r.release(r.current)
 	}
 	if r.current, err = r.next(ctx); err != nil {
 		r.end()
@@ -364,7 +371,45 @@ func (r *Reader) next(ctx context.Context) (held, error) {
 	if !h.own {
 		r.stats.lent.Add(1)
 	}
+	if r.guard {
+		if err := r.expose(&h); err != nil {
+			r.src.release(h)
+			return held{}, err
+		}
+	}
 	return h, nil
+}
+
+// expose makes h accessible, at the address where release protects it.
+func (r *Reader) expose(h *held) error {
+	if !h.own {
+		h.buf = h.view[zbuf.SizeofZbufHeader+h.from:][:len(h.buf)]
+	}
+	return r.dev.Protect(h.view, true)
+}
+
+// release gives h back. With Config.Guard nobody can look at it any more.
+func (r *Reader) release(h held) {
+	if r.guard {
+		r.dev.Protect(h.view, false) // it can fail for want of kernel memory only, and guards nothing then
+	}
+	r.src.release(h)
+}
+
+// memory returns what packets are copied into.
+func (r *Reader) memory(size int) ([]byte, error) {
+	if r.guard {
+		return r.dev.GuardedMemory(size)
+	}
+	return make([]byte, size), nil
+}
+
+// writable makes that memory so.
+func (r *Reader) writable(mem []byte) error {
+	if r.guard {
+		return r.dev.Protect(mem, true)
+	}
+	return nil
 }
 
 // begin makes the caller the reader, and keeps the lent memory from being unmapped. It returns the state
@@ -372,7 +417,7 @@ func (r *Reader) next(ctx context.Context) (held, error) {
 func (r *Reader) begin() (was uint64, err error) {
 	if r.state.CompareAndSwap(statePacket, stateBusy) || r.state.CompareAndSwap(stateCopied, stateBusy) {
 		if r.closed.Load() {
-			r.src.release(r.current)
+			r.release(r.current)
 			r.end()
 			return 0, errClosed
 		}
@@ -402,7 +447,7 @@ func (l Lease) Release() error {
 	if l.r == nil || !l.r.state.CompareAndSwap(l.id, stateBusy) {
 		return ErrReleased
 	}
-	l.r.src.release(l.r.current)
+	l.r.release(l.r.current)
 	l.r.end()
 	return nil
 }
@@ -517,7 +562,7 @@ func (r *Reader) nextPacket(ctx context.Context, then uint64) (Packet, error) {
 				}
 				err = r.cursor.Err()
 			}
-			r.src.release(r.current)
+			r.release(r.current)
 			if err != nil {
 				r.end()
 				return Packet{}, err

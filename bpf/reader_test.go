@@ -611,6 +611,17 @@ func TestFilterChangeWithoutFlushKeeps(t *testing.T) {
 	})
 }
 
+func TestGuardNeedsMemoryThatCanBeProtected(t *testing.T) {
+	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
+		k := bpftest.New(zerocopyOn(true))
+		k.AddInterface("em0", bpftest.DLT_EN10MB)
+		_, err := bpf.Open("em0", bpf.Config{System: k, Mode: mode, Guard: true})
+		assert.ErrorIs(t, err, errors.ErrUnsupported)
+		assert.Zero(t, k.OpenCount())
+		assert.Zero(t, k.MappedBytes())
+	}
+}
+
 func TestLinkTypes(t *testing.T) {
 	const radiotap = 127
 	modes(t, func(t *testing.T, mode bpf.Mode) {
