@@ -3,6 +3,9 @@
 package main
 
 import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,12 +43,14 @@ func needGo(t testing.TB) {
 	}
 }
 
-// buildRunner compiles the command as its users have it.
+// buildRunner compiles the command as its users have it, and a stand-in for QEMU.
 func buildRunner(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "vmtest"), ".").CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	for name, pkg := range map[string]string{"vmtest": ".", "qemu-standin": "../../vmtest/internal/standin"} {
+		out, err := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
 	return dir
 }
 
@@ -89,7 +94,8 @@ func params(t *testing.T, dir string) testscript.Params {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exitcode": exitCode,
+			"exitcode":   exitCode,
+			"fakekernel": fakeKernel,
 		},
 	}
 }
@@ -111,4 +117,25 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 	if fmt.Sprint(got) != args[0] {
 		ts.Fatalf("exit code %d, want %s", got, args[0])
 	}
+}
+
+// fakeKernel writes a file that passes for a FreeBSD/amd64 kernel on the host:
+// fakekernel FILE. Its one segment is a handful of zeros.
+func fakeKernel(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: fakekernel FILE")
+	}
+	const base, headers, text = 0xffffffff80200000, 64 + 56, 64
+	var b bytes.Buffer
+	ts.Check(binary.Write(&b, binary.LittleEndian, elf.Header64{
+		Ident:   [16]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT), byte(elf.ELFOSABI_FREEBSD)},
+		Type:    uint16(elf.ET_EXEC),
+		Machine: uint16(elf.EM_X86_64),
+		Version: uint32(elf.EV_CURRENT), Entry: base, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1, Shentsize: 64,
+	}))
+	ts.Check(binary.Write(&b, binary.LittleEndian, elf.Prog64{
+		Type: uint32(elf.PT_LOAD), Flags: 7, Off: headers, Vaddr: base, Paddr: base, Filesz: text, Memsz: text, Align: 8,
+	}))
+	b.Write(make([]byte, text))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b.Bytes(), 0o644))
 }

@@ -37,11 +37,7 @@ var linkSettings = map[string]string{
 // a machine with lo0 alone, and cannot cut the wire they are watched through.
 // A socket keeps the stack it was made in: a child joins the jail, connects,
 // and hands the socket over.
-func connect() (net.Conn, error) {
-	port, err := kenv("vmtest.port")
-	if err != nil {
-		return nil, fmt.Errorf("kernel environment vmtest.port: %w", err)
-	}
+func connect(port int) (net.Conn, error) {
 	jid, err := vnetJail()
 	if err != nil {
 		return nil, err
@@ -54,7 +50,7 @@ func connect() (net.Conn, error) {
 		return nil, fmt.Errorf("socketpair: %w", err)
 	}
 	syscall.CloseOnExec(pair[0])
-	pid, err := syscall.ForkExec("/agent", []string{"agent", "call", strconv.Itoa(jid), port}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(os.Args[0], []string{"agent", "call", strconv.Itoa(jid), strconv.Itoa(port)}, &syscall.ProcAttr{
 		Files: []uintptr{0, 1, 2, uintptr(pair[1])},
 	})
 	syscall.Close(pair[1])

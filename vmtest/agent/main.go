@@ -4,10 +4,12 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -27,11 +29,13 @@ func main() {
 		}
 		return
 	}
-	// pid 1 starts without descriptors.
-	if fd, err := syscall.Open("/dev/console", syscall.O_RDWR, 0); err == nil {
-		for i := 0; i < 3; i++ {
-			if i != fd {
-				syscall.Dup2(fd, i)
+	if isInit() {
+		// pid 1 starts without descriptors.
+		if fd, err := syscall.Open("/dev/console", syscall.O_RDWR, 0); err == nil {
+			for i := 0; i < 3; i++ {
+				if i != fd {
+					syscall.Dup2(fd, i)
+				}
 			}
 		}
 	}
@@ -44,9 +48,37 @@ func main() {
 	select {}
 }
 
+// isInit tells the agent of a kernel boot from one that was started at the
+// prompt of a whole system.
+func isInit() bool { return os.Getpid() == 1 }
+
+// readSettings finds what the host left beside the agent.
+func readSettings() (s wire.Settings, err error) {
+	b, err := os.ReadFile(filepath.Join(filepath.Dir(os.Args[0]), wire.SettingsFile))
+	if err == nil {
+		err = json.Unmarshal(b, &s)
+	}
+	if err != nil {
+		err = fmt.Errorf("settings: %w", err)
+	}
+	return s, err
+}
+
 // run is the agent's life; it returns when the host is gone.
 func run() error {
-	missing := loadModules()
+	set, err := readSettings()
+	if err != nil {
+		return err
+	}
+	if !isInit() {
+		if err := becomeReaper(); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(rootDir, 0o755); err != nil {
+			return err
+		}
+	}
+	missing := loadModules(set)
 	if err := interfaceUp("lo0"); err != nil {
 		return err
 	}
@@ -54,22 +86,18 @@ func run() error {
 	if err := addAddress("lo0", loopback); err != nil {
 		return err
 	}
-	nc, err := connect()
+	nc, err := connect(set.Port)
 	if err != nil {
 		return err
-	}
-	token, err := kenv("vmtest.token")
-	if err != nil {
-		return fmt.Errorf("kernel environment vmtest.token: %w", err)
 	}
 	version, _ := syscall.Sysctl("kern.version")
 	version, _, _ = strings.Cut(version, "\n")
 	conn := wire.NewConn(bufio.NewReaderSize(nc, 256<<10), nc)
 	a := &agent{conn: conn, in: make(inbox, 4)}
 	// A kernel without the disk's driver does with the network alone.
-	disk, diskErr := os.OpenFile("/dev/vtbd0", os.O_RDWR, 0)
+	disk, diskErr := os.OpenFile(set.Disk, os.O_RDWR, 0)
 	if err := conn.WriteJSON(wire.Hello, wire.Greeting{
-		Version: wire.Version, Token: token, Kernel: version, Missing: missing, Disk: diskErr == nil,
+		Version: wire.Version, Token: set.Token, Kernel: version, Missing: missing, Disk: diskErr == nil,
 	}); err != nil {
 		return fmt.Errorf("greet the host: %w", err)
 	}
@@ -101,23 +129,22 @@ func run() error {
 	}
 }
 
-// loadModules loads what the host put into /boot/kernel and returns the names
-// that are neither there nor built in.
-func loadModules() []string {
-	list, err := kenv("vmtest.kld")
-	if err != nil || list == "" {
-		return nil
+// loadModules loads kernel modules and returns the required ones that are
+// neither loaded nor built in.
+func loadModules(set wire.Settings) []string {
+	there := map[string]bool{}
+	for _, name := range set.Load {
+		_, err := pathCall(syscall.SYS_KLDLOAD, "/boot/kernel/"+name+".ko", 0)
+		there[name] = err == nil || errors.Is(err, syscall.EEXIST)
 	}
 	var missing []string
-	for _, name := range strings.Split(list, ",") {
-		_, err := pathCall(syscall.SYS_KLDLOAD, "/boot/kernel/"+name+".ko", 0)
-		if err == nil || errors.Is(err, syscall.EEXIST) {
+	for _, name := range set.Required {
+		if there[name] {
 			continue
 		}
-		if _, ferr := pathCall(syscall.SYS_MODFIND, name, 0); ferr == nil {
-			continue
+		if _, err := pathCall(syscall.SYS_MODFIND, name, 0); err != nil {
+			missing = append(missing, name)
 		}
-		missing = append(missing, name)
 	}
 	return missing
 }

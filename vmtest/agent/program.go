@@ -295,11 +295,11 @@ func reap(pid int) (syscall.WaitStatus, error) {
 	}
 }
 
-// killAll ends every process but pid 1 and waits until they are gone.
+// killAll ends every process of the program and waits until they are gone.
 func killAll() error {
-	const all, patience = -1, 5 * time.Second
+	const patience = 5 * time.Second
 	for until := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
-		if err := syscall.Kill(all, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		if err := killDescendants(); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("kill what the program left running: %w", err)
 		}
 		for {
@@ -344,7 +344,7 @@ func (a *agent) control(pid int, feed *os.File) (stop func()) {
 				return
 			case f, ok := <-a.in:
 				if !ok {
-					syscall.Kill(-1, syscall.SIGKILL)
+					_ = killDescendants() // they go down with the machine anyway
 					return
 				}
 				switch f.t {

@@ -62,19 +62,15 @@ func pathCall(trap uintptr, path string, arg uintptr) (int, error) {
 	return int(r), errnoErr(errno)
 }
 
-// kenv reads one variable of the kernel environment.
-func kenv(name string) (string, error) {
-	const get, size = 0, 256
-	p, err := syscall.BytePtrFromString(name)
-	if err != nil {
-		return "", err
+// reaperControl is procctl(2) on this process.
+func reaperControl(command uintptr, arg []uint32) error {
+	const sysProcctl, pPID = 544, 0 // SYS_procctl, P_PID
+	var argp unsafe.Pointer
+	if len(arg) > 0 {
+		argp = unsafe.Pointer(&arg[0])
 	}
-	var buf [size]byte
-	_, _, errno := syscall.Syscall6(syscall.SYS_KENV, get, uintptr(unsafe.Pointer(p)), uintptr(unsafe.Pointer(&buf[0])), size, 0, 0)
-	if errno != 0 {
-		return "", errno
-	}
-	return cstring(buf[:]), nil
+	_, _, errno := syscall.Syscall6(sysProcctl, pPID, uintptr(syscall.Getpid()), command, uintptr(argp), 0, 0)
+	return errnoErr(errno)
 }
 
 func settimeofday(tv syscall.Timeval) error {

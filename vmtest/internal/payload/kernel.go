@@ -32,7 +32,8 @@ type Kernel struct {
 	Relative bool
 
 	segments []segment
-	symtab   []byte // in the layout that ddb reads: u64 size, .symtab, u64 size, .strtab
+	modules  map[string]bool // built in, by name; empty if it is stripped
+	symtab   []byte          // in the layout that ddb reads: u64 size, .symtab, u64 size, .strtab
 }
 
 type segment struct {
@@ -70,7 +71,7 @@ func ParseKernel(data []byte) (*Kernel, error) {
 	case f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN:
 		return nil, fmt.Errorf("%w: it is a %v", ErrNotKernel, f.Type)
 	}
-	k := &Kernel{Entry: f.Entry}
+	k := &Kernel{Entry: f.Entry, modules: map[string]bool{}}
 	entered := false
 	for i, p := range f.Progs {
 		if p.Type != elf.PT_LOAD || p.Memsz == 0 {
@@ -107,6 +108,9 @@ func ParseKernel(data []byte) (*Kernel, error) {
 		if s.Name == "amd64_loadaddr" {
 			k.Relative = true
 		}
+	}
+	for _, name := range readModule(syms).provides {
+		k.modules[name] = true
 	}
 	k.symtab = ddbSymbols(f)
 	return k, nil

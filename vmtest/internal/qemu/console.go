@@ -18,6 +18,7 @@ type Console struct {
 	last  time.Time
 	line  []byte
 	dead  string
+	final bool
 	died  chan struct{}
 }
 
@@ -36,18 +37,20 @@ func (c *Console) Tee(f func([]byte)) {
 	c.tee = f
 }
 
-// deathSigns are what a FreeBSD kernel prints when it is beyond help.
+// deathSigns are what a FreeBSD kernel prints when it is beyond help. Final ones
+// come of what the guest was given, and would come again.
 var deathSigns = []struct {
 	re       *regexp.Regexp
 	sentence string
+	final    bool
 }{
-	{regexp.MustCompile(`^panic: (.*)`), "the guest's kernel panicked: "},
-	{regexp.MustCompile(`^Fatal (?:double fault|trap \d+): ?(.*)`), "the guest's kernel took a fatal trap: "},
-	{regexp.MustCompile(`^(?:KDB: enter: |db> )(.*)`), "the guest's kernel stopped in its debugger: "},
-	{regexp.MustCompile(`^(Mounting from \S+ failed with error.*)`), "the guest found no root file system: "},
-	{regexp.MustCompile(`^(mountroot> .*)`), "the guest found no root file system: "},
-	{regexp.MustCompile(`^(init: not found.*)`), "the guest did not start the agent: "},
-	{regexp.MustCompile(`^agent: (.*)`), "the guest's agent gave up: "},
+	{regexp.MustCompile(`^panic: (.*)`), "the guest's kernel panicked: ", false},
+	{regexp.MustCompile(`^Fatal (?:double fault|trap \d+): ?(.*)`), "the guest's kernel took a fatal trap: ", false},
+	{regexp.MustCompile(`^(?:KDB: enter: |db> )(.*)`), "the guest's kernel stopped in its debugger: ", false},
+	{regexp.MustCompile(`^(Mounting from \S+ failed with error.*)`), "the guest found no root file system: ", true},
+	{regexp.MustCompile(`^(mountroot> .*)`), "the guest found no root file system: ", true},
+	{regexp.MustCompile(`^(init: not found.*)`), "the guest did not start the agent: ", true},
+	{regexp.MustCompile(`^agent: (.*)`), "the guest's agent gave up: ", true},
 }
 
 // prompts are signs that stand on a line without an end.
@@ -91,6 +94,7 @@ func (c *Console) check() {
 	}
 	for _, s := range deathSigns {
 		if m := s.re.FindSubmatch(c.line); m != nil {
+			c.final = s.final
 			c.dead = s.sentence + string(bytes.TrimSpace(m[1]))
 			close(c.died)
 			return
@@ -106,6 +110,13 @@ func (c *Console) Cause() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.dead
+}
+
+// Final reports whether the sign of death lies in what the guest was given.
+func (c *Console) Final() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.final
 }
 
 // Quiet returns how long nothing was written.

@@ -11,9 +11,7 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +30,10 @@ const (
 	hardwareSilence = 5 * time.Second
 	// bootLimit bounds the boot however much it prints.
 	bootLimit = 2 * time.Minute
+	// bootTries is how often a guest is booted in all for one program if it
+	// dies on the way: kernels take a trap now and then while they look for
+	// devices on a busy host.
+	bootTries = 3
 	// settle is how long a dying guest may go on printing: the backtrace of
 	// a panic comes behind the panic's own line.
 	settle = 700 * time.Millisecond
@@ -63,8 +65,14 @@ func (s *server) boot(c *client) (*guest, error) {
 	if s.cfg.Accel == "" {
 		accels = candidates(s.cfg, version)
 	}
+	tries := 0
 	for i, accel := range accels {
 		g, err := s.bootWith(c, binary, accel)
+		for tries++; diedWhileBooting(err) && tries < bootTries && !c.gone(); tries++ {
+			c.notice("the guest died while it booted, booting it again (%v)", err)
+			s.drop()
+			g, err = s.bootWith(c, binary, accel)
+		}
 		if err == nil {
 			if accel == qemu.TCG && s.cfg.Accel == "" {
 				c.notice("no hardware acceleration that runs this guest (%s): QEMU emulates in software", reason(s.cfg, version))
@@ -158,17 +166,15 @@ func (s *server) writePayload(token string, port int) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("agent: %w", err)
 	}
-	files := []payload.File{{Path: "agent", Data: agent}}
-	for _, name := range s.cfg.Modules {
-		data, err := os.ReadFile(filepath.Join(filepath.Dir(s.cfg.Kernel), name+".ko"))
-		if errors.Is(err, os.ErrNotExist) {
-			continue // the agent sees whether it is built in
-		}
-		if err != nil {
-			return "", fmt.Errorf("kernel module %s: %w", name, err)
-		}
-		files = append(files, payload.File{Path: "boot/kernel/" + name + ".ko", Data: data})
+	mods, err := payload.FindModules(k, s.cfg.Modules)
+	if err != nil {
+		return "", err
 	}
+	settings, err := json.Marshal(wire.Settings{Token: token, Port: port, Disk: "/dev/vtbd0", Load: mods.Load, Required: mods.Required})
+	if err != nil {
+		return "", err
+	}
+	files := append(mods.Files, payload.File{Path: "agent", Data: agent}, payload.File{Path: wire.SettingsFile, Data: settings})
 	root, err := payload.Root(files, []string{"dev", "vm"})
 	if err != nil {
 		return "", err
@@ -182,9 +188,6 @@ func (s *server) writePayload(token string, port int) (string, error) {
 		name, value, _ := strings.Cut(t, "=")
 		env[name] = value
 	}
-	env["vmtest.token"] = token
-	env["vmtest.port"] = strconv.Itoa(port)
-	env["vmtest.kld"] = strings.Join(s.cfg.Modules, ",")
 	image, err := payload.Layout(payload.Boot{Kernel: k, Root: root, Env: env, Entropy: entropy})
 	if err != nil {
 		return "", err
@@ -264,9 +267,9 @@ func (g *guest) meet(l net.Listener, token, accel string) (*wire.Greeting, error
 			}
 			return &got.g, nil
 		case <-g.m.Console.Died():
-			return nil, g.fault("")
+			return nil, g.bootFault()
 		case <-g.m.Exited():
-			return nil, g.fault("")
+			return nil, g.bootFault()
 		case <-limit:
 			return nil, g.fault(fmt.Sprintf("the guest did not finish its boot in %v", bootLimit))
 		case <-tick.C:
@@ -281,6 +284,22 @@ func (g *guest) meet(l net.Listener, token, accel string) (*wire.Greeting, error
 			}
 		}
 	}
+}
+
+// diedWhileBooting reports whether err is about a guest that had begun to boot
+// and may do better the next time.
+func diedWhileBooting(err error) bool {
+	var f *fault
+	return errors.As(err, &f) && f.again
+}
+
+// bootFault is the fault of a guest that ended before its agent called. One that
+// printed nothing, or whose kernel came as far as saying what it lacks, would do
+// no better the next time.
+func (g *guest) bootFault() error {
+	f := g.fault("")
+	f.again = g.m.Console.Total() > 0 && g.m.Errors() == "" && !g.m.Console.Final()
+	return f
 }
 
 // check reports why an idle guest cannot serve any more.
@@ -368,7 +387,7 @@ func (g *guest) serve(c *client) error {
 			var st wire.ExitStatus
 			if json.Unmarshal(body, &st) == nil && st.Signal != 0 {
 				if m := outOfMemory.FindString(g.m.Console.Since(mark)); m != "" {
-					return &fault{"the guest ran out of memory and its kernel killed the program (raise --mem): " + strings.TrimSpace(m), g.m.Console.Tail(tailLines)}
+					return &fault{sentence: "the guest ran out of memory and its kernel killed the program (raise --mem): " + strings.TrimSpace(m), console: g.m.Console.Tail(tailLines)}
 				}
 			}
 		case wire.End, wire.Fail:
@@ -389,7 +408,7 @@ var outOfMemory = regexp.MustCompile(`pid \d+ \([^)]*\).*was killed: (out of swa
 
 // fault makes the report of the guest's end. Without a sentence of its own it
 // takes the best one that is to be had.
-func (g *guest) fault(sentence string) error {
+func (g *guest) fault(sentence string) *fault {
 	// What is under way from the console is waited for.
 	select {
 	case <-g.m.Exited():
@@ -409,7 +428,7 @@ func (g *guest) fault(sentence string) error {
 			sentence = "the connection to the guest broke"
 		}
 	}
-	return &fault{sentence, g.m.Console.Tail(tailLines)}
+	return &fault{sentence: sentence, console: g.m.Console.Tail(tailLines)}
 }
 
 // kill ends QEMU. It may be called from any goroutine, more than once.

@@ -262,6 +262,9 @@ func (c *client) fault(err error) {
 }
 
 // fault is the end of a guest, with the end of its console.
-type fault struct{ sentence, console string }
+type fault struct {
+	sentence, console string
+	again             bool // another boot may do better
+}
 
 func (f *fault) Error() string { return f.sentence }

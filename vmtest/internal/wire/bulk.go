@@ -55,9 +55,7 @@ func (c *Conn) ShareDisk(disk Disk, host bool) {
 	for range slotCount {
 		b.free <- struct{}{}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.bulk = b
+	c.bulk.Store(b)
 }
 
 // put writes body into the next free slot and returns the frame's body. The

@@ -12,11 +12,12 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Version is raised with every change of the protocol; both ends must agree.
-const Version = 1
+const Version = 2
 
 // AlivePeriod is how often the agent says that it lives.
 const AlivePeriod = 2 * time.Second
@@ -87,6 +88,19 @@ const (
 	// Join carries a [JoinRequest], a runner's first frame.
 	Join Type = 'J'
 )
+
+// Settings is what the agent finds in the file [SettingsFile] of its own folder.
+type Settings struct {
+	Token string // to be shown in the greeting
+	Port  int    // where the host listens
+	Disk  string // device of the shared disk
+	// Load lists kernel modules in the order of loading; Required those that
+	// must be there afterwards, loaded or built in.
+	Load, Required []string
+}
+
+// SettingsFile is the name of the file that holds [Settings] as JSON.
+const SettingsFile = "settings"
 
 // RunRequest describes a program to run.
 type RunRequest struct {
@@ -182,7 +196,9 @@ type Conn struct {
 	w   io.Writer
 	buf []byte
 
-	bulk *bulk // nil without a shared disk
+	// bulk is nil without a shared disk. Readers look at it without the lock,
+	// which a writer holds while it waits for the other end to read.
+	bulk atomic.Pointer[bulk]
 	gone chan struct{}
 	once sync.Once
 
@@ -199,18 +215,12 @@ func (c *Conn) Write(t Type, body []byte) error {
 	if len(body) > MaxBody {
 		return fmt.Errorf("%w: %d bytes", ErrFrame, len(body))
 	}
-	if b := c.shared(); b != nil && len(body) >= bulkMin {
+	if b := c.bulk.Load(); b != nil && len(body) >= bulkMin {
 		return c.writeBulk(b, t, body)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.write(t, body)
-}
-
-func (c *Conn) shared() *bulk {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.bulk
 }
 
 // writeBulk sends body by way of the disk, in as many frames as it takes.
@@ -266,7 +276,7 @@ func (c *Conn) Read() (Type, []byte, error) {
 			return 0, nil, err
 		}
 		if t == slotFree {
-			if err := c.shared().release(); err != nil {
+			if err := c.bulk.Load().release(); err != nil {
 				return 0, nil, err
 			}
 			continue
@@ -298,7 +308,7 @@ func (c *Conn) read() (Type, []byte, error) {
 	if t&bulkBit == 0 {
 		return t, body, nil
 	}
-	b := c.shared()
+	b := c.bulk.Load()
 	body, err := b.get(append([]byte(nil), body...), c.body)
 	if err != nil {
 		return 0, nil, err

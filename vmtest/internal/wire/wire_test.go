@@ -110,7 +110,7 @@ func TestWriterThatWaitsForASlotEndsWithTheConnection(t *testing.T) {
 			}
 		}
 	}()
-	require.Eventually(t, func() bool { return len(guest.bulk.free) == 0 }, time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(guest.bulk.Load().free) == 0 }, 10*time.Second, time.Millisecond)
 	a.Close()
 	_, _, err := guest.Read()
 	require.Error(t, err)

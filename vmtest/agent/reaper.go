@@ -1,0 +1,35 @@
+//go:build freebsd
+
+package main
+
+import (
+	"fmt"
+	"syscall"
+)
+
+// Commands of procctl(2), sys/procctl.h.
+const (
+	reapAcquire = 2 // PROC_REAP_ACQUIRE
+	reapKill    = 6 // PROC_REAP_KILL
+)
+
+// becomeReaper makes the orphans among this process's descendants its children,
+// as they are pid 1's by nature.
+func becomeReaper() error {
+	if err := reaperControl(reapAcquire, nil); err != nil {
+		return fmt.Errorf("become reaper: %w", err)
+	}
+	return nil
+}
+
+// killDescendants sends SIGKILL to all processes but pid 1, if that is what this
+// is, else to all that descend from this one. ESRCH means that there are none.
+func killDescendants() error {
+	if isInit() {
+		return syscall.Kill(-1, syscall.SIGKILL)
+	}
+	const sizeofReaperKill = 20 // words of struct procctl_reaper_kill; the first is the signal
+	arg := make([]uint32, sizeofReaperKill)
+	arg[0] = uint32(syscall.SIGKILL)
+	return reaperControl(reapKill, arg)
+}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestMain lets the test binary be a process that leaves an orphan behind.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "orphan" {
+		c := exec.Command(os.Args[0], "sleep")
+		if err := c.Start(); err != nil {
+			panic(err)
+		}
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "sleep" {
+		select {}
+	}
+	os.Exit(m.Run())
+}
+
+// TestKillAllReachesOrphans: the agent of a whole system is not pid 1.
+func TestKillAllReachesOrphans(t *testing.T) {
+	require.False(t, isInit())
+	require.NoError(t, becomeReaper())
+	c := exec.Command(os.Args[0], "orphan")
+	require.NoError(t, c.Run())
+	pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+	require.NoError(t, err, "the orphan is our child now")
+	require.Zero(t, pid, "and it lives")
+	require.NoError(t, killAll())
+	_, err = syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+	require.ErrorIs(t, err, syscall.ECHILD)
+}

@@ -1,0 +1,193 @@
+// Standin takes QEMU's place in tests: it plays a guest's console from the file
+// that STANDIN names, and can speak as the guest's agent. A line of the file is
+//
+//	boot N         what follows is for the Nth start alone (counted beside the file)
+//	say TEXT       print TEXT and a line's end
+//	ask TEXT       print TEXT without one
+//	typed TEXT     wait until TEXT and Enter are typed, echoing each byte
+//	error TEXT     print TEXT to standard error
+//	hang           do nothing for ever
+//	agent          call the host as the agent and serve one program after another
+//
+// It ends behind the last line. Its own command line goes to the file's name with
+// .args behind it.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
+)
+
+func main() {
+	log.SetFlags(0)
+	if len(os.Args) == 2 && os.Args[1] == "--version" {
+		fmt.Println("QEMU emulator version 7.2.0 (stand-in)")
+		return
+	}
+	if err := play(os.Getenv("STANDIN")); err != nil {
+		log.Fatal("stand-in: ", err)
+	}
+}
+
+// play acts out the file.
+func play(path string) error {
+	script, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".args", []byte(strings.Join(os.Args[1:], "\n")+"\n"), 0o644); err != nil {
+		return err
+	}
+	start, err := count(path + ".count")
+	if err != nil {
+		return err
+	}
+	keyboard := bufio.NewReader(os.Stdin)
+	mine := true
+	for line := range strings.Lines(string(script)) {
+		verb, text, _ := strings.Cut(strings.TrimRight(line, "\n"), " ")
+		if verb == "boot" {
+			mine = text == strconv.Itoa(start)
+			continue
+		}
+		if !mine {
+			continue
+		}
+		switch verb {
+		case "say":
+			fmt.Printf("%s\r\n", text)
+		case "ask":
+			fmt.Print(text)
+		case "typed":
+			err = typed(keyboard, text)
+		case "error":
+			fmt.Fprintln(os.Stderr, text)
+		case "hang":
+			select {}
+		case "agent":
+			err = agent()
+		case "":
+		default:
+			err = fmt.Errorf("%s: no such verb", verb)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// count raises the number in the file at path by one.
+func count(path string) (int, error) {
+	b, err := os.ReadFile(path)
+	n := 0
+	if err == nil {
+		n, err = strconv.Atoi(string(b))
+	} else if os.IsNotExist(err) {
+		err = nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	n++
+	return n, os.WriteFile(path, []byte(strconv.Itoa(n)), 0o644)
+}
+
+func typed(keyboard *bufio.Reader, want string) error {
+	var got []byte
+	for {
+		c, err := keyboard.ReadByte()
+		if err != nil {
+			return fmt.Errorf("waiting for %q, got %q: %w", want, got, err)
+		}
+		if c == '\r' {
+			fmt.Print("\r\n")
+			break
+		}
+		fmt.Print(string(rune(c)))
+		got = append(got, c)
+	}
+	if string(got) != want {
+		return fmt.Errorf("typed %q, want %q", got, want)
+	}
+	return nil
+}
+
+// settings finds the agent's settings in the files that the machine was given.
+func settings() (s wire.Settings, err error) {
+	for _, a := range os.Args[1:] {
+		if i := strings.LastIndex(a, "file="); i >= 0 {
+			a, _, _ = strings.Cut(a[i+len("file="):], ",")
+		}
+		b, err := os.ReadFile(a)
+		if err != nil {
+			continue
+		}
+		if at := bytes.Index(b, []byte(`{"Token":`)); at >= 0 {
+			err := json.NewDecoder(bytes.NewReader(b[at:])).Decode(&s)
+			return s, err
+		}
+	}
+	return s, fmt.Errorf("no settings in the files of %q", os.Args)
+}
+
+// agent tells of each program that it was asked to run, and that it ended well.
+func agent() error {
+	s, err := settings()
+	if err != nil {
+		return err
+	}
+	nc, err := net.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	conn := wire.NewConn(bufio.NewReader(nc), nc)
+	if err := conn.WriteJSON(wire.Hello, wire.Greeting{Version: wire.Version, Token: s.Token, Kernel: "stand-in"}); err != nil {
+		return err
+	}
+	go func() {
+		for range time.Tick(wire.AlivePeriod) {
+			if conn.Write(wire.Alive, nil) != nil {
+				return
+			}
+		}
+	}()
+	var run wire.RunRequest
+	for {
+		t, body, err := conn.Read()
+		if err != nil {
+			return nil // the host is gone, as hosts go
+		}
+		switch t {
+		case wire.Run:
+			if err := json.Unmarshal(body, &run); err != nil {
+				return err
+			}
+		case wire.Start:
+			text := fmt.Sprintf("asked to run %s %q, disk %s, modules %q %q\n", run.Path[strings.LastIndexByte(run.Path, '/')+1:], run.Args, s.Disk, s.Load, s.Required)
+			if err := conn.Write(wire.Stdout, []byte(text)); err != nil {
+				return err
+			}
+			if err := conn.WriteJSON(wire.Exit, wire.ExitStatus{}); err != nil {
+				return err
+			}
+			if err := conn.Write(wire.End, nil); err != nil {
+				return err
+			}
+			if err := conn.WriteJSON(wire.Idle, wire.IdleReport{Clean: true}); err != nil {
+				return err
+			}
+		}
+	}
+}
