@@ -2,10 +2,14 @@ package main
 
 import (
 	"os"
+	"regexp"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 )
+
+// literal is how help indents what keeps its lines; in a manual page it needs two columns more.
+var literal = regexp.MustCompile(`(?m)^  `)
 
 // newMan writes the manual; packagers call it.
 func newMan() *cobra.Command {
@@ -26,6 +30,9 @@ func newMan() *cobra.Command {
 			}
 			root := c.Root()
 			root.DisableAutoGenTag = true
+			for _, c := range append(root.Commands(), root) {
+				c.Long = literal.ReplaceAllString(c.Long, "    ")
+			}
 			return doc.GenManTree(root, &doc.GenManHeader{Section: "8", Source: "zbuf", Manual: "bpfctl"}, args[0])
 		},
 	}
