@@ -74,7 +74,7 @@ barriers: ## disassemble the acquire and release of the shared header on arm64, 
 fuzz: ## every fuzz target for FUZZTIME (10m)
 	@set -e; for p in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; done; done
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$p; done; done
 
 soak: $(VMTEST) ## numbered packets with pauses for SOAK (10m) on the kernel, in each mode
 	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(GO) test -timeout 0 -v -run 'NumberedPacketsWithPauses' -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./bpf ./conformance
