@@ -91,7 +91,7 @@ func overload(t *testing.T, w lab.World, prepare func(*sess) *sess) {
 	}()
 	require.NoError(t, storm.Start())
 	rng := seeded(t)
-	for until := time.Now().Add(soak(5 * time.Second)); time.Now().Before(until); {
+	for until := time.Now().Add(soak(4 * time.Second)); time.Now().Before(until); {
 		got, err := pass()
 		require.NoError(t, err)
 		if !got || rng.IntN(8) == 0 {

@@ -50,7 +50,7 @@ func alternate(t *testing.T, w lab.World) {
 	counts := map[string]int{}
 	var gens [2]uint32
 	next := 0
-	for until := time.Now().Add(soak(8 * time.Second)); time.Now().Before(until); {
+	for until := time.Now().Add(soak(5 * time.Second)); time.Now().Before(until); {
 		var op string
 		switch n := rng.IntN(100); {
 		case n < 60:
@@ -103,7 +103,7 @@ func inPlace(pages int) func(t *testing.T, w lab.World) {
 		rng := seeded(t)
 		var sent atomic.Int64
 		done := make(chan error, 1)
-		until := time.Now().Add(soak(6 * time.Second))
+		until := time.Now().Add(soak(4 * time.Second))
 		go func(rng *rand.Rand) { done <- burst(s.p, rng, &sent, until, pages) }(rand.New(rand.NewPCG(rng.Uint64(), 0)))
 
 		r := inPlaceReader{s: s}
