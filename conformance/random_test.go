@@ -761,9 +761,7 @@ func TestRandomSequences(t *testing.T) {
 	if k == nil {
 		t.Skip("nothing to compare the model with: ", why)
 	}
-	if runtime.GOARCH == "386" {
-		t.Skip("a 386 binary gets no zero-copy, and records of another layout: rules 386/… show those")
-	}
+	only64(t)
 	if text := os.Getenv("ZBUF_REPLAY"); text != "" {
 		var seq sequence
 		require.NoError(t, json.Unmarshal([]byte(text), &seq))
@@ -779,6 +777,13 @@ func TestRandomSequences(t *testing.T) {
 	requireSame(t, k, lab.Model(), n)
 }
 
+// only64 skips where records have another layout.
+func only64(t *testing.T) {
+	if runtime.GOARCH == "386" {
+		t.Skip("a 386 binary gets no zero-copy from the kernel, and records of another layout: rules 386/… show those")
+	}
+}
+
 // onlyModels skips what would take long in a guest and has nothing to do with its kernel.
 func onlyModels(t *testing.T) {
 	if k, _ := lab.Kernel(); k != nil {
@@ -788,6 +793,7 @@ func onlyModels(t *testing.T) {
 
 // TestRandomSequencesAreRepeatable plays them on two models.
 func TestRandomSequencesAreRepeatable(t *testing.T) {
+	only64(t)
 	onlyModels(t)
 	requireSame(t, lab.Model(), lab.Model(), 4000)
 }
@@ -795,6 +801,7 @@ func TestRandomSequencesAreRepeatable(t *testing.T) {
 // TestRandomSequencesFind plays them on models that differ on purpose: the difference
 // must be found and shortened to what shows it.
 func TestRandomSequencesFind(t *testing.T) {
+	only64(t)
 	onlyModels(t)
 	for name, c := range map[string]struct {
 		opt  bpftest.Option
