@@ -36,9 +36,13 @@ func Doctor(c Config, w io.Writer) bool {
 		line("user network", userNetwork(binary), "built into QEMU")
 	}
 
-	k, err := payload.OpenKernel(c.Kernel)
+	err = c.prepareKernel(context.Background())
+	var k *payload.Kernel
+	if err == nil {
+		k, err = payload.OpenKernel(c.Kernel)
+	}
 	if os.IsNotExist(err) || err != nil && k == nil && !fileExists(c.Kernel) {
-		err = fmt.Errorf("there is no file %s: take boot/kernel/kernel out of a FreeBSD/amd64 release's kernel.txz and put it there, or name another by VMTEST_KERNEL or --kernel", c.Kernel)
+		err = fmt.Errorf("there is no file %s: put a FreeBSD/amd64 kernel there, name one or a release's kernel.txz by VMTEST_KERNEL or --kernel, or let --release 15.1 fetch one", c.Kernel)
 	}
 	line("kernel", err, c.Kernel)
 	for _, m := range c.Modules {

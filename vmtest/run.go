@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/zbuf-go/zbuf/vmtest/internal/agentbin"
+	"github.com/zbuf-go/zbuf/vmtest/internal/kernelset"
 	"github.com/zbuf-go/zbuf/vmtest/internal/server"
 	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
 )
@@ -24,7 +25,9 @@ import (
 // Config says how a program is run. The zero value is not ready for use, see
 // [DefaultConfig].
 type Config struct {
-	Kernel     string   // path of a FreeBSD/amd64 kernel file
+	Kernel     string   // path of a FreeBSD/amd64 kernel file or of a kernel.txz set
+	Release    string   // FreeBSD release such as 15.1 to fetch the kernel of, instead of Kernel
+	Mirror     string   // where releases are fetched from
 	Sysctls    []string // name=value, set before the program and put back after it
 	Tunables   []string // name=value for the kernel environment, see loader(8)
 	Modules    []string // kernel modules to load unless they are built in
@@ -50,7 +53,7 @@ type Config struct {
 // DefaultConfig returns the configuration of the command vmtest without flags.
 func DefaultConfig() Config {
 	return Config{
-		Kernel: DefaultKernel(), MemMiB: 1024, CPUs: 2, FilesLimit: 64 << 20,
+		Kernel: DefaultKernel(), Mirror: DefaultMirror(), MemMiB: 1024, CPUs: 2, FilesLimit: 64 << 20,
 		Stdout: os.Stdout, Stderr: os.Stderr, Input: os.Stdin,
 	}
 }
@@ -71,6 +74,15 @@ func DefaultKernel() string {
 		return k
 	}
 	return filepath.Join(CacheDir(), "kernel-amd64")
+}
+
+// DefaultMirror is the server named by VMTEST_MIRROR, or the project's own. The
+// release 15.1 is below it at amd64/15.1-RELEASE.
+func DefaultMirror() string {
+	if m := os.Getenv("VMTEST_MIRROR"); m != "" {
+		return m
+	}
+	return kernelset.Mirror
 }
 
 // idle is how long a guest waits for the next program. Nothing may be left ten
@@ -94,7 +106,15 @@ func (f *Fault) Error() string { return f.Sentence }
 // the program's result is not known. It forwards SIGINT, SIGTERM, SIGQUIT and
 // SIGHUP to the program.
 func Run(ctx context.Context, c Config, path string, args []string) (int, error) {
-	r := &runner{cfg: c, start: time.Now()}
+	start := time.Now()
+	if err := CheckProgram(path); err != nil {
+		return 0, err
+	}
+	// A signal ends a download as it ends other programs: what has come stays.
+	if err := c.prepareKernel(ctx); err != nil {
+		return 0, err
+	}
+	r := &runner{cfg: c, start: start}
 	return r.run(ctx, path, args)
 }
 
@@ -118,9 +138,6 @@ func (r *runner) run(ctx context.Context, path string, args []string) (int, erro
 
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return 0, err
-	}
-	if err := CheckProgram(path); err != nil {
 		return 0, err
 	}
 	dir, err := os.Getwd()

@@ -100,7 +100,8 @@ to its end, with the reason on standard error.`,
 		},
 	)
 	f := root.PersistentFlags()
-	f.StringVar(&c.Kernel, "kernel", c.Kernel, "FreeBSD/amd64 kernel file (VMTEST_KERNEL)")
+	f.StringVar(&c.Kernel, "kernel", c.Kernel, "FreeBSD/amd64 kernel `file`, or a release's kernel.txz (VMTEST_KERNEL)")
+	f.StringVar(&c.Release, "release", "", "fetch the kernel of FreeBSD/amd64 `version`, such as 15.1, and keep it (from VMTEST_MIRROR)")
 	f.StringArrayVar(&c.Sysctls, "sysctl", nil, "set `name=value` before the program (repeatable)")
 	f.StringArrayVar(&c.Tunables, "tunable", nil, "set `name=value` in the kernel's environment before it boots (repeatable)")
 	f.StringSliceVar(&c.Modules, "kld", nil, "load the kernel module `name`, found beside the kernel, unless it is built in (repeatable)")

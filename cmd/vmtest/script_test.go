@@ -3,10 +3,14 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
+	"crypto/sha256"
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
+	"github.com/ulikunitz/xz"
 
 	"github.com/zbuf-go/zbuf/vmtest"
 )
@@ -83,6 +88,9 @@ func params(t *testing.T, dir string) testscript.Params {
 		Dir: dir,
 		// Scripts share the guest, which serves one at a time.
 		Setup: func(e *testscript.Env) error {
+			mirror := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(e.WorkDir, "mirror"))))
+			e.Defer(mirror.Close)
+			e.Setenv("VMTEST_MIRROR", mirror.URL)
 			e.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 			e.Setenv("VMTEST_KERNEL", kernel)
 			e.Setenv("XDG_CACHE_HOME", userCache)
@@ -96,6 +104,7 @@ func params(t *testing.T, dir string) testscript.Params {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exitcode":   exitCode,
 			"fakekernel": fakeKernel,
+			"fakeset":    fakeSet,
 		},
 	}
 }
@@ -120,11 +129,41 @@ func exitCode(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // fakeKernel writes a file that passes for a FreeBSD/amd64 kernel on the host:
-// fakekernel FILE. Its one segment is a handful of zeros.
+// fakekernel FILE.
 func fakeKernel(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: fakekernel FILE")
 	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), kernelBytes(ts), 0o644))
+}
+
+// fakeSet makes a folder that looks like that of a release, with a kernel.txz of
+// such a kernel and one module: fakeset FOLDER.
+func fakeSet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: fakeset FOLDER")
+	}
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o755))
+	var set bytes.Buffer
+	x, err := xz.NewWriter(&set)
+	ts.Check(err)
+	w := tar.NewWriter(x)
+	for _, name := range []string{"kernel", "tmpfs.ko"} {
+		data := kernelBytes(ts)
+		ts.Check(w.WriteHeader(&tar.Header{Name: "./boot/kernel/" + name, Typeflag: tar.TypeReg, Mode: 0o555, Size: int64(len(data))}))
+		_, err := w.Write(data)
+		ts.Check(err)
+	}
+	ts.Check(w.Close())
+	ts.Check(x.Close())
+	ts.Check(os.WriteFile(filepath.Join(dir, "kernel.txz"), set.Bytes(), 0o644))
+	line := fmt.Sprintf("kernel.txz\t%x\t2\tkernel\t\"Kernel\"\ton\n", sha256.Sum256(set.Bytes()))
+	ts.Check(os.WriteFile(filepath.Join(dir, "MANIFEST"), []byte(line), 0o644))
+}
+
+// kernelBytes are an ELF file whose one segment is a handful of zeros.
+func kernelBytes(ts *testscript.TestScript) []byte {
 	const base, headers, text = 0xffffffff80200000, 64 + 56, 64
 	var b bytes.Buffer
 	ts.Check(binary.Write(&b, binary.LittleEndian, elf.Header64{
@@ -137,5 +176,5 @@ func fakeKernel(ts *testscript.TestScript, neg bool, args []string) {
 		Type: uint32(elf.PT_LOAD), Flags: 7, Off: headers, Vaddr: base, Paddr: base, Filesz: text, Memsz: text, Align: 8,
 	}))
 	b.Write(make([]byte, text))
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b.Bytes(), 0o644))
+	return b.Bytes()
 }

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/zbuf-go/zbuf/vmtest/internal/flock"
 	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
 )
 
@@ -43,26 +44,6 @@ func (c Config) paths() (paths, error) {
 	return paths{socket: k + ".sock", lock: k + ".lock", log: k + ".log"}, nil
 }
 
-// lock takes the lock file: whoever dials a server or decides that one is to
-// end holds it.
-func lock(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
-		if !errors.Is(err, syscall.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return func() { f.Close() }, nil
-}
-
 // Dial joins the server for c, and starts one by the command self if there is
 // none. self gets the configuration as one more argument.
 func Dial(c Config, self []string, join wire.JoinRequest) (net.Conn, *wire.Conn, error) {
@@ -70,7 +51,8 @@ func Dial(c Config, self []string, join wire.JoinRequest) (net.Conn, *wire.Conn,
 	if err != nil {
 		return nil, nil, err
 	}
-	unlock, err := lock(p.lock)
+	// Whoever dials a server or decides that one is to end holds this.
+	unlock, err := flock.Lock(p.lock)
 	if err != nil {
 		return nil, nil, err
 	}

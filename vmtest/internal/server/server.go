@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zbuf-go/zbuf/vmtest/internal/flock"
 	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
 )
 
@@ -145,7 +146,7 @@ func (s *server) count(d int) {
 
 // finish ends the process, unless a runner has come in the meantime.
 func (s *server) finish() {
-	unlock, err := lock(s.paths.lock)
+	unlock, err := flock.Lock(s.paths.lock)
 	if err != nil {
 		log.Print(err)
 		s.exit(1)

@@ -70,28 +70,3 @@ func TestSweepRemovesOldLeftoversAlone(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{filepath.Join(dir, "boot-3"), filepath.Join(dir, "x.lock")}, left)
 }
-
-func TestLockIsExclusive(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "lock")
-	unlock, err := lock(path)
-	require.NoError(t, err)
-	got := make(chan struct{})
-	go func() {
-		again, err := lock(path)
-		if err == nil {
-			close(got)
-			again()
-		}
-	}()
-	select {
-	case <-got:
-		t.Fatal("two hold the lock")
-	case <-time.After(50 * time.Millisecond):
-	}
-	unlock()
-	select {
-	case <-got:
-	case <-time.After(10 * time.Second):
-		t.Fatal("the lock is not handed on")
-	}
-}

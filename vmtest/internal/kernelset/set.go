@@ -1,0 +1,182 @@
+//go:build unix
+
+// Package kernelset takes kernels with their modules out of FreeBSD's kernel.txz
+// sets, and fetches such sets.
+package kernelset
+
+import (
+	"archive/tar"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/ulikunitz/xz"
+
+	"github.com/zbuf-go/zbuf/vmtest/internal/flock"
+)
+
+// ErrSet is wrapped by errors about a set that is broken or is none.
+var ErrSet = errors.New("not a usable kernel.txz")
+
+// SetName is the name of the set that holds the kernel.
+const SetName = "kernel.txz"
+
+// IsSet tells a set from a kernel file, by its name.
+func IsSet(path string) bool {
+	return strings.HasSuffix(path, ".txz") || strings.HasSuffix(path, ".tar.xz")
+}
+
+// Open returns the kernel of the set at path, extracted into the folder cache
+// with the modules beside it. A MANIFEST in the set's folder must have its
+// checksum.
+func Open(path, cache string) (kernel string, err error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	// Equal name, size and time is the same set: a checksum for each run
+	// would cost half a second.
+	key := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", abs, fi.Size(), fi.ModTime().UnixNano()))
+	dir := filepath.Join(cache, "set-"+hex.EncodeToString(key[:8]))
+	return once(dir, func() error {
+		manifest, err := os.ReadFile(filepath.Join(filepath.Dir(path), "MANIFEST"))
+		if err == nil {
+			want, err := checksum(manifest, filepath.Base(path))
+			if err != nil {
+				return err
+			}
+			if err := verify(path, want); err != nil {
+				return err
+			}
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return extract(path, dir)
+	})
+}
+
+// once returns the kernel in the folder dir, and runs fill first if it is not
+// there. Others that want the same one wait.
+func once(dir string, fill func() error) (string, error) {
+	kernel := filepath.Join(dir, "kernel")
+	if _, err := os.Stat(kernel); err == nil {
+		return kernel, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", err
+	}
+	unlock, err := flock.Lock(dir + ".lock")
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if _, err := os.Stat(kernel); err == nil {
+		return kernel, nil
+	}
+	if err := fill(); err != nil {
+		return "", err
+	}
+	return kernel, nil
+}
+
+var manifestSum = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// checksum finds the SHA-256 of a set in a MANIFEST: lines of name, sum, number of
+// files and more, with tabs between.
+func checksum(manifest []byte, name string) (string, error) {
+	for line := range strings.Lines(string(manifest)) {
+		f := strings.Fields(line)
+		if len(f) >= 2 && f[0] == name && manifestSum.MatchString(f[1]) {
+			return f[1], nil
+		}
+	}
+	return "", fmt.Errorf("%w: its MANIFEST has no checksum for %s", ErrSet, name)
+}
+
+func verify(path, want string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != want {
+		return fmt.Errorf("%w: %s is corrupt: its SHA-256 is %s, the MANIFEST says %s", ErrSet, filepath.Base(path), got, want)
+	}
+	return nil
+}
+
+var kernelFile = regexp.MustCompile(`^(\./)?/?boot/kernel/(kernel|\w+\.ko)$`)
+
+// extract writes the kernel and the modules of a set into the folder dir, which
+// appears when all are there.
+func extract(set, dir string) (err error) {
+	f, err := os.Open(set)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	broken := func(err error) error {
+		return fmt.Errorf("%w: %s is cut short or broken: %v", ErrSet, filepath.Base(set), err)
+	}
+	x, err := xz.NewReader(f)
+	if err != nil {
+		return broken(err)
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), "set-*.tmp")
+	if err != nil {
+		return fmt.Errorf("extract %s: %w", filepath.Base(set), err)
+	}
+	defer os.RemoveAll(tmp)
+	found := false
+	for r := tar.NewReader(x); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return broken(err)
+		}
+		if h.Typeflag != tar.TypeReg || !kernelFile.MatchString(h.Name) {
+			continue
+		}
+		name := path.Base(h.Name)
+		found = found || name == "kernel"
+		w, err := os.Create(filepath.Join(tmp, name))
+		if err != nil {
+			return fmt.Errorf("extract %s: %w", filepath.Base(set), err)
+		}
+		_, err = io.Copy(w, r)
+		if cerr := w.Close(); err == nil {
+			err = cerr
+		}
+		var perr *os.PathError
+		if errors.As(err, &perr) {
+			return fmt.Errorf("extract %s: %w", filepath.Base(set), err)
+		}
+		if err != nil {
+			return broken(err)
+		}
+	}
+	if !found {
+		return fmt.Errorf("%w: there is no boot/kernel/kernel in %s", ErrSet, filepath.Base(set))
+	}
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return err
+	}
+	return os.Rename(tmp, dir)
+}
