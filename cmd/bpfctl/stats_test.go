@@ -1,0 +1,308 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/internal/lab"
+	"github.com/zbuf-go/zbuf/sysctl"
+	"github.com/zbuf-go/zbuf/sysctl/sysctltest"
+)
+
+// kernels are the model and, where there is one, the running kernel.
+func kernels(t *testing.T, f func(t *testing.T, w lab.World, m *machine)) {
+	t.Run("model", func(t *testing.T) {
+		w := lab.Model()
+		f(t, w, &machine{
+			bpf: w, stop: func() {}, interfaces: func() ([]netif, error) { return nil, nil },
+			sysctl: sysctl.New(sysctltest.New(append(sysctltest.BPF(w.(sysctltest.Kernel)),
+				sysctltest.Processes(func(pid int) (string, bool) { return "itself", pid == os.Getpid() }))...)),
+		})
+	})
+	t.Run("kernel", func(t *testing.T) {
+		w, why := lab.Kernel()
+		if w == nil {
+			t.Skip("NOT RUN: ", why)
+		}
+		lab.SetSysctl(t, w, "net.bpf.zerocopy_enable", 1)
+		m, err := (&world{}).machine()
+		require.NoError(t, err)
+		f(t, w, m)
+	})
+}
+
+// stats runs `bpfctl stats --json` and returns what it shows.
+func stats(t testing.TB, m *machine, args ...string) (rows []listenerRow) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code := runOn(&world{host: func() *machine { return m }}, append([]string{"stats", "--json"}, args...), nil, &stdout, &stderr)
+	require.Equal(t, exitOK, code, stderr.String())
+	require.NoError(t, json.Unmarshal(stdout.Bytes(), &rows))
+	return rows
+}
+
+// rawStats is the array of struct xbpf_d, of one interface if it is named.
+func rawStats(t testing.TB, w lab.World, iface string) (list []zbuf.XbpfD) {
+	t.Helper()
+	for {
+		n, err := w.Stats(nil)
+		require.NoError(t, err)
+		b := make([]byte, n+16*lab.SizeofListener)
+		if n, err = w.Stats(b); errors.Is(err, syscall.ENOMEM) {
+			continue // more have come meanwhile
+		}
+		require.NoError(t, err)
+		all := make([]zbuf.XbpfD, n/lab.SizeofListener)
+		_, err = binary.Decode(b[:n], binary.NativeEndian, all)
+		require.NoError(t, err)
+		for _, x := range all {
+			if iface == "" || ifname(x) == iface {
+				list = append(list, x)
+			}
+		}
+		return list
+	}
+}
+
+func ifname(x zbuf.XbpfD) string {
+	name, _, _ := bytes.Cut(x.Ifname[:], []byte{0})
+	return string(name)
+}
+
+// requireAgree compares what stats shows with the kernel's array, field by field.
+func requireAgree(t testing.TB, want []zbuf.XbpfD, got []listenerRow) {
+	t.Helper()
+	require.Len(t, got, len(want))
+	for i, x := range want {
+		r := got[i]
+		require.Equal(t, zbuf.XbpfD{
+			Structsize: x.Structsize, Promisc: flag[uint8](r.Promiscuous), Immediate: flag[uint8](r.Immediate),
+			Hdrcmplt: flag[int32](r.HeaderComplete), Direction: map[string]int32{"in": 0, "inout": 1, "out": 2}[r.Direction],
+			Feedback: flag[int32](r.Feedback), Async: flag[int32](r.Async),
+			Rcount: r.Received, Dcount: r.Dropped, Fcount: r.Matched, Sig: int32(r.Signal),
+			Slen: int32(r.Store), Hlen: int32(r.Hold), Bufsize: int32(r.Buffer), Pid: int32(r.PID),
+			Ifname: x.Ifname, Locked: flag[int32](r.Locked), Wcount: r.Written, Wfcount: r.WrittenMatched, Wdcount: r.WriteErrors,
+			Zcopy: r.ZeroCopyAppends, Bufmode: map[string]int32{"buffered": 1, "zerocopy": 2}[r.Mode],
+		}, x, "listener %d", i)
+		require.Equal(t, ifname(x), r.Interface)
+		require.InDelta(t, share(uint64(x.Slen+x.Hlen), 2*uint64(x.Bufsize)), r.Fill, 1e-9)
+		require.InDelta(t, share(x.Dcount, x.Fcount), r.DropRate, 1e-9)
+		require.NotEmpty(t, r.Program)
+	}
+}
+
+func flag[T uint8 | int32](on bool) T {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+// listen opens n listeners of all kinds.
+func listen(t *testing.T, sys zbuf.System, iface string, n int) {
+	t.Helper()
+	for i := range n {
+		cfg := bpf.Config{System: sys, BufferSize: 4096 << (i % 3), Mode: bpf.ZeroCopy, Promiscuous: i%5 == 0, Immediate: i%7 == 0, HeaderComplete: i%4 == 0}
+		if i%2 == 1 {
+			cfg.Mode = bpf.Buffered
+		}
+		if i%3 == 2 {
+			cfg.Filter = refuseAll
+		}
+		cfg.Direction = []bpf.Direction{bpf.InOut, bpf.In, bpf.Out}[i%11%3]
+		r, err := bpf.Open(iface, cfg)
+		require.NoError(t, err)
+		t.Cleanup(func() { r.Close() })
+		if i%6 == 0 {
+			require.NoError(t, r.Sandbox(bpf.Sandbox{}))
+		}
+	}
+}
+
+func TestStatsAgreesWithTheKernel(t *testing.T) {
+	for _, n := range []int{1, 2, 200} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			kernels(t, func(t *testing.T, w lab.World, m *machine) {
+				pair := lab.NewPair(t, w)
+				pair.Send(t, lab.Frame(100, 0))
+				own := len(rawStats(t, w, pair.A))
+				listen(t, w, pair.A, n)
+				for i := range 30 { // more than some have room for
+					pair.Inject(t, lab.Frame(1000+i, uint32(i)))
+				}
+				pair.Send(t, lab.Frame(100, 1))
+				quiet := rawStats(t, w, pair.A)
+				require.Len(t, quiet, own+n)
+				requireAgree(t, quiet, stats(t, m, "-i", pair.A))
+				requireAgree(t, rawStats(t, w, ""), stats(t, m))
+				var dropped, lent uint64
+				for _, x := range quiet {
+					dropped += x.Dcount
+					lent += x.Zcopy
+				}
+				require.NotZero(t, lent)
+				require.True(t, n == 1 || dropped > 0)
+
+				t.Run("while others come and go", func(t *testing.T) {
+					stop := comeAndGo(t, w, pair.B)
+					several := 0
+					for range 20 {
+						requireAgree(t, quiet, stats(t, m, "-i", pair.A))
+						requireAgree(t, quiet, rawRows(stats(t, m), pair.A))
+						if len(stats(t, m, "-i", pair.B)) > 1 {
+							several++
+						}
+					}
+					require.NotZero(t, several, "some of the others were seen")
+					t.Logf("%d came and went", stop())
+				})
+			})
+		})
+	}
+}
+
+// rawRows are the rows of one interface.
+func rawRows(rows []listenerRow, iface string) (some []listenerRow) {
+	for _, r := range rows {
+		if r.Interface == iface {
+			some = append(some, r)
+		}
+	}
+	return some
+}
+
+// comeAndGo opens and closes listeners until the function returned is called, which tells how many.
+func comeAndGo(t *testing.T, sys zbuf.System, iface string) (stop func() int64) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var going sync.WaitGroup
+	var n atomic.Int64
+	for i := range 3 {
+		going.Go(func() {
+			for ctx.Err() == nil {
+				r, err := bpf.Open(iface, bpf.Config{System: sys, BufferSize: 4096, Mode: []bpf.Mode{bpf.ZeroCopy, bpf.Buffered}[i%2]})
+				if !assert.NoError(t, err) {
+					return
+				}
+				short, done := context.WithTimeout(ctx, time.Millisecond)
+				r.Lease(short)
+				done()
+				r.Close()
+				n.Add(1)
+			}
+		})
+	}
+	t.Cleanup(func() { cancel(); going.Wait() })
+	return func() int64 { cancel(); going.Wait(); return n.Load() }
+}
+
+func TestStatsReset(t *testing.T) {
+	kernels(t, func(t *testing.T, w lab.World, m *machine) {
+		pair := lab.NewPair(t, w)
+		listen(t, w, pair.A, 2)
+		pair.Inject(t, lab.Frame(100, 1))
+		require.NotZero(t, stats(t, m, "-i", pair.A)[0].Received)
+		var stdout bytes.Buffer
+		require.Equal(t, exitOK, runOn(&world{host: func() *machine { return m }}, []string{"stats", "--reset"}, nil, &stdout, &stdout), stdout.String())
+		pair.Forgotten()
+		for _, r := range stats(t, m) {
+			require.Zero(t, r.Received+r.Matched+r.Dropped+r.ZeroCopyAppends)
+		}
+	})
+}
+
+func TestRates(t *testing.T) {
+	at := time.Unix(1700000000, 0)
+	row := func(pid int, received, matched, dropped uint64) *listenerRow {
+		return &listenerRow{PID: pid, Interface: "em0", Received: received, Matched: matched, Dropped: dropped}
+	}
+	var f follower
+	first := row(1, 100, 100, 0)
+	f.next([]*listenerRow{first}, at)
+	require.Nil(t, first.Rates, "nothing to compare with")
+
+	young, old := row(1, 5, 5, 0), row(1, 300, 200, 50)
+	f.next([]*listenerRow{young, old}, at.Add(2*time.Second))
+	require.Nil(t, young.Rates, "the latest is listed first, and is new")
+	require.Equal(t, &listenerRates{Received: 100, Matched: 50, Dropped: 25, DropRate: 0.5}, old.Rates)
+	require.Equal(t, []float64{25}, old.drops)
+
+	young2, reset, other := row(1, 15, 5, 0), row(1, 10, 10, 0), row(2, 1, 1, 1)
+	f.next([]*listenerRow{other, young2, reset}, at.Add(3*time.Second))
+	require.Equal(t, 10.0, young2.Rates.Received)
+	require.Nil(t, reset.Rates, "counters that fall were reset")
+	require.Equal(t, []float64{25}, reset.drops, "what was before stays in the picture")
+	require.Nil(t, other.Rates)
+
+	last := row(1, 10, 10, 0)
+	for i := range 100 {
+		last = row(1, last.Received+1, last.Matched+1, last.Dropped+uint64(i%2))
+		f.next([]*listenerRow{last}, at.Add(time.Duration(4+i)*time.Second))
+	}
+	require.Len(t, last.drops, history)
+}
+
+func TestSparkline(t *testing.T) {
+	l := look{unicode: true}
+	assert.Equal(t, " ▁▄█", l.sparkline([]float64{0, 0.001, 50, 100}))
+	assert.Equal(t, "   ", l.sparkline([]float64{0, 0, 0}))
+	assert.Equal(t, "", l.sparkline(nil))
+	assert.Equal(t, " .=#", look{}.sparkline([]float64{0, 1, 50, 100}))
+}
+
+func TestNumbers(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", 1<<64 - 1: "18,446,744,073,709,551,615"} {
+		assert.Equal(t, want, decimal(n))
+	}
+	for _, c := range []struct {
+		part, whole uint64
+		want        string
+	}{{0, 0, "-"}, {0, 5, "0%"}, {1, 3, "33.3%"}, {5, 5, "100.0%"}, {1, 1e6, "<0.1%"}, {1e6 - 1, 1e6, ">99.9%"}} {
+		assert.Equal(t, c.want, percent(c.part, c.whole))
+	}
+	for f, want := range map[float64]string{0: "0", 0.25: "0.25", 1.4: "1", 12345.6: "12,346"} {
+		assert.Equal(t, want, rate(f))
+	}
+}
+
+// A listener's flags are the letters that netstat -B prints.
+func TestFlags(t *testing.T) {
+	assert.Equal(t, "--f----", (&listenerRow{Direction: "in"}).flags())
+	assert.Equal(t, "pi-sbal", (&listenerRow{Direction: "inout", Promiscuous: true, Immediate: true, HeaderComplete: true, Feedback: true, Async: true, Locked: true}).flags())
+	assert.Equal(t, "--fo---", (&listenerRow{Direction: "out"}).flags())
+}
+
+// TestZeroCopyStatusCountsMemory compares what status says is wired with what the model was lent.
+func TestZeroCopyStatusCountsMemory(t *testing.T) {
+	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
+	k.AddInterface("em0", bpftest.DLT_EN10MB)
+	m := &machine{bpf: k, sysctl: modelSysctls(k, nil), stop: func() {}}
+	for _, size := range []int{1, 4096, 5000, 64 << 10} {
+		r, err := bpf.Open("em0", bpf.Config{System: k, Mode: bpf.ZeroCopy, BufferSize: size})
+		require.NoError(t, err)
+		defer r.Close()
+	}
+	s, err := m.zeroCopyStatus()
+	require.NoError(t, err)
+	require.Equal(t, k.MappedBytes(), s.Wired)
+	require.Len(t, s.Users, 4)
+	var b strings.Builder
+	require.NoError(t, s.print(&b))
+	require.Contains(t, b.String(), "In use by 4 listeners, for which 160 KiB of memory is wired:\n")
+}
