@@ -15,7 +15,7 @@ ELSEWHERE := linux darwin windows netbsd openbsd
 KERNEL := $(or $(VMTEST_KERNEL),$(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vmtest/kernel-amd64))
 HAVE_VM := $(and $(KERNEL),$(shell command -v qemu-system-x86_64))
 
-.PHONY: help run test lint cross unit maybe-vmtest vmtest barriers fuzz soak bench clean
+.PHONY: help run test lint cross unit maybe-vmtest vmtest vagrant-test barriers fuzz soak bench shots man clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -81,6 +81,15 @@ soak: $(VMTEST) ## numbered packets with pauses for SOAK (10m) on the kernel, in
 
 bench: ## go over packets, beside a C callback loop
 	$(GO) test -run '^$$' -bench Walk ./bpf
+
+bin/bpfctl: FORCE
+	$(GO) build -o $@ ./cmd/bpfctl
+
+shots: bin/bpfctl ## take the pictures of bpfctl in README.md anew (on the model; any unix)
+	PATH="$(CURDIR)/bin:$$PATH" $(GO) run ./internal/termshot/intofile README.md
+
+man: bin/bpfctl ## the manual pages of bpfctl, into out/man
+	bin/bpfctl man out/man
 
 clean:
 	rm -rf bin out

@@ -35,18 +35,24 @@ func rawSysctl(mib []int32, old []byte, new []byte) (int, error) {
 	return int(n), errnoErr(errno)
 }
 
+func iovec(b []byte) (v syscall.Iovec) {
+	if len(b) > 0 {
+		v.Base = &b[0]
+		setLen(&v.Len, len(b))
+	}
+	return v
+}
+
+// setLen sets a length that has the size of a pointer.
+func setLen[T uint32 | uint64](field *T, n int) { *field = T(n) }
+
 // iovCall makes nmount(2) or jail_set(2), whose parameters are pairs of a name
 // and a value. A nil value is a flag.
 func iovCall(trap uintptr, flags int, params []param) (int, error) {
 	iov := make([]syscall.Iovec, 0, 2*len(params))
 	for _, p := range params {
 		name := append([]byte(p.name), 0)
-		iov = append(iov, syscall.Iovec{Base: &name[0], Len: uint64(len(name))})
-		v := syscall.Iovec{}
-		if len(p.value) > 0 {
-			v = syscall.Iovec{Base: &p.value[0], Len: uint64(len(p.value))}
-		}
-		iov = append(iov, v)
+		iov = append(iov, iovec(name), iovec(p.value))
 	}
 	r, _, errno := syscall.Syscall(trap, uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)), uintptr(flags))
 	return int(r), errnoErr(errno)
