@@ -22,11 +22,12 @@ func newInfo(w *world) *cobra.Command {
 		Use:   "info [-i IFACE]",
 		Short: "Show what this kernel's bpf can do, and what would stop a capture",
 		Long: `Info tries what the kernel can do, on descriptors of its own, rather than infer
-it from the release; it changes nothing for others. It shows the link types of the
-interfaces, the limits of buffers, and the sysctls; and it says what would stop a
-capture, and what to do about it.
+it from the release; it changes nothing for others. It shows the link types of
+the interfaces, the limits of buffers, and the sysctls; and it says what would
+stop a capture, and what to do about it.
 
-Permission to open /dev/bpf is needed for most of it. What can't be known it says.`,
+Permission to open /dev/bpf is needed for most of it; what it can't know
+it says.`,
 		Example: `  bpfctl info
   bpfctl info -i em0 --json
   bpfctl info --model refused`,

@@ -42,7 +42,7 @@ the process that has it, and since it was opened or last reset
   LOSS       dropped of matched
   APPENDS    pieces that the kernel put into lent buffers, two or three for each
              packet; 0 in buffered mode
-  BUFFERS    the room for packets in its two buffers, and how much of it is taken
+  BUFFERS    the room for packets in its two buffers, and how full it is
 
 FLAGS are p promiscuous, i immediate, f source addresses are filled in when
 writing, s sees both directions (- received packets only, o sent ones only),
@@ -54,7 +54,8 @@ place; elsewhere a line is written for each listener and interval. The kernel
 does not number descriptors: of several that one process has alike on one
 interface, one that goes can make another look new for an interval.
 
---reset sets the counters of all listeners to 0, for everybody who looks at them.
+--reset sets the counters of all listeners to 0, for everybody who looks at
+them.
 
 All of this needs root; in a jail, one with its own network stack.`,
 		Example: `  bpfctl stats
