@@ -4,6 +4,7 @@ package vmtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -30,21 +31,39 @@ func Doctor(c Config, w io.Writer) bool {
 		fmt.Fprintf(w, "ok       %-13s %s\n", what, good)
 	}
 
-	binary, version, err := qemu.Find(c.QEMU)
+	if err := c.checkArch(); err != nil {
+		line("configuration", err, "")
+		return false
+	}
+	name := c.QEMU
+	if name == "" {
+		name = qemu.Binary(c.Arch)
+	}
+	binary, version, err := qemu.Find(name)
 	line("QEMU", err, binary+" "+version)
 	if err == nil {
 		line("user network", userNetwork(binary), "built into QEMU")
 	}
 
 	err = c.prepareKernel(context.Background())
-	var k *payload.Kernel
-	if err == nil {
-		k, err = payload.OpenKernel(c.Kernel)
+	if c.Image != "" {
+		if err == nil && !fileExists(c.Image) {
+			err = fmt.Errorf("there is no file %s", c.Image)
+		}
+		line("image", err, c.Image)
+		if _, err := exec.LookPath("qemu-img"); err != nil {
+			fmt.Fprintf(w, "%-8s %-13s %s\n", "note", "qemu-img", "not in PATH: QEMU keeps the image's changes in a temporary file (Debian: apt install qemu-utils)")
+		}
+		c.Modules = nil // the image has its own
+	} else {
+		if err == nil {
+			_, err = payload.OpenKernel(c.Kernel)
+		}
+		if errors.Is(err, os.ErrNotExist) {
+			err = fmt.Errorf("there is no file %s: put a FreeBSD/amd64 kernel there, name one or a release's kernel.txz by VMTEST_KERNEL or --kernel, or let --release 15.1 fetch one", c.Kernel)
+		}
+		line("kernel", err, c.Kernel)
 	}
-	if os.IsNotExist(err) || err != nil && k == nil && !fileExists(c.Kernel) {
-		err = fmt.Errorf("there is no file %s: put a FreeBSD/amd64 kernel there, name one or a release's kernel.txz by VMTEST_KERNEL or --kernel, or let --release 15.1 fetch one", c.Kernel)
-	}
-	line("kernel", err, c.Kernel)
 	for _, m := range c.Modules {
 		ko := filepath.Join(filepath.Dir(c.Kernel), m+".ko")
 		if fileExists(ko) {
@@ -60,7 +79,7 @@ func Doctor(c Config, w io.Writer) bool {
 	}
 	line("go", err, goPath)
 	if err == nil {
-		agent, err := agentbin.Build(agentSource, "vmtest", CacheDir(), "amd64")
+		agent, err := agentbin.Build(agentSource, "vmtest", CacheDir(), c.Arch)
 		line("agent", err, agent)
 	}
 
@@ -89,7 +108,10 @@ func userNetwork(binary string) error {
 
 // Console runs the agent's own prompt in a guest, on the standard streams of c.
 func Console(ctx context.Context, c Config) (int, error) {
-	agent, err := agentbin.Build(agentSource, "vmtest", CacheDir(), "amd64")
+	if err := c.checkArch(); err != nil {
+		return 0, err
+	}
+	agent, err := agentbin.Build(agentSource, "vmtest", CacheDir(), c.Arch)
 	if err != nil {
 		return 0, err
 	}

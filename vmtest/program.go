@@ -12,9 +12,10 @@ import (
 // ErrProgram is wrapped by errors about a file that cannot run in the guest.
 var ErrProgram = errors.New("cannot run in the guest")
 
-// CheckProgram says whether the file at path is a static FreeBSD program for
-// amd64 or 386, with what to do if it is not.
-func CheckProgram(path string) error {
+// CheckProgram says whether the file at path is a static FreeBSD program for a
+// guest of the architecture arch, amd64 (which runs 386 too) or arm64, with what
+// to do if it is not.
+func CheckProgram(path, arch string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -23,13 +24,13 @@ func CheckProgram(path string) error {
 	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
 		return fmt.Errorf("%s %w: it is not a regular file", path, ErrProgram)
 	}
-	if err := checkELF(f); err != nil {
+	if err := checkELF(f, arch); err != nil {
 		return fmt.Errorf("%s %w: %v", path, ErrProgram, err)
 	}
 	return nil
 }
 
-func checkELF(r io.ReaderAt) error {
+func checkELF(r io.ReaderAt, arch string) error {
 	f, err := elf.NewFile(r)
 	if err != nil {
 		return errors.New("it is not an ELF file (build it with GOOS=freebsd)")
@@ -38,6 +39,9 @@ func checkELF(r io.ReaderAt) error {
 	switch {
 	case !isFreeBSD(f):
 		return fmt.Errorf("it is an ELF file for %s, not for FreeBSD (build it with GOOS=freebsd)", strings.TrimPrefix(f.OSABI.String(), "ELFOSABI_"))
+	case arch == "arm64" && f.Machine != elf.EM_AARCH64:
+		return fmt.Errorf("it is for %s, the guest runs arm64 (build it with GOARCH=arm64)", strings.TrimPrefix(f.Machine.String(), "EM_"))
+	case arch == "arm64":
 	case f.Machine != elf.EM_X86_64 && f.Machine != elf.EM_386:
 		return fmt.Errorf("it is for %s, the guest runs amd64 and 386 (build it with GOARCH=amd64)", strings.TrimPrefix(f.Machine.String(), "EM_"))
 	}

@@ -28,6 +28,10 @@ type Config struct {
 	Kernel     string   // path of a FreeBSD/amd64 kernel file or of a kernel.txz set
 	Release    string   // FreeBSD release such as 15.1 to fetch the kernel of, instead of Kernel
 	Mirror     string   // where releases are fetched from
+	Image      string   // raw or qcow2 image, or such with .xz, to boot instead of a kernel
+	Arch       string   // of an image: amd64 or arm64
+	Firmware   string   // file for QEMU's -bios, for an image; empty for one in the usual places on arm64
+	CPU        string   // QEMU's processor model; empty for the one that suits
 	Sysctls    []string // name=value, set before the program and put back after it
 	Tunables   []string // name=value for the kernel environment, see loader(8)
 	Modules    []string // kernel modules to load unless they are built in
@@ -53,7 +57,7 @@ type Config struct {
 // DefaultConfig returns the configuration of the command vmtest without flags.
 func DefaultConfig() Config {
 	return Config{
-		Kernel: DefaultKernel(), Mirror: DefaultMirror(), MemMiB: 1024, CPUs: 2, FilesLimit: 64 << 20,
+		Kernel: DefaultKernel(), Image: os.Getenv("VMTEST_IMAGE"), Mirror: DefaultMirror(), MemMiB: 1024, CPUs: 2, FilesLimit: 64 << 20,
 		Stdout: os.Stdout, Stderr: os.Stderr, Input: os.Stdin,
 	}
 }
@@ -107,7 +111,10 @@ func (f *Fault) Error() string { return f.Sentence }
 // SIGHUP to the program.
 func Run(ctx context.Context, c Config, path string, args []string) (int, error) {
 	start := time.Now()
-	if err := CheckProgram(path); err != nil {
+	if err := c.checkArch(); err != nil {
+		return 0, err
+	}
+	if err := CheckProgram(path, c.Arch); err != nil {
 		return 0, err
 	}
 	// A signal ends a download as it ends other programs: what has come stays.
@@ -209,25 +216,37 @@ func isTest(path string, args []string) bool {
 }
 
 func (r *runner) serverConfig() (server.Config, error) {
-	fi, err := os.Stat(r.cfg.Kernel)
+	c := r.cfg
+	file := c.Kernel
+	if c.Image != "" {
+		file = c.Image
+	}
+	fi, err := os.Stat(file)
 	if errors.Is(err, os.ErrNotExist) {
-		return server.Config{}, fmt.Errorf("there is no FreeBSD kernel at %s: put one there or name it by --kernel or VMTEST_KERNEL (see `vmtest doctor`)", r.cfg.Kernel)
+		if c.Image != "" {
+			return server.Config{}, fmt.Errorf("there is no image %s: official ones are named *-BASIC-CI*.raw.xz and lie below https://download.freebsd.org/releases/CI-IMAGES", file)
+		}
+		return server.Config{}, fmt.Errorf("there is no FreeBSD kernel at %s: put one there or name it by --kernel or VMTEST_KERNEL, or fetch one with --release 15.1 (see `vmtest doctor`)", file)
 	}
-	if err != nil {
-		return server.Config{}, fmt.Errorf("kernel: %w", err)
-	}
-	kernel, err := filepath.Abs(r.cfg.Kernel)
 	if err != nil {
 		return server.Config{}, err
 	}
-	agent, err := agentbin.Build(agentSource, "vmtest", CacheDir(), "amd64")
+	if file, err = filepath.Abs(file); err != nil {
+		return server.Config{}, err
+	}
+	agent, err := agentbin.Build(agentSource, "vmtest", CacheDir(), c.Arch)
 	if err != nil {
 		return server.Config{}, err
 	}
 	sc := server.Config{
-		Kernel: kernel, KernelTime: fi.ModTime(), Agent: agent, Modules: r.cfg.Modules, Tunables: r.cfg.Tunables,
+		KernelTime: fi.ModTime(), Arch: c.Arch, Firmware: c.Firmware, CPU: c.CPU, Agent: agent, Modules: c.Modules, Tunables: c.Tunables,
 		MemMiB: r.cfg.MemMiB, CPUs: r.cfg.CPUs, QEMU: r.cfg.QEMU, Accel: r.cfg.Accel,
 		Version: version, Idle: idle, Cache: CacheDir(),
+	}
+	if c.Image != "" {
+		sc.Image = file
+	} else {
+		sc.Kernel = file
 	}
 	if r.cfg.NoReuse {
 		sc.Private = fmt.Sprint(os.Getpid(), time.Now().UnixNano())

@@ -91,6 +91,8 @@ func params(t *testing.T, dir string) testscript.Params {
 			mirror := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(e.WorkDir, "mirror"))))
 			e.Defer(mirror.Close)
 			e.Setenv("VMTEST_MIRROR", mirror.URL)
+			e.Setenv("VMTEST_IMAGE", "")
+			e.Setenv("BIN", bin)
 			e.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 			e.Setenv("VMTEST_KERNEL", kernel)
 			e.Setenv("XDG_CACHE_HOME", userCache)

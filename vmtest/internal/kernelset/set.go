@@ -1,7 +1,7 @@
 //go:build unix
 
 // Package kernelset takes kernels with their modules out of FreeBSD's kernel.txz
-// sets, and fetches such sets.
+// sets, fetches such sets, and unpacks disk images.
 package kernelset
 
 import (
@@ -22,8 +22,8 @@ import (
 	"github.com/zbuf-go/zbuf/vmtest/internal/flock"
 )
 
-// ErrSet is wrapped by errors about a set that is broken or is none.
-var ErrSet = errors.New("not a usable kernel.txz")
+// ErrSet is wrapped by errors about a set or image that is broken or is none.
+var ErrSet = errors.New("not a usable file of a FreeBSD release")
 
 // SetName is the name of the set that holds the kernel.
 const SetName = "kernel.txz"
@@ -47,8 +47,7 @@ func Open(path, cache string) (kernel string, err error) {
 	}
 	// Equal name, size and time is the same set: a checksum for each run
 	// would cost half a second.
-	key := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", abs, fi.Size(), fi.ModTime().UnixNano()))
-	dir := filepath.Join(cache, "set-"+hex.EncodeToString(key[:8]))
+	dir := filepath.Join(cache, "set-"+key(abs, fi))
 	return once(dir, func() error {
 		manifest, err := os.ReadFile(filepath.Join(filepath.Dir(path), "MANIFEST"))
 		if err == nil {
@@ -66,28 +65,36 @@ func Open(path, cache string) (kernel string, err error) {
 	})
 }
 
+func key(path string, fi os.FileInfo) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", path, fi.Size(), fi.ModTime().UnixNano()))
+	return hex.EncodeToString(sum[:8])
+}
+
 // once returns the kernel in the folder dir, and runs fill first if it is not
-// there. Others that want the same one wait.
+// there.
 func once(dir string, fill func() error) (string, error) {
 	kernel := filepath.Join(dir, "kernel")
-	if _, err := os.Stat(kernel); err == nil {
-		return kernel, nil
+	return kernel, makeOnce(kernel, dir+".lock", fill)
+}
+
+// makeOnce runs fill unless the file target is there. Others that want the same one
+// wait.
+func makeOnce(target, lock string, fill func() error) error {
+	if _, err := os.Stat(target); err == nil {
+		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return "", err
+	if err := os.MkdirAll(filepath.Dir(lock), 0o755); err != nil {
+		return err
 	}
-	unlock, err := flock.Lock(dir + ".lock")
+	unlock, err := flock.Lock(lock)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer unlock()
-	if _, err := os.Stat(kernel); err == nil {
-		return kernel, nil
+	if _, err := os.Stat(target); err == nil {
+		return nil
 	}
-	if err := fill(); err != nil {
-		return "", err
-	}
-	return kernel, nil
+	return fill()
 }
 
 var manifestSum = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -115,7 +122,7 @@ func verify(path, want string) error {
 		return err
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != want {
-		return fmt.Errorf("%w: %s is corrupt: its SHA-256 is %s, the MANIFEST says %s", ErrSet, filepath.Base(path), got, want)
+		return fmt.Errorf("%w: %s is corrupt: its SHA-256 is %s, it should be %s", ErrSet, filepath.Base(path), got, want)
 	}
 	return nil
 }

@@ -121,6 +121,52 @@ func checkKernel(t *testing.T, kernel string) {
 	assert.Equal(t, []string{"if_bridge.ko", "kernel"}, names)
 }
 
+func TestUnpack(t *testing.T) {
+	image := make([]byte, 1<<20+777)
+	copy(image[300_000:], noise(1000))
+	copy(image[len(image)-5:], "end!!")
+	var packed bytes.Buffer
+	x, err := xz.NewWriter(&packed)
+	require.NoError(t, err)
+	_, err = x.Write(image)
+	require.NoError(t, err)
+	require.NoError(t, x.Close())
+	const name = "FreeBSD-15.1-RELEASE-amd64-BASIC-CI-ufs.raw.xz"
+	sum := fmt.Sprintf("%x", sha256.Sum256(packed.Bytes()))
+	for _, tt := range []struct {
+		name      string
+		file      []byte
+		sums, err string
+	}{
+		{"without checksums", packed.Bytes(), "", ""},
+		{"BSD's layout", packed.Bytes(), "SHA256 (other) = " + sum + "\nSHA256 (" + name + ") = " + sum + "\n", ""},
+		{"GNU's layout", packed.Bytes(), sum + " *" + name + "\n", ""},
+		{"another checksum", packed.Bytes(), "SHA256 (" + name + ") = " + strings.Repeat("0", 64) + "\n", "is corrupt"},
+		{"no checksum", packed.Bytes(), "SHA256 (other) = " + sum + "\n", "no line for"},
+		{"cut short", packed.Bytes()[:packed.Len()-30], "", "cut short or broken"},
+		{"no xz", []byte("text"), "", "cut short or broken"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir, cache := t.TempDir(), t.TempDir()
+			path := filepath.Join(dir, name)
+			require.NoError(t, os.WriteFile(path, tt.file, 0o644))
+			if tt.sums != "" {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "CHECKSUM.SHA256"), []byte(tt.sums), 0o644))
+			}
+			got, err := Unpack(path, cache, t.Logf)
+			if tt.err != "" {
+				require.ErrorIs(t, err, ErrSet)
+				require.ErrorContains(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			b, err := os.ReadFile(got)
+			require.NoError(t, err)
+			assert.True(t, bytes.Equal(image, b))
+		})
+	}
+}
+
 // mirror is a local server for one release, with faults.
 type mirror struct {
 	set    []byte

@@ -28,10 +28,22 @@ const (
 type Spec struct {
 	Binary  string
 	Accel   string
-	Payload string // Multiboot image
+	Payload string // Multiboot image, of a kernel boot
+	Image   *Image // of an image boot
 	Disk    string // raw file shared with the guest
+	CPU     string // model; empty for the one that suits Accel
 	MemMiB  int
 	CPUs    int
+}
+
+// Image is what a machine boots instead of a kernel.
+type Image struct {
+	Arch     string // amd64 or arm64
+	File     string
+	Format   string // raw or qcow2
+	Snapshot bool   // keep writes out of File; it is not an overlay
+	Firmware string // for -bios; may be empty on amd64
+	Tar      string // second disk
 }
 
 // tcgCPU is the emulated processor. The model max has all that QEMU can emulate,
@@ -41,20 +53,50 @@ const tcgCPU = "qemu64,+rdrand,+lahf-lm,+popcnt,+ssse3,+sse4.1,+sse4.2,+aes,+pcl
 
 // Args is QEMU's command line without its name.
 func (s Spec) Args() []string {
+	arm := s.Image != nil && s.Image.Arch == "arm64"
 	accel, cpu := s.Accel, "host"
 	if s.Accel == TCG {
 		accel, cpu = "tcg,thread=multi", tcgCPU
+		if arm {
+			cpu = "cortex-a72"
+		}
 	}
-	return []string{
+	if s.CPU != "" {
+		cpu = s.CPU
+	}
+	machine := "pc"
+	if arm {
+		machine = "virt"
+		if s.Accel != TCG {
+			machine += ",gic-version=max"
+		}
+	}
+	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-machine", "pc", "-accel", accel, "-cpu", cpu,
+		"-machine", machine, "-accel", accel, "-cpu", cpu,
 		"-m", strconv.Itoa(s.MemMiB), "-smp", strconv.Itoa(s.CPUs),
-		"-kernel", s.Payload,
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
-		"-drive", "if=none,id=shared,format=raw,cache=writeback,file=" + strings.ReplaceAll(s.Disk, ",", ",,"),
-		"-device", "virtio-blk-pci,drive=shared",
-		"-netdev", "user,id=host", "-device", "virtio-net-pci,netdev=host,romfile=",
 	}
+	drive := func(id, file, more string) {
+		args = append(args, "-drive", "if=none,id="+id+","+more+",file="+strings.ReplaceAll(file, ",", ",,"), "-device", "virtio-blk-pci,drive="+id)
+	}
+	// The guest numbers its disks in the order of the command line.
+	if im := s.Image; im != nil {
+		if im.Firmware != "" {
+			args = append(args, "-bios", im.Firmware)
+		}
+		more := "format=" + im.Format
+		if im.Snapshot {
+			more += ",snapshot=on"
+		}
+		drive("image", im.File, more)
+		drive("tar", im.Tar, "format=raw,readonly=on")
+		args = append(args, "-device", "virtio-rng-pci")
+	} else {
+		args = append(args, "-kernel", s.Payload)
+	}
+	drive("shared", s.Disk, "format=raw,cache=writeback")
+	return append(args, "-netdev", "user,id=host", "-device", "virtio-net-pci,netdev=host,romfile=")
 }
 
 // MinVersion is the oldest QEMU release that is accepted.
@@ -65,15 +107,23 @@ var ErrMissing = errors.New("QEMU is needed")
 
 var versionRE = regexp.MustCompile(`version (\d+)\.(\d+)`)
 
+// Binary is the usual name of the QEMU for guests of an architecture.
+func Binary(arch string) string {
+	if arch == "arm64" {
+		return "qemu-system-aarch64"
+	}
+	return "qemu-system-x86_64"
+}
+
 // Find returns the path and version of the QEMU binary: name, or what PATH has
 // for amd64 guests.
 func Find(name string) (path, version string, err error) {
 	if name == "" {
-		name = "qemu-system-x86_64"
+		name = Binary("amd64")
 	}
 	path, err = exec.LookPath(name)
 	if err != nil {
-		return "", "", fmt.Errorf("%w: %s is not in PATH (Debian: apt install qemu-system-x86; macOS: brew install qemu; FreeBSD: pkg install qemu)", ErrMissing, name)
+		return "", "", fmt.Errorf("%w: %s is not in PATH (Debian: apt install qemu-system-x86 or qemu-system-arm; macOS: brew install qemu; FreeBSD: pkg install qemu)", ErrMissing, name)
 	}
 	out, err := exec.Command(path, "--version").Output()
 	if err != nil {
@@ -105,7 +155,7 @@ type Machine struct {
 	Console *Console
 
 	cmd  *exec.Cmd
-	life io.Closer // QEMU lives while this pipe is open
+	life io.WriteCloser // QEMU lives while this pipe is open; it goes to the serial port
 
 	stderr syncBuffer
 	exited chan struct{}
@@ -142,6 +192,12 @@ func (m *Machine) Exited() <-chan struct{} { return m.exited }
 // Errors returns what QEMU wrote to stderr.
 func (m *Machine) Errors() string { return strings.TrimSpace(m.stderr.String()) }
 
+// Type writes to the guest's serial port.
+func (m *Machine) Type(text string) error {
+	_, err := io.WriteString(m.life, text)
+	return err
+}
+
 // Kill ends QEMU and waits for it.
 func (m *Machine) Kill() {
 	m.once.Do(func() { m.life.Close() })
@@ -153,18 +209,25 @@ func (m *Machine) Kill() {
 	}
 }
 
-// Watch is the body of the watcher process: it runs args and kills it when
-// standard input ends, which it does whatever way the parent dies.
+// Watch is the body of the watcher process: it runs args, passes standard input
+// on to it, and kills it when that ends, which it does whatever way the parent
+// dies.
 func Watch(args []string) int {
 	lockThread()
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = dieWithParent()
-	if err := cmd.Start(); err != nil {
+	keyboard, err := cmd.StdinPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	go func() {
+		// A QEMU that reads no more is no reason to stop watching.
+		_, _ = io.Copy(keyboard, os.Stdin)
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		_ = cmd.Process.Signal(syscall.SIGKILL)
 	}()

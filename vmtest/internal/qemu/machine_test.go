@@ -118,3 +118,39 @@ func TestOlder(t *testing.T) {
 		assert.Equal(t, tt.want, older(tt.a, tt.b), "%s %s", tt.a, tt.b)
 	}
 }
+
+func TestArgsOfAnImage(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		spec       Spec
+		want, none []string
+	}{
+		{"amd64 overlay", Spec{Accel: TCG, Disk: "/d", Image: &Image{Arch: "amd64", File: "/o.qcow2", Format: "qcow2", Tar: "/t"}},
+			[]string{"-machine pc", "id=image,format=qcow2,file=/o.qcow2", "id=tar,format=raw,readonly=on,file=/t"}, []string{"snapshot", "-bios", "-kernel"}},
+		{"snapshot", Spec{Accel: TCG, Disk: "/d", Image: &Image{Arch: "amd64", File: "/i.raw", Format: "raw", Snapshot: true, Tar: "/t"}},
+			[]string{"format=raw,snapshot=on,file=/i.raw"}, nil},
+		{"arm64", Spec{Accel: TCG, Disk: "/d", Image: &Image{Arch: "arm64", File: "/i", Format: "raw", Tar: "/t", Firmware: "/fw"}},
+			[]string{"-machine virt ", "-bios /fw", "-cpu cortex-a72"}, []string{"qemu64"}},
+		{"arm64 with KVM", Spec{Accel: KVM, Disk: "/d", Image: &Image{Arch: "arm64", File: "/i", Format: "raw", Tar: "/t", Firmware: "/fw"}},
+			[]string{"-machine virt,gic-version=max", "-cpu host"}, nil},
+		{"kernel", Spec{Accel: TCG, Disk: "/d", Payload: "/p", CPU: "max"}, []string{"-kernel /p", "-cpu max"}, []string{"id=image"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			args := strings.Join(tt.spec.Args(), " ")
+			for _, w := range tt.want {
+				assert.Contains(t, args, w)
+			}
+			for _, n := range tt.none {
+				assert.NotContains(t, args, n)
+			}
+			image, tar, shared := strings.Index(args, "drive=image"), strings.Index(args, "drive=tar"), strings.Index(args, "drive=shared")
+			assert.True(t, image <= tar && tar < shared, "the order of the disks")
+		})
+	}
+}
+
+func TestTypeReachesQEMU(t *testing.T) {
+	m := start(t, "read line; echo got $line; exec sleep 3600")
+	require.NoError(t, m.Type("root\n"))
+	require.Eventually(t, func() bool { return m.Console.Tail(1) == "got root" }, 10*time.Second, 5*time.Millisecond)
+}

@@ -26,7 +26,7 @@ type verdict struct {
 }
 
 func verdictPath(c Config, version string) string {
-	sum := sha256.Sum256([]byte(c.Kernel + c.KernelTime.String() + version))
+	sum := sha256.Sum256([]byte(c.Kernel + c.Image + c.CPU + c.KernelTime.String() + version))
 	return filepath.Join(c.Cache, "accel-"+hex.EncodeToString(sum[:])[:16]+".json")
 }
 
@@ -58,10 +58,14 @@ func remember(c Config, version, accel string, why error) {
 	}
 }
 
-// hardware returns the accelerator that this host might have, or why it has none.
-func hardware() (accel, why string) {
-	if runtime.GOARCH != "amd64" {
-		return "", "the host is not an amd64 machine"
+// hardware returns the accelerator that this host might have, or why it has none, for guests of
+// arch, which is empty for amd64.
+func hardware(arch string) (accel, why string) {
+	if arch == "" {
+		arch = "amd64"
+	}
+	if runtime.GOARCH != arch {
+		return "", "the host is not an " + arch + " machine"
 	}
 	switch runtime.GOOS {
 	case "linux":
@@ -79,7 +83,7 @@ func hardware() (accel, why string) {
 
 // candidates lists the accelerators to try, best first.
 func candidates(c Config, version string) []string {
-	hw, _ := hardware()
+	hw, _ := hardware(c.Arch)
 	if v := recall(c, version); hw == "" || v != nil && v.Accel == hw {
 		return []string{qemu.TCG}
 	}
@@ -88,7 +92,7 @@ func candidates(c Config, version string) []string {
 
 // reason tells why software emulation is in use.
 func reason(c Config, version string) string {
-	hw, why := hardware()
+	hw, why := hardware(c.Arch)
 	if hw == "" {
 		return why
 	}
@@ -104,7 +108,7 @@ func Acceleration(cache, kernel, version string) string {
 	if fi, err := os.Stat(kernel); err == nil {
 		c.KernelTime = fi.ModTime()
 	}
-	hw, why := hardware()
+	hw, why := hardware(c.Arch)
 	v := recall(c, version)
 	switch {
 	case hw == "":

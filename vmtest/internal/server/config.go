@@ -13,9 +13,13 @@ import (
 // Config is what makes a guest different from another one. Runners with equal
 // configurations share a guest.
 type Config struct {
-	Kernel     string // path
-	KernelTime time.Time
-	Agent      string // path, its name holds a hash of its source
+	Kernel     string    // path of a kernel file
+	Image      string    // path of a raw or qcow2 image to boot instead
+	KernelTime time.Time // of the kernel or image
+	Arch       string    // of the guest
+	Firmware   string    // path; needed for an image of arm64
+	CPU        string    // model; empty for the one that suits
+	Agent      string    // path, its name holds a hash of its source
 	Modules    []string
 	Tunables   []string // name=value for the kernel environment
 	MemMiB     int

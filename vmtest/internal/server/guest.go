@@ -22,14 +22,6 @@ import (
 )
 
 const (
-	// bootSilence is how long a booting kernel may print nothing. On a busy
-	// host the way from the root file system to the agent takes long.
-	bootSilence = 30 * time.Second
-	// hardwareSilence is how long a guest on real hardware may print nothing
-	// at all before it is taken for not running there.
-	hardwareSilence = 5 * time.Second
-	// bootLimit bounds the boot however much it prints.
-	bootLimit = 2 * time.Minute
 	// bootTries is how often a guest is booted in all for one program if it
 	// dies on the way: kernels take a trap now and then while they look for
 	// devices on a busy host.
@@ -41,6 +33,25 @@ const (
 	tailLines = 25
 )
 
+// patience is how long a booting guest is given.
+type patience struct {
+	// silence is how long it may print nothing. On a busy host the way from
+	// the root file system to the agent takes long.
+	silence time.Duration
+	// hardware is how long a guest on real hardware may print nothing at all
+	// before it is taken for not running there.
+	hardware time.Duration
+	// limit bounds the boot however much it prints.
+	limit time.Duration
+}
+
+var (
+	kernelPatience = patience{silence: 30 * time.Second, hardware: 5 * time.Second, limit: 2 * time.Minute}
+	// A whole system has firmware and a loader before its kernel, and starts
+	// services after it: minutes in software emulation.
+	imagePatience = patience{silence: 2 * time.Minute, hardware: 30 * time.Second, limit: 10 * time.Minute}
+)
+
 // guest is a booted machine with its agent.
 type guest struct {
 	m        *qemu.Machine
@@ -50,6 +61,7 @@ type guest struct {
 	accel    string
 	kernel   string
 	bootTime time.Duration
+	met      chan struct{} // closed when the boot is over, well or not
 
 	spoilt error // why it cannot be used again
 	once   sync.Once
@@ -57,7 +69,11 @@ type guest struct {
 
 // boot starts a guest for c.
 func (s *server) boot(c *client) (*guest, error) {
-	binary, version, err := qemu.Find(s.cfg.QEMU)
+	name := s.cfg.QEMU
+	if name == "" {
+		name = qemu.Binary(s.cfg.Arch)
+	}
+	binary, version, err := qemu.Find(name)
 	if err != nil {
 		return nil, err
 	}
@@ -99,12 +115,24 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 		return nil, err
 	}
 	token := hex.EncodeToString(secret)
-	file, err := s.writePayload(token, l.Addr().(*net.TCPAddr).Port)
+	spec := qemu.Spec{Binary: binary, Accel: accel, CPU: s.cfg.CPU, MemMiB: s.cfg.MemMiB, CPUs: s.cfg.CPUs}
+	port := l.Addr().(*net.TCPAddr).Port
+	// QEMU has read or opened these files by the time the agent calls.
+	if s.cfg.Image != "" {
+		spec.Image, err = s.prepareImage(token, port)
+		if spec.Image != nil {
+			defer os.Remove(spec.Image.Tar)
+			if !spec.Image.Snapshot {
+				defer os.Remove(spec.Image.File)
+			}
+		}
+	} else {
+		spec.Payload, err = s.writePayload(token, port)
+		defer os.Remove(spec.Payload)
+	}
 	if err != nil {
 		return nil, err
 	}
-	// QEMU has read it by the time the agent calls.
-	defer os.Remove(file)
 
 	disk, err := sharedDisk()
 	if err != nil {
@@ -117,16 +145,22 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 		console.Tee(func(b []byte) { _ = c.conn.Write(wire.Console, b) })
 	}
 	start := time.Now()
-	m, err := qemu.Start(qemu.Spec{
-		Binary: binary, Accel: accel, Payload: file, Disk: disk.Name(), MemMiB: s.cfg.MemMiB, CPUs: s.cfg.CPUs,
-	}, console, s.self)
+	spec.Disk = disk.Name()
+	m, err := qemu.Start(spec, console, s.self)
 	if err != nil {
 		disk.Close()
 		return nil, err
 	}
-	g := &guest{m: m, accel: accel, disk: disk}
+	g := &guest{m: m, accel: accel, disk: disk, met: make(chan struct{})}
+	defer close(g.met)
 	s.setGuest(g) // so that the end of the server is its end
-	greeting, err := g.meet(l, token, accel)
+	patience := kernelPatience
+	var login <-chan error
+	if spec.Image != nil {
+		patience = imagePatience
+		login = g.login()
+	}
+	greeting, err := g.meet(l, token, accel, patience, login)
 	if err != nil {
 		g.kill()
 		return nil, err
@@ -226,7 +260,7 @@ func kernelEnvironment() map[string]string {
 }
 
 // meet waits for the agent's call.
-func (g *guest) meet(l net.Listener, token, accel string) (*wire.Greeting, error) {
+func (g *guest) meet(l net.Listener, token, accel string, p patience, login <-chan error) (*wire.Greeting, error) {
 	type call struct {
 		nc   net.Conn
 		conn *wire.Conn
@@ -252,7 +286,7 @@ func (g *guest) meet(l net.Listener, token, accel string) (*wire.Greeting, error
 			return
 		}
 	}()
-	limit := time.After(bootLimit)
+	limit := time.After(p.limit)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -270,17 +304,19 @@ func (g *guest) meet(l net.Listener, token, accel string) (*wire.Greeting, error
 			return nil, g.bootFault()
 		case <-g.m.Exited():
 			return nil, g.bootFault()
+		case err := <-login:
+			return nil, g.fault(err.Error())
 		case <-limit:
-			return nil, g.fault(fmt.Sprintf("the guest did not finish its boot in %v", bootLimit))
+			return nil, g.fault(fmt.Sprintf("the guest did not finish its boot in %v", p.limit))
 		case <-tick.C:
 			if accel != qemu.TCG && strings.Contains(g.m.Errors(), "internal error") {
 				return nil, g.fault(firstLine(g.m.Errors()))
 			}
-			if accel != qemu.TCG && g.m.Console.Total() == 0 && g.m.Console.Quiet() > hardwareSilence {
-				return nil, g.fault(fmt.Sprintf("the kernel printed nothing in %v", hardwareSilence))
+			if accel != qemu.TCG && g.m.Console.Total() == 0 && g.m.Console.Quiet() > p.hardware {
+				return nil, g.fault(fmt.Sprintf("the kernel printed nothing in %v", p.hardware))
 			}
-			if g.m.Console.Quiet() > bootSilence {
-				return nil, g.fault(fmt.Sprintf("the guest has printed nothing for %v while it should boot", bootSilence))
+			if g.m.Console.Quiet() > p.silence {
+				return nil, g.fault(fmt.Sprintf("the guest has printed nothing for %v while it should boot", p.silence))
 			}
 		}
 	}

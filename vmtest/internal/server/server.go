@@ -81,13 +81,13 @@ func Serve(arg string, watcher []string) error {
 // sweep removes boot images and disks that a killed server left in the midst of
 // a boot. Those in use are younger.
 func sweep(dir string, now time.Time) {
-	for _, pattern := range []string{"boot-*", "disk-*"} {
+	for _, pattern := range []string{"boot-*", "disk-*", "tar-*", "overlay-*"} {
 		names, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			continue // the pattern is a constant
 		}
 		for _, n := range names {
-			if fi, err := os.Stat(n); err == nil && now.Sub(fi.ModTime()) > 2*bootLimit {
+			if fi, err := os.Stat(n); err == nil && now.Sub(fi.ModTime()) > 2*imagePatience.limit {
 				os.Remove(n)
 			}
 		}

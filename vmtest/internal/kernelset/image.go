@@ -1,0 +1,126 @@
+//go:build unix
+
+package kernelset
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"github.com/ulikunitz/xz"
+)
+
+// IsPacked tells a compressed image by its name.
+func IsPacked(path string) bool { return filepath.Ext(path) == ".xz" }
+
+// Unpack returns the path of the image that the .xz file at path holds, in the
+// folder cache. A CHECKSUM.SHA256 in the file's folder must have its checksum.
+// note is told before, as it takes minutes.
+func Unpack(path, cache string, note func(format string, a ...any)) (string, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return "", fmt.Errorf("image: %w", err)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	target := filepath.Join(cache, "image-"+key(abs, fi))
+	err = makeOnce(target, target+".lock", func() error {
+		note("unpacking %s", path)
+		sums, err := os.ReadFile(filepath.Join(filepath.Dir(path), "CHECKSUM.SHA256"))
+		if err == nil {
+			want, err := imageSum(sums, filepath.Base(path))
+			if err != nil {
+				return err
+			}
+			if err := verify(path, want); err != nil {
+				return err
+			}
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		return unpack(path, target)
+	})
+	if err != nil {
+		return "", fmt.Errorf("image: %w", err)
+	}
+	return target, nil
+}
+
+// imageSum finds a checksum in the layout of sha256(1) of BSD or of GNU.
+func imageSum(sums []byte, name string) (string, error) {
+	n := regexp.QuoteMeta(name)
+	re := regexp.MustCompile(`(?m)^SHA256 \(` + n + `\) = ([0-9a-f]{64})$|^([0-9a-f]{64})[ *]+` + n + `$`)
+	m := re.FindSubmatch(sums)
+	if m == nil {
+		return "", fmt.Errorf("%w: its CHECKSUM.SHA256 has no line for %s", ErrSet, name)
+	}
+	return string(m[1]) + string(m[2]), nil
+}
+
+// unpack leaves holes where the image is empty, which it mostly is.
+func unpack(path, target string) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	broken := func(err error) error {
+		return fmt.Errorf("%w: %s is cut short or broken: %v", ErrSet, filepath.Base(path), err)
+	}
+	x, err := xz.NewReader(f)
+	if err != nil {
+		return broken(err)
+	}
+	out, err := os.CreateTemp(filepath.Dir(target), "image-*.tmp")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		out.Close()
+		if err != nil {
+			os.Remove(out.Name())
+		}
+	}()
+	const block = 64 << 10
+	buf, zero := make([]byte, block), make([]byte, block)
+	var size int64
+	for {
+		n, rerr := fill(x, buf)
+		if n > 0 && !bytes.Equal(buf[:n], zero[:n]) {
+			if _, err := out.WriteAt(buf[:n], size); err != nil {
+				return err
+			}
+		}
+		size += int64(n)
+		if errors.Is(rerr, io.EOF) {
+			break
+		}
+		if rerr != nil {
+			return broken(rerr)
+		}
+	}
+	if err := out.Truncate(size); err != nil {
+		return err
+	}
+	if err := out.Close(); err != nil {
+		return err
+	}
+	return os.Rename(out.Name(), target)
+}
+
+// fill is io.ReadFull but for the end: io.EOF stays what it is, so that a stream
+// cut short, which ends otherwise, is told from a short last block.
+func fill(r io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var m int
+		m, err = r.Read(buf[n:])
+		n += m
+	}
+	return n, err
+}
