@@ -133,7 +133,8 @@ func runSend(c *cobra.Command, w *world, f *sendFlags, file string) error {
 		s.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(c.ErrOrStderr()),
 			progressbar.OptionSetDescription(f.iface), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
 			progressbar.OptionSetItsString("packets"), progressbar.OptionThrottle(100*time.Millisecond),
-			progressbar.OptionClearOnFinish(), progressbar.OptionUseANSICodes(true))
+			progressbar.OptionClearOnFinish(), progressbar.OptionUseANSICodes(true),
+			progressbar.OptionSetSpinnerChangeInterval(0)) // else it draws from a goroutine too, which Clear races with
 	}
 	err = s.run(ctx)
 	if s.bar != nil {
