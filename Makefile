@@ -76,8 +76,10 @@ fuzz: ## every fuzz target for FUZZTIME (10m)
 	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
 	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$p; done; done
 
-soak: $(VMTEST) ## numbered packets with pauses for SOAK (10m) on the kernel, in each mode
-	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(GO) test -timeout 0 -v -run 'NumberedPacketsWithPauses' -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./bpf ./conformance
+soak: $(VMTEST) ## on the kernel: numbered packets, tails and overload for SOAK (10m) each, and 100,000 random operations beside the model
+	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(GO) test -timeout 0 -v -run 'NumberedPacketsWithPauses' -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./bpf
+	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(GO) test -timeout 0 -v -run 'TestConformance$$/(tail|assignment|overload)' -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./conformance
+	GOOS=freebsd ZBUF_STEPS=100000 $(GO) test -timeout 0 -v -run 'TestRandomSequences$$' -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./conformance
 
 bench: ## go over packets, beside a C callback loop
 	$(GO) test -run '^$$' -bench Walk ./bpf

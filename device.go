@@ -94,7 +94,8 @@ func OpenOn(s System) (*Device, error) {
 // Adopt takes over a descriptor that somebody else opened, through its backend (on
 // FreeBSD, [NewHostBackend] makes one of a file descriptor). The Device owns it
 // from then on; on error it is left open. A descriptor in zero-copy mode can be adopted
-// for everything but its packets, since its memory stays with who lent it.
+// for everything but its packets, since its memory stays with who lent it; and while the sysctl
+// net.bpf.zerocopy_enable is 0 it is not known whether it has buffers, so what resets is refused.
 func Adopt(b Backend) (*Device, error) {
 	d := newDevice(b)
 	if err := d.learn(); err != nil {
