@@ -136,7 +136,7 @@ func fakeKernel(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: fakekernel FILE")
 	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), kernelBytes(ts), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), kernelBytes(scriptT{ts}), 0o644))
 }
 
 // fakeSet makes a folder that looks like that of a release, with a kernel.txz of
@@ -152,7 +152,7 @@ func fakeSet(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	w := tar.NewWriter(x)
 	for _, name := range []string{"kernel", "tmpfs.ko"} {
-		data := kernelBytes(ts)
+		data := kernelBytes(scriptT{ts})
 		ts.Check(w.WriteHeader(&tar.Header{Name: "./boot/kernel/" + name, Typeflag: tar.TypeReg, Mode: 0o555, Size: int64(len(data))}))
 		_, err := w.Write(data)
 		ts.Check(err)
@@ -165,18 +165,24 @@ func fakeSet(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // kernelBytes are an ELF file whose one segment is a handful of zeros.
-func kernelBytes(ts *testscript.TestScript) []byte {
+func kernelBytes(t require.TestingT) []byte {
 	const base, headers, text = 0xffffffff80200000, 64 + 56, 64
 	var b bytes.Buffer
-	ts.Check(binary.Write(&b, binary.LittleEndian, elf.Header64{
+	require.NoError(t, binary.Write(&b, binary.LittleEndian, elf.Header64{
 		Ident:   [16]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT), byte(elf.ELFOSABI_FREEBSD)},
 		Type:    uint16(elf.ET_EXEC),
 		Machine: uint16(elf.EM_X86_64),
 		Version: uint32(elf.EV_CURRENT), Entry: base, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1, Shentsize: 64,
 	}))
-	ts.Check(binary.Write(&b, binary.LittleEndian, elf.Prog64{
+	require.NoError(t, binary.Write(&b, binary.LittleEndian, elf.Prog64{
 		Type: uint32(elf.PT_LOAD), Flags: 7, Off: headers, Vaddr: base, Paddr: base, Filesz: text, Memsz: text, Align: 8,
 	}))
 	b.Write(make([]byte, text))
 	return b.Bytes()
 }
+
+// scriptT lets a script's commands use require.
+type scriptT struct{ *testscript.TestScript }
+
+func (t scriptT) Errorf(format string, args ...any) { t.Fatalf(format, args...) }
+func (t scriptT) FailNow()                          { t.Fatalf("failed") }
