@@ -214,8 +214,9 @@ func TestPersistInterrupted(t *testing.T) {
 		began := time.Now()
 		require.NoError(t, persistRun(t, confFile(t)).Wait())
 		whole := time.Since(began)
+		const rounds = 12
 		killed := 0
-		for range 25 {
+		for range rounds {
 			file := confFile(t)
 			c := persistRun(t, file)
 			time.Sleep(rand.N(whole)) // the moment is what is varied, nothing is waited for
@@ -234,7 +235,7 @@ func TestPersistInterrupted(t *testing.T) {
 			}
 		}
 		require.NotZero(t, killed)
-		t.Logf("%d of 25 runs of %v were interrupted", killed, whole)
+		t.Logf("%d of %d runs of %v were interrupted", killed, rounds, whole)
 	})
 	t.Run("ten at once", func(t *testing.T) {
 		file := confFile(t)
