@@ -236,6 +236,18 @@ func TestNothingHoldsTheOutput(t *testing.T) {
 	assert.Len(t, s.servers(t), 1, "the server has not just ended")
 }
 
+// TestAgentInTheGuest runs the agent's own tests on the kernel, where the test
+// binary is what the agent is in a whole system: a process that is not pid 1.
+func TestAgentInTheGuest(t *testing.T) {
+	needGuest(t)
+	s := newSession(t, 1022)
+	cmd := exec.Command("go", "test", "-count=1", "-v", "-exec", s.runner+" --mem "+strconv.Itoa(s.mem), "../../vmtest/agent")
+	cmd.Env = append(os.Environ(), "GOOS=freebsd", "GOARCH=amd64", "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Contains(t, string(out), "--- PASS: TestKillAllReachesOrphans")
+}
+
 func exitOf(t *testing.T, cmd *exec.Cmd) int {
 	t.Helper()
 	err := cmd.Wait()
