@@ -252,6 +252,9 @@ func kernelEnvironment() map[string]string {
 		"hint.uart.0.irq":    "4",
 		"hint.uart.0.baud":   "115200",
 		"hw.uart.console":    "io:0x3f8,br:115200",
+		// The buffer pager reads the agent in blocks of 2 KiB, each by way of
+		// another thread: with two emulated processors that takes seconds.
+		"vfs.cd9660.use_buf_pager": "0",
 		// Emulated memory is not tested, and a keyboard is not waited for.
 		"hw.memtest.tests":       "0",
 		"hint.atkbdc.0.disabled": "1",
