@@ -8,12 +8,14 @@ VMTEST    := bin/vmtest
 VMFLAGS   ?=
 FUZZTIME  ?= 10m
 SOAK      ?= 10m
-FREEBSD   := amd64 arm64 riscv64 386 arm
+ARCHS     := amd64 arm64 riscv64 386 arm
 ELSEWHERE := linux darwin windows netbsd openbsd
 
 # The kernel that the FreeBSD tests run on: VMTEST_KERNEL, or what vmtest finds in the user's cache folder.
 KERNEL := $(or $(VMTEST_KERNEL),$(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vmtest/kernel-amd64))
-HAVE_VM := $(and $(KERNEL),$(shell command -v qemu-system-x86_64))
+# VMFLAGS may name something else to boot: --release 15.1, --image FILE.
+GUEST := $(or $(findstring --release,$(VMFLAGS)),$(findstring --image,$(VMFLAGS)),$(VMTEST_IMAGE),$(KERNEL))
+HAVE_VM := $(and $(GUEST),$(shell command -v qemu-system-x86_64))
 
 .PHONY: help run test lint cross unit maybe-vmtest vmtest vagrant-test barriers fuzz soak bench shots man clean
 
@@ -36,13 +38,14 @@ lint: ## gofmt and go vet here
 	$(GO) vet ./...
 
 cross: ## every FreeBSD architecture vets and links its tests; everything else builds
-	@set -e; for a in $(FREEBSD); do echo "freebsd/$$a: go vet, go test -c"; \
+	@set -e; for a in $(ARCHS); do echo "freebsd/$$a: go vet, go test -c"; \
 	  GOOS=freebsd GOARCH=$$a $(GO) vet ./...; \
 	  GOOS=freebsd GOARCH=$$a $(GO) test -exec=true ./... >/dev/null; done
 	@set -e; for o in $(ELSEWHERE); do echo "$$o: go build"; GOOS=$$o $(GO) build ./...; done
 
 unit: ## the tests on the model and of everything portable, under the race detector
-	$(GO) test -race -timeout 20m $(PKGS)
+	$(GO) test -race -timeout 20m $$($(GO) list $(PKGS) | grep -v /cmd/vmtest)
+	$(GO) test -race -short -timeout 20m ./cmd/vmtest
 
 # The last lines of make test say which suites ran.
 maybe-vmtest:
@@ -59,14 +62,28 @@ $(VMTEST): FORCE
 FORCE:
 
 # Packages with something to show on FreeBSD; the runner and its insides are the host's.
-VMPKGS ?= $(shell GOOS=freebsd $(GO) list ./... | grep -v /vmtest)
+VMPKGS ?= $(shell GOOS=freebsd $(GO) list ./... | grep -vE '/(vmtest|bpfctl|capgen|termshot|pcapio)')
+
+# The value of net.bpf.zerocopy_enable and the closing quote follow.
+ONKERNEL = GOOS=freebsd $(GO) test -p 1 -count=1 -short -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable
 
 vmtest: $(VMTEST) ## the FreeBSD tests on the kernel: zero-copy allowed, forbidden, guarded, and as 32-bit programs
 	@test -n "$(HAVE_VM)" || { echo "make vmtest: no FreeBSD kernel or no QEMU: see vmtest doctor"; $(VMTEST) doctor; exit 1; }
-	GOOS=freebsd $(GO) test -p 1 -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" $(VMPKGS)
-	GOOS=freebsd $(GO) test -p 1 -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=0" ./bpf ./sysctl
-	GOOS=freebsd ZBUF_GUARD=1 $(GO) test -p 1 -timeout 15m -run 'Kernel(Stream|Stuck|Guard|Filter|Fork|Numbered)' -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./bpf
-	GOOS=freebsd GOARCH=386 $(GO) test -p 1 -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" . ./bpf ./conformance
+	$(GO) test -timeout 20m ./cmd/vmtest
+	$(ONKERNEL)=1" $(VMPKGS)
+	$(ONKERNEL)=1" -run 'Kernel|Persist|StatsReset|Colours|Watch|Progress' ./cmd/bpfctl
+	$(ONKERNEL)=0" ./bpf ./sysctl
+	ZBUF_GUARD=1 $(ONKERNEL)=1" -run 'Kernel(Stream|Stuck|Guard|Filter|Fork|Numbered)' ./bpf
+	GOARCH=386 $(ONKERNEL)=1" . ./bpf ./conformance
+
+vagrant-test: ## the tests on an official FreeBSD box (VirtualBox or VMware; FREEBSD=14.4 for another release)
+	@command -v vagrant >/dev/null || { echo "make vagrant-test: vagrant is missing: https://developer.hashicorp.com/vagrant/install"; exit 1; }
+	vagrant validate
+	vagrant up
+	vagrant rsync
+	vagrant ssh -c 'cd /zbuf && sudo env "PATH=$$PATH" sysctl net.bpf.zerocopy_enable=1 && sudo env "PATH=$$PATH" go test -timeout 20m ./...'
+	vagrant ssh -c 'cd /zbuf && sudo env "PATH=$$PATH" sysctl net.bpf.zerocopy_enable=0 && sudo env "PATH=$$PATH" go test -timeout 20m ./bpf ./sysctl'
+	@echo "make vagrant-test: passed; vagrant halt stops the machine, vagrant destroy removes it"
 
 barriers: ## disassemble the acquire and release of the shared header on arm64, riscv64 and arm
 	$(GO) test -count=1 -v -run Barriers .
