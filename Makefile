@@ -67,12 +67,16 @@ VMPKGS ?= $(shell GOOS=freebsd $(GO) list ./... | grep -vE '/(vmtest|bpfctl|capg
 # The value of net.bpf.zerocopy_enable and the closing quote follow.
 ONKERNEL = GOOS=freebsd $(GO) test -p 1 -count=1 -short -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable
 
+# What of bpfctl has to do with a kernel; the rest is the same everywhere, and slow under emulation.
+BPFCTL = 'Kernel|Persist|StatsReset|Colours|Watch|Progress'
+
 vmtest: $(VMTEST) ## the FreeBSD tests on the kernel: zero-copy allowed, forbidden, guarded, and as 32-bit programs
 	@test -n "$(HAVE_VM)" || { echo "make vmtest: no FreeBSD kernel or no QEMU: see vmtest doctor"; $(VMTEST) doctor; exit 1; }
 	$(GO) test -timeout 20m ./cmd/vmtest
 	$(ONKERNEL)=1" $(VMPKGS)
-	$(ONKERNEL)=1" -run 'Kernel|Persist|StatsReset|Colours|Watch|Progress' ./cmd/bpfctl
-	$(ONKERNEL)=0" ./bpf ./sysctl
+	$(ONKERNEL)=1" -run $(BPFCTL) ./cmd/bpfctl
+	$(ONKERNEL)=0" $(VMPKGS)
+	$(ONKERNEL)=0" -run $(BPFCTL) ./cmd/bpfctl
 	ZBUF_GUARD=1 $(ONKERNEL)=1" -run 'Kernel(Stream|Stuck|Guard|Filter|Fork|Numbered)' ./bpf
 	GOARCH=386 $(ONKERNEL)=1" . ./bpf ./conformance
 
