@@ -269,10 +269,11 @@ func (s *lentSource) anyOwned() bool {
 // fit returns how many bytes of whole records go into s.own, which grows for a single one that does not.
 func (s *lentSource) fit(recs []byte) (size uint, err error) {
 	for size+minHdrlen <= uint(len(recs)) {
-		hdrlen, end := record(recs, size)
-		if hdrlen == 0 {
+		caplen, hdrlen, ok := record(recs, size)
+		if !ok {
 			break
 		}
+		end := size + hdrlen + caplen
 		if end > uint(len(s.own)) {
 			if size > 0 {
 				return size, nil

@@ -1,9 +1,6 @@
 package bpf
 
-import (
-	"encoding/binary"
-	"time"
-)
+import "time"
 
 // stamp is how the time in a record is to be understood.
 type stamp uint8
@@ -27,32 +24,16 @@ const (
 	minHdrlen  = 26 // up to the end of bh_hdrlen; padding may follow
 )
 
-// A Packet is one captured packet. It refers to the lent buffer: it and everything got from it
-// are valid until the lease is released. It may be copied, and read by several goroutines.
-type Packet struct {
-	rec  []byte // record header and packet
-	meta uint64 // bh_hdrlen, and the stamp above it
-}
-
-func makePacket(rec []byte, hdrlen uint64, s stamp) Packet {
-	return Packet{rec: rec, meta: hdrlen | uint64(s)<<16}
-}
-
-// Data returns what was captured, from the link header on.
-func (p Packet) Data() []byte { return p.rec[p.meta&0xffff:] }
+func (p Packet) stamp() stamp { return stamp(p.meta >> 16 & 0xff) }
 
 // CapLen returns the bytes captured, len(p.Data()).
-func (p Packet) CapLen() int { return len(p.rec) - int(p.meta&0xffff) }
-
-// WireLen returns the bytes the packet had.
-func (p Packet) WireLen() int { return int(binary.NativeEndian.Uint32(p.rec[offDatalen:])) }
+func (p Packet) CapLen() int { return int(p.meta >> 32) }
 
 // Timestamp returns when the packet was captured, in whole seconds and nanoseconds: since 1970, or since
 // boot with a monotonic Clock. Both are 0 with NoTimestamp.
 func (p Packet) Timestamp() (sec int64, nsec int64) {
-	sec = int64(binary.NativeEndian.Uint64(p.rec[offSec:]))
-	frac := binary.NativeEndian.Uint64(p.rec[offFrac:])
-	switch stamp(p.meta >> 16) {
+	sec, frac := p.time()
+	switch p.stamp() {
 	case stampNano:
 		nsec = int64(frac)
 	case stampMicro:
@@ -70,7 +51,7 @@ func (p Packet) Timestamp() (sec int64, nsec int64) {
 // Time returns Timestamp as a time.Time. With a monotonic Clock it is the time since boot, counted
 // from 1970; with NoTimestamp it is the zero Time.
 func (p Packet) Time() time.Time {
-	if stamp(p.meta>>16) == stampNone {
+	if p.stamp() == stampNone {
 		return time.Time{}
 	}
 	return time.Unix(p.Timestamp())

@@ -461,18 +461,19 @@ func (l Lease) Packets() iter.Seq[Packet] {
 	return func(yield func(Packet) bool) {
 		var n, bytes uint64
 		var at uint
-		buf, size, s := l.buf, uint(len(l.buf)), l.stamp
-		for at+minHdrlen <= size {
-			caplen, hdrlen := lengths(buf, at)
-			end := at + hdrlen + caplen
-			if hdrlen < minHdrlen || end > size || end < at {
+		buf, s := l.buf, l.stamp
+		for at+minHdrlen <= uint(len(buf)) {
+			caplen, hdrlen, ok := record(buf, at)
+			if !ok {
 				break
 			}
-			rec := buf[at:end:end]
+			p := packetAt(buf, at, packetMeta(caplen, hdrlen, s))
 			n++
 			bytes += uint64(caplen)
-			at = align(end)
-			if !yield(makePacket(rec, uint64(hdrlen), s)) {
+			// What does not depend on the loads comes first: this is the chain that the speed hangs on.
+			at = (at + (zbuf.Alignment - 1)) + (hdrlen + caplen)
+			at &^= zbuf.Alignment - 1
+			if !yield(p) {
 				break
 			}
 		}

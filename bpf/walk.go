@@ -8,15 +8,13 @@ import (
 
 func align(n uint) uint { return (n + zbuf.Alignment - 1) &^ (zbuf.Alignment - 1) }
 
-// record finds the record that begins at buf[at]; at+minHdrlen must be at most len(buf). hdrlen is 0 when
+// record finds the record that begins at buf[at]; at+minHdrlen must be at most len(buf). ok is false when
 // it does not fit into buf: then bad says why.
-func record(buf []byte, at uint) (hdrlen, end uint) {
-	caplen, hdrlen := lengths(buf, at)
-	end = at + hdrlen + caplen
-	if hdrlen < minHdrlen || end > uint(len(buf)) || end < at {
-		return 0, at
-	}
-	return hdrlen, end
+func record(buf []byte, at uint) (caplen, hdrlen uint, ok bool) {
+	caplen, hdrlen = lengths(buf, at)
+	end := at + (hdrlen + caplen)
+	// Where a word has 64 bits the sum can't have wrapped.
+	return caplen, hdrlen, hdrlen >= minHdrlen && end <= uint(len(buf)) && (zbuf.WordSize == 8 || end > at && hdrlen+caplen > caplen)
 }
 
 // bad says what is wrong with the record at buf[at], or returns nil at the end.
@@ -38,15 +36,18 @@ func bad(buf []byte, at uint) *CorruptError {
 
 // A Cursor goes over the packets of a lease one by one.
 //
-//	for c := lease.Cursor(); c.Next(); {
+//	c := lease.Cursor()
+//	for c.Next() {
 //		use(c.Packet())
 //	}
+//
+// (Declared in the for statement it would be copied for each packet.)
 type Cursor struct {
-	buf           []byte
-	at, end, next uint // the record and where the one behind it begins
-	hdrlen        uint
-	stamp         stamp
-	n, bytes      uint64 // passed and not counted yet
+	buf      []byte
+	at, next uint   // the record, and where the next one begins
+	meta     uint64 // of the Packet
+	n, bytes uint64 // passed and not counted yet
+	stamp    stamp
 }
 
 func newCursor(buf []byte, s stamp) Cursor { return Cursor{buf: buf, stamp: s} }
@@ -57,20 +58,18 @@ func (c *Cursor) Next() bool {
 	if at+minHdrlen > uint(len(c.buf)) {
 		return false
 	}
-	hdrlen, end := record(c.buf, at)
-	if hdrlen == 0 {
+	caplen, hdrlen, ok := record(c.buf, at)
+	if !ok {
 		return false
 	}
-	c.at, c.end, c.next, c.hdrlen = at, end, align(end), hdrlen
+	c.at, c.next, c.meta = at, align(at+(hdrlen+caplen)), packetMeta(caplen, hdrlen, c.stamp)
 	c.n++
-	c.bytes += uint64(end - at - hdrlen)
+	c.bytes += uint64(caplen)
 	return true
 }
 
 // Packet returns the packet that Next advanced to.
-func (c *Cursor) Packet() Packet {
-	return makePacket(c.buf[c.at:c.end:c.end], uint64(c.hdrlen), c.stamp)
-}
+func (c *Cursor) Packet() Packet { return packetAt(c.buf, c.at, c.meta) }
 
 // rest returns what Next has not passed.
 func (c *Cursor) rest() []byte { return c.buf[min(c.next, uint(len(c.buf))):] }

@@ -81,7 +81,8 @@ func walkRange(l Lease, s *sum) {
 }
 
 func walkCursor(l Lease, s *sum) {
-	for c := l.Cursor(); c.Next(); {
+	c := l.Cursor()
+	for c.Next() {
 		p := c.Packet()
 		s.packets++
 		s.bytes += uint64(p.WireLen())

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/zbuf-go/zbuf"
@@ -138,6 +139,9 @@ func TestStatsOfZeroCopy(t *testing.T) {
 		if strconv.IntSize == 32 {
 			t.Skip("a 32-bit process cannot lend buffers to the 64-bit kernel that tests run on")
 		}
+		restore, err := w.tree.Override("net.bpf.zerocopy_enable", 1)
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, restore()) })
 		d, err := zbuf.OpenOn(w.bpf)
 		require.NoError(t, err)
 		t.Cleanup(func() { d.Close() })
