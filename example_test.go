@@ -25,6 +25,9 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	if err := d.SetTimestampType(zbuf.BPF_T_NANOTIME); err != nil { // records begin with an Xhdr
+		log.Fatal(err)
+	}
 	if err := d.SetInterface("em0"); err != nil {
 		log.Fatal(err)
 	}
