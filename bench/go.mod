@@ -1,0 +1,21 @@
+module github.com/zbuf-go/zbuf/bench
+
+go 1.26.0
+
+require (
+	github.com/gopacket/gopacket v1.7.7
+	github.com/packetcap/go-pcap v0.0.0-20251215121130-f2cf9f991e7c
+	github.com/stretchr/testify v1.12.1
+	github.com/zbuf-go/zbuf v0.0.0
+	golang.org/x/net v0.62.0
+	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da
+	golang.org/x/sys v0.49.0
+)
+
+require (
+	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794 // indirect
+	github.com/sirupsen/logrus v1.9.3 // indirect
+	go.yaml.in/yaml/v3 v3.0.6 // indirect
+)
+
+replace github.com/zbuf-go/zbuf => ..
