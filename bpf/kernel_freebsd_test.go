@@ -26,46 +26,6 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// slack is how late things may be on the kernel: two clock ticks of an emulated machine at 100 Hz, and
-// its scheduling.
-const slack = 80 * time.Millisecond
-
-// lag watches how late sleeps end, which tells how starved the emulated machine is by its host: nothing in it
-// can be more punctual than that.
-type lag struct{ worst atomic.Int64 }
-
-func watchLag(t *testing.T) *lag {
-	l := new(lag)
-	stop := make(chan struct{})
-	var watchers sync.WaitGroup
-	for range runtime.NumCPU() {
-		watchers.Go(func() {
-			runtime.LockOSThread()
-			const nap = 5 * time.Millisecond
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				start := time.Now()
-				time.Sleep(nap)
-				late := int64(time.Since(start) - nap)
-				for old := l.worst.Load(); late > old && !l.worst.CompareAndSwap(old, late); old = l.worst.Load() {
-				}
-			}
-		})
-	}
-	t.Cleanup(func() { close(stop); watchers.Wait() })
-	return l
-}
-
-// allow is how late something may be that has a timeout: for each of the two parties that have to be
-// scheduled for it, sender and reader, as late as sleeps have been.
-func (l *lag) allow(timeout time.Duration) time.Duration {
-	return timeout + slack + 2*time.Duration(l.worst.Load())
-}
-
 // onKernel runs f on the running kernel, in each buffer mode that it has.
 func onKernel(t *testing.T, f func(t *testing.T, w lab.World, mode bpf.Mode)) {
 	w, why := lab.Kernel()

@@ -20,6 +20,7 @@ import (
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 // world is a model kernel with one interface and a reader on it.
@@ -928,4 +929,6 @@ func soak(t *testing.T, mode bpf.Mode, size, packets int) {
 	assert.EqualValues(t, total, delivered+s.Dropped, "%+v", s)
 	assert.LessOrEqual(t, worst, timeout+tick)
 	t.Logf("delivered %d, dropped %d, worst delay %v, %+v", delivered, s.Dropped, worst, s)
+	lab.Report(t, lab.Packets, uint64(total))
+	lab.Report(t, lab.Lost, uint64(total)-delivered-s.Dropped)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -236,4 +237,22 @@ func (kernel) SetStats(p []byte) error {
 	}
 	_, err = rawSysctl(mib, nil, p)
 	return err
+}
+
+// system names the kernel that a test runs on, as uname(1) -smr and -i do.
+func system() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return err.Error()
+	}
+	ident, err := unix.Sysctl("kern.ident")
+	if err != nil {
+		ident = err.Error()
+	}
+	s := fmt.Sprintf("%s %s %s %s", unix.ByteSliceToString(u.Sysname[:]), unix.ByteSliceToString(u.Release[:]),
+		unix.ByteSliceToString(u.Machine[:]), ident)
+	if runtime.GOARCH != "amd64" {
+		s += ", a program for " + runtime.GOARCH
+	}
+	return s
 }

@@ -8,3 +8,6 @@ import "runtime"
 func Kernel() (World, string) {
 	return nil, "the kernel is " + runtime.GOOS + ", not FreeBSD"
 }
+
+// system names the machine that a test runs on.
+func system() string { return runtime.GOOS + "/" + runtime.GOARCH }

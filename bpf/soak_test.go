@@ -1,0 +1,296 @@
+package bpf_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/internal/lab"
+)
+
+// Sealed frames: a number, when it was sent, and a checksum over all of it.
+const (
+	sealStamp  = 4  // in the addresses, behind the destination's first bytes
+	sealNumber = 14 // behind the Ethernet header
+	sealSum    = 4  // from the end
+	sealMin    = 64
+)
+
+// A sealer makes sealed frames.
+type sealer struct {
+	rng    *rand.Rand
+	random [64 << 10]byte
+	frame  [2048]byte
+}
+
+func newSealer(rng *rand.Rand) *sealer {
+	s := &sealer{rng: rng}
+	for i := range s.random {
+		s.random[i] = byte(rng.Uint32())
+	}
+	return s
+}
+
+// seal returns a frame that is valid until the next call.
+func (s *sealer) seal(n uint32, sent time.Duration, length int) []byte {
+	f := s.frame[:length]
+	copy(f, s.random[s.rng.IntN(len(s.random)-length):])
+	f[0], f[12], f[13] = 0x02, 0x88, 0xb5
+	binary.BigEndian.PutUint64(f[sealStamp:], uint64(sent))
+	binary.BigEndian.PutUint32(f[sealNumber:], n)
+	binary.BigEndian.PutUint32(f[length-sealSum:], sumOf(f))
+	return f
+}
+
+// sumOf uses the polynomial that machines have an instruction for: the race detector makes anything else slow.
+func sumOf(f []byte) uint32 { return crc32.Checksum(f[:len(f)-sealSum], castagnoli) }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// A ledger is what one reader has got of the frames.
+type ledger struct {
+	next    uint32 // what comes next if nothing was dropped
+	missing uint64 // numbers passed over
+	slow    []span // deliveries that took longer than the read timeout
+	worst   time.Duration
+	copied  [2048]byte
+
+	delivered atomic.Uint64 // whole leases, for others to see
+}
+
+// enter checks that a frame is whole and later than those before, and returns when it was sent.
+func (l *ledger) enter(f []byte) (sent time.Duration, err error) {
+	// The race detector sees what is copied, not what a checksum in assembly reads.
+	f = l.copied[:copy(l.copied[:], f)]
+	if len(f) < sealMin {
+		return 0, fmt.Errorf("a frame of %d bytes where number %d or later must come", len(f), l.next)
+	}
+	n := binary.BigEndian.Uint32(f[sealNumber:])
+	if sum := binary.BigEndian.Uint32(f[len(f)-sealSum:]); sum != sumOf(f) {
+		return 0, fmt.Errorf("torn: %d bytes, number %d where %d or later must come, checksum %#x, not %#x", len(f), n, l.next, sumOf(f), sum)
+	}
+	if n < l.next {
+		return 0, fmt.Errorf("number %d where %d or later must come", n, l.next)
+	}
+	l.missing += uint64(n - l.next)
+	l.next = n + 1
+	return time.Duration(binary.BigEndian.Uint64(f[sealStamp:])), nil
+}
+
+// read takes leases until the reader's deadline. pause is called while a lease is out, and without one.
+func (l *ledger) read(ctx context.Context, r *bpf.Reader, lag *lag, timeout time.Duration, pause func(leased bool)) error {
+	for {
+		called := lag.now()
+		lease, err := r.Lease(ctx)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		now := lag.now()
+		oldest, count := now, uint64(0)
+		for p := range lease.Packets() {
+			sent, err := l.enter(p.Data())
+			if err != nil {
+				return errors.Join(err, lease.Release())
+			}
+			oldest = min(oldest, sent)
+			count++
+		}
+		if err := lease.Err(); err != nil {
+			return err
+		}
+		oldest = max(oldest, called) // the reader itself was busy till then
+		l.worst = max(l.worst, now-oldest)
+		if now-oldest > timeout {
+			l.slow = append(l.slow, span{oldest, now})
+		}
+		l.delivered.Add(count)
+		pause(true)
+		if err := lease.Release(); err != nil {
+			return err
+		}
+		pause(false)
+	}
+}
+
+// Readers of every temper.
+var tempers = []struct {
+	name  string
+	pause func(rng *rand.Rand) func(leased bool)
+}{
+	{"fast", func(*rand.Rand) func(bool) { return func(bool) {} }},
+	{"slow", func(rng *rand.Rand) func(bool) {
+		return func(leased bool) {
+			if leased {
+				time.Sleep(time.Duration(rng.IntN(300)) * time.Microsecond)
+			}
+		}
+	}},
+	{"stop-and-go", func(rng *rand.Rand) func(bool) {
+		stop := time.Now()
+		leased := false
+		return func(out bool) {
+			if out != leased || time.Now().Before(stop) {
+				return
+			}
+			time.Sleep(time.Duration(rng.IntN(40)) * time.Millisecond)
+			stop = time.Now().Add(time.Duration(rng.IntN(20)) * time.Millisecond)
+			leased = rng.IntN(2) == 0
+		}
+	}},
+}
+
+// Numbered and checksummed packets, to three readers at once, in real time, so that the kernel's side and the readers' are
+// concurrent for the race detector. Each reader: delivered + dropped = received, in order, none twice, none torn, no tail late.
+// ZBUF_PACKETS is how many packets in all. TestNumberedPacketsWithPauses holds the read timeout to the tick, where time is exact.
+func TestAccounting(t *testing.T) {
+	packets, bursts := 160_000, 16
+	if testing.Short() {
+		packets, bursts = 40_000, 8
+	}
+	if s := os.Getenv("ZBUF_PACKETS"); s != "" {
+		var err error
+		packets, err = strconv.Atoi(s)
+		require.NoError(t, err, "ZBUF_PACKETS")
+	}
+	sizes := map[bpf.Mode][]int{
+		bpf.ZeroCopy: {4096, 16 << 10, 256 << 10, 2 << 20},
+		bpf.Buffered: {4096, 16 << 10, 256 << 10, 512 << 10},
+	}
+	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
+		for _, size := range sizes[mode] {
+			t.Run(fmt.Sprintf("%v/%dK", mode, size>>10), func(t *testing.T) {
+				account(t, mode, size, packets/8, min(20_000, packets/8/bursts))
+			})
+		}
+	}
+}
+
+func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
+	const timeout = 20 * time.Millisecond
+	// A tail that sticks comes when the reader looks by itself, every 700 ms: this tells it from one that a
+	// busy machine delays.
+	const late = timeout + 400*time.Millisecond
+	seed := rand.Uint64()
+	t.Logf("seed %#x", seed)
+	k := bpftest.New(zerocopyOn(true))
+	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	lag := watchLag(t)
+	readers := make([]*bpf.Reader, len(tempers))
+	for i := range readers {
+		r, err := bpf.Open("em0", bpf.Config{System: k, Mode: mode, BufferSize: size, ReadTimeout: timeout})
+		require.NoError(t, err)
+		defer r.Close()
+		readers[i] = r
+	}
+
+	var all sync.WaitGroup
+	ledgers, errs := make([]ledger, len(readers)), make([]error, len(readers))
+	failed := make(chan struct{}, len(readers))
+	for i, r := range readers {
+		pause := tempers[i].pause(rand.New(rand.NewPCG(seed, uint64(i+1))))
+		all.Go(func() {
+			if errs[i] = ledgers[i].read(t.Context(), r, lag, timeout, pause); errs[i] != nil {
+				failed <- struct{}{}
+			}
+		})
+	}
+	// through waits until the readers have everything, without a call on their descriptors, which would wake them.
+	through := func(sent uint32) error {
+		return lab.Until(func() (bool, error) {
+			list := k.Stats()
+			for i := range ledgers {
+				if x := list[len(list)-1-i]; ledgers[i].delivered.Load()+x.Dcount < uint64(sent) { // the newest comes first
+					return len(failed) > 0, nil
+				}
+			}
+			return true, nil
+		})
+	}
+	f := flood{sealer: newSealer(rand.New(rand.NewPCG(seed, 0))), lag: lag, packets: packets, between: between}
+	began := time.Now()
+	for f.burst(em0) && len(failed) == 0 {
+		switch f.rng.IntN(4) {
+		case 0:
+			time.Sleep(time.Duration(f.rng.IntN(60)) * time.Millisecond)
+		case 1:
+			readers[f.rng.IntN(len(readers))].Stats() // stops the kernel's read timeout
+		default:
+			if err := through(f.sent); !assert.NoError(t, err, "a tail is stuck") {
+				failed <- struct{}{}
+			}
+		}
+	}
+	took := time.Since(began)
+	for _, r := range readers {
+		r.SetReadDeadline(time.Now()) // what is there still comes
+	}
+	all.Wait()
+	lost := uint64(0)
+	for i, r := range readers {
+		l := &ledgers[i]
+		require.NoError(t, errs[i], "the %s reader", tempers[i].name)
+		s, err := r.Stats()
+		require.NoError(t, err)
+		beyond := lag.late(l.slow, late)
+		t.Logf("%s: %d received = %d delivered + %d dropped; worst delay %v, of the machine %v; %+v",
+			tempers[i].name, s.Received, l.delivered.Load(), s.Dropped, l.worst, time.Duration(lag.worst.Load()), s)
+		assert.EqualValues(t, f.sent, s.Received)
+		assert.EqualValues(t, s.Received, l.delivered.Load()+s.Dropped, "delivered + dropped")
+		assert.EqualValues(t, s.Dropped, l.missing+uint64(f.sent-l.next), "missing in the numbering")
+		assert.NotZero(t, l.delivered.Load())
+		assert.Empty(t, beyond, "late deliveries")
+		lost += s.Received - l.delivered.Load() - s.Dropped + uint64(len(beyond))
+	}
+	t.Logf("%d packets to %d readers in %v, %v each", f.sent, len(readers), took, took/time.Duration(f.sent))
+	lab.Report(t, lab.Packets, uint64(f.sent))
+	lab.Report(t, lab.Lost, lost)
+}
+
+// A flood injects sealed frames in bursts.
+type flood struct {
+	*sealer
+	lag              *lag
+	packets, between int // in all, and between pauses, about
+	sent             uint32
+}
+
+// burst injects frames until it is time for a pause. It returns false when there were enough.
+func (f *flood) burst(em0 *bpftest.Interface) bool {
+	end := min(int(f.sent)+1+f.rng.IntN(2*f.between), f.packets)
+	for int(f.sent) < end {
+		n := 1 + f.rng.IntN(12)
+		if f.rng.IntN(3) == 0 {
+			n = 1 + f.rng.IntN(4000)
+		}
+		now := f.lag.now()
+		for i := range min(n, end-int(f.sent)) {
+			length := sealMin + f.rng.IntN(16)
+			if i%32 == 0 {
+				now = f.lag.now()
+				length = sealMin + f.rng.IntN(1400)
+			}
+			em0.Receive(f.seal(f.sent, now, length))
+			f.sent++
+		}
+		runtime.Gosched()
+	}
+	return end < f.packets
+}
