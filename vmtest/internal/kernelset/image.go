@@ -10,8 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-
-	"github.com/ulikunitz/xz"
 )
 
 // IsPacked tells a compressed image by its name.
@@ -21,31 +19,16 @@ func IsPacked(path string) bool { return filepath.Ext(path) == ".xz" }
 // folder cache. A CHECKSUM.SHA256 in the file's folder must have its checksum.
 // note is told before, as it takes minutes.
 func Unpack(path, cache string, note func(format string, a ...any)) (string, error) {
-	fi, err := os.Stat(path)
-	if err != nil {
-		return "", fmt.Errorf("image: %w", err)
-	}
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
-	target := filepath.Join(cache, "image-"+key(abs, fi))
-	err = makeOnce(target, target+".lock", func() error {
-		note("unpacking %s", path)
-		sums, err := os.ReadFile(filepath.Join(filepath.Dir(path), "CHECKSUM.SHA256"))
-		if err == nil {
-			want, err := imageSum(sums, filepath.Base(path))
-			if err != nil {
+	target, err := cached(cache, "image", path)
+	if err == nil {
+		err = makeOnce(target, target+".lock", func() error {
+			note("unpacking %s", path)
+			if err := verifyBy("CHECKSUM.SHA256", imageSum, path); err != nil {
 				return err
 			}
-			if err := verify(path, want); err != nil {
-				return err
-			}
-		} else if !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		return unpack(path, target)
-	})
+			return unpack(path, target)
+		})
+	}
 	if err != nil {
 		return "", fmt.Errorf("image: %w", err)
 	}
@@ -65,18 +48,11 @@ func imageSum(sums []byte, name string) (string, error) {
 
 // unpack leaves holes where the image is empty, which it mostly is.
 func unpack(path, target string) (err error) {
-	f, err := os.Open(path)
+	x, err := openXZ(path)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	broken := func(err error) error {
-		return fmt.Errorf("%w: %s is cut short or broken: %v", ErrSet, filepath.Base(path), err)
-	}
-	x, err := xz.NewReader(f)
-	if err != nil {
-		return broken(err)
-	}
+	defer x.Close()
 	out, err := os.CreateTemp(filepath.Dir(target), "image-*.tmp")
 	if err != nil {
 		return err
@@ -102,7 +78,7 @@ func unpack(path, target string) (err error) {
 			break
 		}
 		if rerr != nil {
-			return broken(rerr)
+			return x.broken(rerr)
 		}
 	}
 	if err := out.Truncate(size); err != nil {

@@ -37,6 +37,21 @@ func IsSet(path string) bool {
 // with the modules beside it. A MANIFEST in the set's folder must have its
 // checksum.
 func Open(path, cache string) (kernel string, err error) {
+	dir, err := cached(cache, "set", path)
+	if err != nil {
+		return "", err
+	}
+	return once(dir, func() error {
+		if err := verifyBy("MANIFEST", checksum, path); err != nil {
+			return err
+		}
+		return extract(path, dir)
+	})
+}
+
+// cached names what is made of the file at path in the folder cache. Equal name, size and
+// time is the same file: a checksum for each run would cost half a second.
+func cached(cache, kind, path string) (string, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
 		return "", err
@@ -45,29 +60,8 @@ func Open(path, cache string) (kernel string, err error) {
 	if err != nil {
 		return "", err
 	}
-	// Equal name, size and time is the same set: a checksum for each run
-	// would cost half a second.
-	dir := filepath.Join(cache, "set-"+key(abs, fi))
-	return once(dir, func() error {
-		manifest, err := os.ReadFile(filepath.Join(filepath.Dir(path), "MANIFEST"))
-		if err == nil {
-			want, err := checksum(manifest, filepath.Base(path))
-			if err != nil {
-				return err
-			}
-			if err := verify(path, want); err != nil {
-				return err
-			}
-		} else if !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		return extract(path, dir)
-	})
-}
-
-func key(path string, fi os.FileInfo) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", path, fi.Size(), fi.ModTime().UnixNano()))
-	return hex.EncodeToString(sum[:8])
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", abs, fi.Size(), fi.ModTime().UnixNano()))
+	return filepath.Join(cache, kind+"-"+hex.EncodeToString(sum[:8])), nil
 }
 
 // once returns the kernel in the folder dir, and runs fill first if it is not
@@ -111,6 +105,23 @@ func checksum(manifest []byte, name string) (string, error) {
 	return "", fmt.Errorf("%w: its MANIFEST has no checksum for %s", ErrSet, name)
 }
 
+// verifyBy compares a file with the checksum that find sees for it in the file list beside it. Without
+// that file there is nothing to compare with.
+func verifyBy(list string, find func(list []byte, name string) (string, error), path string) error {
+	sums, err := os.ReadFile(filepath.Join(filepath.Dir(path), list))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	want, err := find(sums, filepath.Base(path))
+	if err != nil {
+		return err
+	}
+	return verify(path, want)
+}
+
 func verify(path, want string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -127,23 +138,41 @@ func verify(path, want string) error {
 	return nil
 }
 
+// compressed is an open .xz file.
+type compressed struct {
+	io.Reader
+	f *os.File
+}
+
+func openXZ(path string) (*compressed, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	c := &compressed{f: f}
+	if c.Reader, err = xz.NewReader(f); err != nil {
+		f.Close()
+		return nil, c.broken(err)
+	}
+	return c, nil
+}
+
+func (c *compressed) Close() error { return c.f.Close() }
+
+func (c *compressed) broken(err error) error {
+	return fmt.Errorf("%w: %s is cut short or broken: %v", ErrSet, filepath.Base(c.f.Name()), err)
+}
+
 var kernelFile = regexp.MustCompile(`^(\./)?/?boot/kernel/(kernel|\w+\.ko)$`)
 
 // extract writes the kernel and the modules of a set into the folder dir, which
 // appears when all are there.
 func extract(set, dir string) (err error) {
-	f, err := os.Open(set)
+	x, err := openXZ(set)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	broken := func(err error) error {
-		return fmt.Errorf("%w: %s is cut short or broken: %v", ErrSet, filepath.Base(set), err)
-	}
-	x, err := xz.NewReader(f)
-	if err != nil {
-		return broken(err)
-	}
+	defer x.Close()
 	tmp, err := os.MkdirTemp(filepath.Dir(dir), "set-*.tmp")
 	if err != nil {
 		return fmt.Errorf("extract %s: %w", filepath.Base(set), err)
@@ -156,7 +185,7 @@ func extract(set, dir string) (err error) {
 			break
 		}
 		if err != nil {
-			return broken(err)
+			return x.broken(err)
 		}
 		if h.Typeflag != tar.TypeReg || !kernelFile.MatchString(h.Name) {
 			continue
@@ -176,7 +205,7 @@ func extract(set, dir string) (err error) {
 			return fmt.Errorf("extract %s: %w", filepath.Base(set), err)
 		}
 		if err != nil {
-			return broken(err)
+			return x.broken(err)
 		}
 	}
 	if !found {
