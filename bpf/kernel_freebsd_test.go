@@ -3,10 +3,8 @@ package bpf_test
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"runtime"
@@ -626,103 +624,4 @@ func TestKernelSandbox(t *testing.T) {
 		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 		assert.NoError(t, r.Close())
 	}
-}
-
-// Numbered packets in bursts with pauses, as on the model: ZBUF_SOAK is how long, 8 s by default.
-func TestKernelNumberedPacketsWithPauses(t *testing.T) {
-	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
-		total := 8 * time.Second
-		if s := os.Getenv("ZBUF_SOAK"); s != "" {
-			var err error
-			total, err = time.ParseDuration(s)
-			require.NoError(t, err)
-		}
-		sizes := []int{4096, 16 << 10, 256 << 10}
-		for _, size := range sizes {
-			t.Run(fmt.Sprintf("%dK", size>>10), func(t *testing.T) { kernelSoak(t, w, mode, size, total/time.Duration(len(sizes))) })
-		}
-	})
-}
-
-func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Duration) {
-	const timeout = 30 * time.Millisecond
-	p := lab.NewPair(t, w)
-	lag := watchLag(t)
-	r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout})
-	seed := rand.Uint64()
-	t.Logf("seed %#x", seed)
-	rnd := rand.New(rand.NewPCG(seed, 0))
-	epoch := time.Now()
-	total := uint32(0)
-	done := make(chan struct{})
-	// Each packet carries when it was written: the delay is from there.
-	stamped := func(n uint32, length int) []byte {
-		b := numbered(n, length)
-		binary.BigEndian.PutUint64(b[4:], uint64(time.Since(epoch))) // in the addresses, behind the destination's first bytes
-		return b
-	}
-	go func() {
-		defer close(done)
-		defer r.SetReadDeadline(time.Now()) // long past by then
-		for time.Since(epoch) < how {
-			burst := 1 + rnd.IntN(12)
-			if rnd.IntN(3) == 0 {
-				burst = 1 + rnd.IntN(400)
-			}
-			for range burst {
-				length := 60 + rnd.IntN(300)
-				err := p.Post(p.A, stamped(total, length))
-				for errors.Is(err, syscall.ENOBUFS) { // the wire's queue is full: it has not been sent
-					time.Sleep(time.Millisecond)
-					err = p.Post(p.A, stamped(total, length))
-				}
-				if !assert.NoError(t, err) {
-					return
-				}
-				total++
-			}
-			pause := rnd.IntN(5)
-			if rnd.IntN(8) == 0 {
-				pause = rnd.IntN(80)
-			}
-			time.Sleep(time.Duration(pause) * time.Millisecond)
-			if rnd.IntN(20) == 0 {
-				r.Stats()
-			}
-		}
-		if err := p.SettleNow(); !errors.Is(err, lab.ErrLate) { // the wire loses some when its far end's queue is full
-			assert.NoError(t, err)
-		}
-	}()
-	reader := rand.New(rand.NewPCG(seed, 1))
-	next, delivered, worst := uint32(0), uint64(0), time.Duration(0)
-	for {
-		called := time.Since(epoch)
-		l, err := r.Lease(t.Context())
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			break
-		}
-		require.NoError(t, err)
-		now := time.Since(epoch)
-		for pkt := range l.Packets() {
-			n := number(t, pkt.Data())
-			require.GreaterOrEqual(t, n, next, "in order and none twice")
-			next = n + 1
-			worst = max(worst, now-max(time.Duration(binary.BigEndian.Uint64(pkt.Data()[4:])), called))
-			delivered++
-		}
-		require.NoError(t, l.Err())
-		if reader.IntN(20) == 0 {
-			time.Sleep(time.Duration(reader.IntN(60)) * time.Millisecond)
-		}
-		require.NoError(t, l.Release())
-	}
-	<-done
-	s, err := r.Stats()
-	require.NoError(t, err)
-	assert.EqualValues(t, s.Received, delivered+s.Dropped, "%+v", s)
-	assert.InDelta(t, total, s.Received, float64(total)/100, "the wire hardly loses any")
-	t.Logf("sent %d, delivered %d, dropped %d, worst delay %v, worst lag of the machine %v, %+v",
-		total, delivered, s.Dropped, worst, time.Duration(lag.worst.Load()), s)
-	assert.LessOrEqual(t, worst, lag.allow(timeout))
 }

@@ -19,8 +19,9 @@ type Storm struct {
 	// wait a second time.
 	Sink net.HardwareAddr
 
-	made []string
-	pair *Pair
+	made  []string // the wires, then the bridges while there are any
+	wires [2][2]string
+	pair  *Pair
 }
 
 // NewStorm builds the loop. Nothing goes round before Start.
@@ -45,30 +46,38 @@ func (s *Storm) build() error {
 		return err
 	}
 	s.made = append(s.made, q)
-	far := q[:len(q)-1] + "b"
-	for _, members := range [][]string{{p.A, q}, {p.B, far}} {
-		bridge, err := Create("bridge")
-		if err != nil {
-			return err
-		}
-		s.made = append(s.made, bridge)
-		for _, m := range members {
-			if err := k.SetUp(m, true); err != nil {
-				return err
-			}
-			if err := addMember(bridge, m); err != nil {
-				return err
-			}
-		}
-		if err := k.SetUp(bridge, true); err != nil {
-			return err
-		}
+	s.wires = [2][2]string{{p.A, p.B}, {q, q[:len(q)-1] + "b"}}
+	if err := s.bridge(); err != nil {
+		return err
 	}
 	end, err := net.InterfaceByName(p.B)
 	if err != nil {
 		return err
 	}
 	s.Ifname, s.Sink = p.A, end.HardwareAddr
+	return nil
+}
+
+// bridge joins the ends of the two wires.
+func (s *Storm) bridge() error {
+	for end := range 2 {
+		bridge, err := Create("bridge")
+		if err != nil {
+			return err
+		}
+		s.made = append(s.made, bridge)
+		for _, wire := range s.wires {
+			if err := (kernel{}).SetUp(wire[end], true); err != nil {
+				return err
+			}
+			if err := addMember(bridge, wire[end]); err != nil {
+				return err
+			}
+		}
+		if err := (kernel{}).SetUp(bridge, true); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -87,23 +96,33 @@ func addMember(bridge, member string) error {
 	return nil
 }
 
-// Start sends the one broadcast that never dies.
-func (s *Storm) Start() error {
+// StormFrame is what goes round.
+func StormFrame() []byte {
 	f := Frame(64, 0)
 	for i := range 6 {
 		f[i] = 0xff
 	}
-	_, err := s.pair.write[s.pair.A].Write(f)
+	return f
+}
+
+// Start sends the one broadcast that never dies. After Stop it joins the wires anew.
+func (s *Storm) Start() error {
+	if len(s.made) == len(s.wires) {
+		if err := s.bridge(); err != nil {
+			return err
+		}
+	}
+	_, err := s.pair.write[s.pair.A].Write(StormFrame())
 	return err
 }
 
-// Stop ends it; the interfaces stay.
+// Stop ends it; the wires stay.
 func (s *Storm) Stop() error {
 	var errs []error
-	for _, n := range s.made[2:] { // the bridges
-		errs = append(errs, kernel{}.Destroy(n))
+	for _, bridge := range s.made[len(s.wires):] {
+		errs = append(errs, kernel{}.Destroy(bridge))
 	}
-	s.made = s.made[:2]
+	s.made = s.made[:len(s.wires)]
 	return errors.Join(errs...)
 }
 

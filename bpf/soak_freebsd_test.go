@@ -1,0 +1,254 @@
+package bpf_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/lab"
+)
+
+// soakTime is ZBUF_SOAK, how long a soak takes in each mode.
+func soakTime(t *testing.T, short time.Duration) time.Duration {
+	s := os.Getenv("ZBUF_SOAK")
+	if s == "" {
+		return short
+	}
+	d, err := time.ParseDuration(s)
+	require.NoError(t, err, "ZBUF_SOAK")
+	return d
+}
+
+// listed is what net.bpf.stats says of the descriptor on an interface that has had packets that matched. Reading it is no
+// request on the descriptor.
+func listed(t *testing.T, w lab.World, ifname string) zbuf.XbpfD {
+	list, err := w.Listeners()
+	require.NoError(t, err)
+	for _, x := range list {
+		if strings.TrimRight(string(x.Ifname[:]), "\x00") == ifname && x.Fcount > 0 {
+			return x
+		}
+	}
+	require.Fail(t, "not listed", "%s: %+v", ifname, list)
+	return zbuf.XbpfD{}
+}
+
+// Numbered packets in bursts with pauses, as on the model: ZBUF_SOAK is how long, 8 s by default.
+func TestKernelNumberedPacketsWithPauses(t *testing.T) {
+	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
+		total := soakTime(t, 8*time.Second)
+		sizes := []int{4096, 16 << 10, 256 << 10}
+		for _, size := range sizes {
+			t.Run(fmt.Sprintf("%dK", size>>10), func(t *testing.T) { kernelSoak(t, w, mode, size, total/time.Duration(len(sizes))) })
+		}
+	})
+}
+
+func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Duration) {
+	const timeout = 30 * time.Millisecond
+	p := lab.NewPair(t, w)
+	lag := watchLag(t)
+	r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout})
+	seed := rand.Uint64()
+	t.Logf("seed %#x", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	s := newSealer(rnd, 0)
+	var written sync.WaitGroup
+	written.Go(func() {
+		defer r.SetReadDeadline(time.Now()) // long past by then
+		for lag.now() < how {
+			burst := 1 + rnd.IntN(12)
+			if rnd.IntN(3) == 0 {
+				burst = 1 + rnd.IntN(400)
+			}
+			for range burst {
+				length := sealMin + rnd.IntN(300)
+				err := p.Post(p.A, s.seal(lag.now(), length))
+				for errors.Is(err, syscall.ENOBUFS) { // the wire's queue is full: it has not been sent
+					time.Sleep(time.Millisecond)
+					err = p.Post(p.A, s.seal(lag.now(), length))
+				}
+				if !assert.NoError(t, err) {
+					return
+				}
+				s.sent++
+			}
+			pause := rnd.IntN(5)
+			switch rnd.IntN(80) {
+			case 0: // longer than a tail could stick without being found by the look that comes every 700 ms
+				pause = rnd.IntN(1000)
+			case 1, 2, 3, 4, 5, 6, 7, 8, 9, 10:
+				pause = rnd.IntN(80)
+			}
+			time.Sleep(time.Duration(pause) * time.Millisecond)
+			if rnd.IntN(20) == 0 {
+				r.Stats()
+			}
+		}
+		if err := p.SettleNow(); !errors.Is(err, lab.ErrLate) { // the wire loses some when its far end's queue is full
+			assert.NoError(t, err)
+		}
+	})
+	reader := rand.New(rand.NewPCG(seed, 1))
+	var l ledger
+	err := l.read(t.Context(), r, lag, timeout, func(leased bool) {
+		if reader.IntN(40) == 0 {
+			time.Sleep(time.Duration(reader.IntN(60)) * time.Millisecond)
+		}
+	})
+	require.NoError(t, err)
+	written.Wait()
+	stats, err := r.Stats()
+	require.NoError(t, err)
+	x := listed(t, w, p.A)
+	late := lag.late(l.slow, timeout+slack)
+	t.Logf("sent %d, %d matched = %d delivered + %d dropped; worst delay %v, worst lag of the machine %v, %+v",
+		s.sent, x.Fcount, l.delivered.Load(), x.Dcount, l.worst, time.Duration(lag.worst.Load()), stats)
+	assert.EqualValues(t, x.Fcount, l.delivered.Load()+x.Dcount)
+	assert.EqualValues(t, x.Fcount, stats.Received)
+	assert.EqualValues(t, x.Dcount, stats.Dropped)
+	assert.InDelta(t, s.sent, stats.Received, float64(s.sent)/100, "the wire hardly loses any")
+	assert.Empty(t, late, "late deliveries")
+	lab.Report(t, lab.Packets, x.Fcount)
+	lab.Report(t, lab.Lost, x.Fcount-l.delivered.Load()-x.Dcount+uint64(len(late)))
+}
+
+// A storm in the kernel with two numbered writers on top of it, in bursts: whenever it is at rest,
+// matched = delivered + dropped + still buffered. ZBUF_SOAK is how long in each mode, 6 s by default.
+func TestKernelOverload(t *testing.T) {
+	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
+		total := soakTime(t, 6*time.Second)
+		sizes := []int{16 << 10, 256 << 10}
+		for _, size := range sizes {
+			t.Run(fmt.Sprintf("%dK", size>>10), func(t *testing.T) { kernelOverload(t, w, mode, size, total/time.Duration(len(sizes))) })
+		}
+	})
+}
+
+func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Duration) {
+	const timeout = 30 * time.Millisecond
+	storm, err := lab.NewStorm()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, storm.Close()) })
+	lag := watchLag(t)
+	seed := rand.Uint64()
+	t.Logf("seed %#x", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	r, err := bpf.Open(storm.Ifname, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout, Direction: bpf.In})
+	require.NoError(t, err)
+	t.Cleanup(func() { r.Close() })
+
+	// The reader is slow, and stops for good when it is told to, with a lease or without.
+	l := ledger{other: lab.StormFrame()}
+	var halt atomic.Int32 // 0 go on, 1 stop with a lease, 2 stop without
+	stopped, resume := make(chan struct{}), make(chan struct{})
+	reader := rand.New(rand.NewPCG(seed, 1))
+	done := make(chan error, 1)
+	go func() {
+		done <- l.read(t.Context(), r, lag, timeout, func(leased bool) {
+			if h := halt.Load(); h == 1 && leased || h == 2 && !leased {
+				stopped <- struct{}{}
+				<-resume
+			} else if h == 0 && reader.IntN(8) == 0 {
+				time.Sleep(time.Duration(reader.IntN(20)) * time.Millisecond)
+			}
+		})
+	}()
+
+	writers := make([]*sealer, len(l.writers))
+	devices := make([]*zbuf.Device, len(writers))
+	for i := range writers {
+		writers[i] = newSealer(rand.New(rand.NewPCG(seed, uint64(2+i))), i)
+		copy(writers[i].to[:], storm.Sink)
+		devices[i] = feeder(t, storm.Ifname)
+	}
+	var buffered, rounds uint64
+	var drains []span
+	for lag.now() < how {
+		require.NoError(t, storm.Start())
+		var silent atomic.Bool
+		var all sync.WaitGroup
+		for i, s := range writers {
+			all.Go(func() {
+				for !silent.Load() {
+					if _, err := devices[i].Write(s.seal(lag.now(), sealMin+s.rng.IntN(200))); err == nil { // else it was not sent
+						s.sent++
+					}
+				}
+			})
+		}
+		time.Sleep(min(how/4, time.Duration(300+rng.IntN(3000))*time.Millisecond))
+		halt.Store(int32(1 + rng.IntN(2)))
+		select {
+		case <-stopped:
+		case err := <-done:
+			require.NoError(t, err, "the reader has ended")
+		}
+		silent.Store(true)
+		all.Wait()
+		require.NoError(t, storm.Stop())
+
+		// At rest when a while brings nothing more.
+		x := listed(t, w, storm.Ifname)
+		for since := time.Now(); time.Since(since) < 250*time.Millisecond; {
+			time.Sleep(10 * time.Millisecond)
+			if now := listed(t, w, storm.Ifname); now.Fcount != x.Fcount {
+				x, since = now, time.Now()
+			}
+		}
+		before := l.delivered.Load()
+		due := x.Fcount - x.Dcount
+		require.LessOrEqual(t, before, due, "more than there was: %+v", x)
+		from := lag.now()
+		halt.Store(0)
+		resume <- struct{}{}
+		require.NoError(t, lab.Until(func() (bool, error) { return len(done) > 0 || l.delivered.Load() >= due, nil }), "a tail is stuck")
+		drains = append(drains, span{from, lag.now()})
+		now := listed(t, w, storm.Ifname)
+		require.Equal(t, x.Fcount, now.Fcount, "it was at rest")
+		require.Equal(t, x.Dcount, now.Dcount, "it was at rest")
+		require.Equal(t, due, l.delivered.Load(), "matched %d = delivered %d + dropped %d + still buffered", x.Fcount, before, x.Dcount)
+		buffered += due - before
+		rounds++
+	}
+	r.SetReadDeadline(time.Now())
+	require.NoError(t, <-done)
+	x := listed(t, w, storm.Ifname)
+	require.Equal(t, x.Fcount, l.delivered.Load()+x.Dcount, "nothing came afterwards")
+	require.NotZero(t, x.Dcount, "it was no overload")
+	require.NotZero(t, buffered, "nothing was ever still buffered at rest")
+	for i, s := range writers {
+		require.LessOrEqual(t, l.writers[i].next, s.sent)
+		require.NotZero(t, l.writers[i].next, "no frame of writer %d came", i)
+	}
+	late := append(lag.late(l.slow, timeout+slack), lag.late(drains, timeout+slack)...)
+	t.Logf("%d matched = %d delivered (%d of %d numbered ones) + %d dropped; at rest %d times, %d buffered then; worst delay %v, worst lag of the machine %v",
+		x.Fcount, l.delivered.Load(), l.numbered, writers[0].sent+writers[1].sent, x.Dcount, rounds, buffered, l.worst, time.Duration(lag.worst.Load()))
+	assert.Empty(t, late, "late deliveries")
+	lab.Report(t, lab.Packets, x.Fcount)
+	lab.Report(t, lab.Lost, x.Fcount-l.delivered.Load()-x.Dcount+uint64(len(late)))
+}
+
+// feeder opens a descriptor whose written frames come in on the interface as well (BIOCFEEDBACK).
+func feeder(t *testing.T, ifname string) *zbuf.Device {
+	d, err := zbuf.Open()
+	require.NoError(t, err)
+	t.Cleanup(func() { d.Close() })
+	require.NoError(t, d.SetHeaderComplete(true))
+	require.NoError(t, d.SetFeedback(true))
+	require.NoError(t, d.SetFilter([]zbuf.Insn{{Op: 0x06}})) // gets nothing itself
+	require.NoError(t, d.SetInterface(ifname))
+	return d
+}
