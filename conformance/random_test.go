@@ -751,6 +751,7 @@ func requireSame(t *testing.T, a, b lab.World, n int) {
 		steps += at
 	}
 	t.Logf("%d steps in %v without a difference", steps, time.Since(from).Round(time.Second))
+	lab.Report(t, lab.Operations, uint64(steps))
 }
 
 // TestRandomSequences plays random sequences on the kernel and on the model, side by

@@ -91,6 +91,13 @@ func alternate(t *testing.T, w lab.World) {
 	}
 	require.Greater(t, counts["assigned"], 100, "%v", counts)
 	t.Logf("%v", counts)
+	operations := 0
+	for op, n := range counts {
+		if op != "assigned" {
+			operations += n
+		}
+	}
+	lab.Report(t, lab.Operations, uint64(operations))
 }
 
 // inPlace lets a writer send numbered packets in bursts, with pauses, while a reader
@@ -152,6 +159,8 @@ func inPlace(pages int) func(t *testing.T, w lab.World) {
 		require.Greater(t, early, 10, "packets read in place")
 		t.Logf("%d sent = %d delivered + %d dropped; %d read in place, %d rotations, both owned %d times",
 			sent.Load(), num.packets, drop, early, r.rotations, r.both)
+		lab.Report(t, lab.Packets, uint64(recv))
+		lab.Report(t, lab.Lost, uint64(recv)-uint64(num.packets)-uint64(drop))
 	}
 }
 

@@ -94,12 +94,12 @@ func TestConformance(t *testing.T) {
 				t.Logf("on the %s only: %s", r.only, r.why)
 			}
 			if onKernel {
-				t.Run(kernel, func(t *testing.T) { r.run(t, k) })
+				t.Run(kernel, func(t *testing.T) { r.run(t, k); lab.Report(t, lab.Cases, 1) })
 			} else {
 				t.Parallel() // with other rules' models; each has its own
 			}
 			if onModel {
-				t.Run(model, func(t *testing.T) { r.run(t, newModel()) })
+				t.Run(model, func(t *testing.T) { r.run(t, newModel()); lab.Report(t, lab.Cases, 1) })
 			}
 		})
 	}
