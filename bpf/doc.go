@@ -49,7 +49,8 @@
 // # Concurrency
 //
 // One goroutine at a time reads. Everything else, also [Lease.Release], may be called from any goroutine.
-// A blocked read occupies an operating system thread.
+// A blocked read occupies an operating system thread. Package fanout spreads the packets of each lease over several
+// goroutines.
 //
 // # Without FreeBSD
 //

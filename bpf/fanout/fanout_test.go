@@ -1,0 +1,538 @@
+package fanout_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/bpf/fanout"
+)
+
+// frame is an UDP packet of a conversation, one way or back, with a number in it.
+func frame(flow uint16, back bool, number uint32) []byte {
+	p := make([]byte, 64)
+	binary.BigEndian.PutUint16(p[12:], 0x0800)
+	ip := p[14:]
+	ip[0], ip[9] = 0x45, 17
+	ends := [2][]byte{{10, 0, byte(flow >> 8), 1}, {192, 0, 2, byte(flow)}}
+	ports := [2]uint16{1024 + flow, 53}
+	src, dst := 0, 1
+	if back {
+		src, dst = 1, 0
+	}
+	copy(ip[12:], ends[src])
+	copy(ip[16:], ends[dst])
+	binary.BigEndian.PutUint16(ip[20:], ports[src])
+	binary.BigEndian.PutUint16(ip[22:], ports[dst])
+	binary.BigEndian.PutUint32(ip[28:], number)
+	return p
+}
+
+// parse is the inverse of frame.
+func parse(p []byte) (flow uint16, number uint32) {
+	ip := p[14:]
+	port := max(binary.BigEndian.Uint16(ip[20:]), binary.BigEndian.Uint16(ip[22:]))
+	return port - 1024, binary.BigEndian.Uint32(ip[28:])
+}
+
+func byFlow(_ uint32, p []byte) uint32 {
+	flow, _ := parse(p)
+	return uint32(flow)
+}
+
+type world struct {
+	k   *bpftest.Kernel
+	em0 *bpftest.Interface
+	r   *bpf.Reader
+}
+
+func newWorld(t testing.TB, cfg bpf.Config) *world {
+	t.Helper()
+	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
+	w := &world{k: k, em0: k.AddInterface("em0", bpftest.DLT_EN10MB)}
+	cfg.System = k
+	r, err := bpf.Open("em0", cfg)
+	require.NoError(t, err)
+	w.r = r
+	t.Cleanup(func() { r.Close() })
+	return w
+}
+
+// released checks that no lease is out.
+func (w *world) released(t testing.TB) {
+	t.Helper()
+	w.r.SetReadDeadline(time.Now().Add(-time.Second))
+	for {
+		l, err := w.r.Lease(t.Context())
+		if err != nil {
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			break
+		}
+		require.NoError(t, l.Release())
+	}
+	w.r.SetReadDeadline(time.Time{})
+}
+
+// modes runs f in both buffer modes, each in a bubble where time passes only while everybody waits, and which ends
+// only when all goroutines have.
+func modes(t *testing.T, f func(t *testing.T, cfg bpf.Config)) {
+	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
+		t.Run(mode.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { f(t, bpf.Config{Mode: mode}) })
+		})
+	}
+}
+
+// ledger checks what workers are given: each packet once, a conversation at one worker, in order.
+type ledger struct {
+	worker map[uint16]int    // of each flow, by worker
+	last   map[uint16]uint32 // number
+	count  int
+}
+
+func newLedgers(n int) []ledger {
+	ls := make([]ledger, n)
+	for i := range ls {
+		ls[i] = ledger{map[uint16]int{}, map[uint16]uint32{}, 0}
+	}
+	return ls
+}
+
+func (l *ledger) note(t *testing.T, p bpf.Packet) {
+	flow, number := parse(p.Data())
+	if last, known := l.last[flow]; known {
+		assert.Greater(t, number, last, "flow %d out of order", flow)
+	}
+	l.last[flow] = number
+	l.worker[flow]++
+	l.count++
+}
+
+func check(t *testing.T, ledgers []ledger, flows, packets int) {
+	t.Helper()
+	at := map[uint16]int{}
+	total, busy := 0, 0
+	for i, l := range ledgers {
+		total += l.count
+		if l.count > 0 {
+			busy++
+		}
+		for flow := range l.worker {
+			other, twice := at[flow]
+			assert.False(t, twice, "flow %d at workers %d and %d", flow, other, i)
+			at[flow] = i
+		}
+	}
+	assert.Len(t, at, flows)
+	assert.Equal(t, packets, total)
+	assert.Equal(t, len(ledgers), busy, "workers that had something")
+}
+
+var errEnough = errors.New("enough")
+
+func TestEachPacketOnceAndFlowsInOrder(t *testing.T) {
+	for _, workers := range []int{1, 2, 3, 8} {
+		t.Run(fmt.Sprintf("workers=%d", workers), func(t *testing.T) {
+			modes(t, func(t *testing.T, cfg bpf.Config) {
+				cfg.BufferSize = 8192
+				w := newWorld(t, cfg)
+				const flows, count = 97, 5000
+				go func() {
+					for i := range uint32(count) {
+						// Numbers stay below the modulus of no flow, and both ways alternate.
+						p := bpftest.Packet{Data: frame(uint16(i*31%flows), i%3 == 0, i)}
+						if !assert.NoError(t, w.em0.InjectWait(t.Context(), p)) {
+							return
+						}
+					}
+				}()
+				ledgers := newLedgers(workers)
+				var seen atomic.Int64
+				err := fanout.Run(t.Context(), w.r, fanout.Config{Workers: workers, Handle: func(i int, packets []bpf.Packet) error {
+					for _, p := range packets {
+						ledgers[i].note(t, p)
+					}
+					if seen.Add(int64(len(packets))) == count {
+						return errEnough
+					}
+					return nil
+				}})
+				require.ErrorIs(t, err, errEnough)
+				check(t, ledgers, flows, count)
+				w.released(t)
+				s, err := w.r.Stats()
+				require.NoError(t, err)
+				assert.EqualValues(t, count, s.Packets)
+				assert.Zero(t, s.Dropped)
+			})
+		})
+	}
+}
+
+// Under real concurrency, where the race detector sees every store of the kernel's into a buffer that a worker still
+// reads.
+func TestNothingIsWrittenWhereAWorkerReads(t *testing.T) {
+	w := newWorld(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 16 << 10, ReadTimeout: 5 * time.Millisecond})
+	ctx, stop := context.WithCancel(t.Context())
+	sent := make(chan int)
+	go func() {
+		n := 0
+		for ctx.Err() == nil { // no waiting for room: some of them are dropped
+			w.em0.Receive(frame(uint16(n%50), n%2 == 0, uint32(n)))
+			n++
+		}
+		sent <- n
+	}()
+	ledgers := newLedgers(3)
+	var seen atomic.Int64
+	err := fanout.Run(ctx, w.r, fanout.Config{Workers: 3, Handle: func(i int, packets []bpf.Packet) error {
+		for _, p := range packets {
+			ledgers[i].note(t, p)
+		}
+		if seen.Add(int64(len(packets))) > 20_000 {
+			stop()
+		}
+		return nil
+	}})
+	require.ErrorIs(t, err, context.Canceled)
+	n := <-sent
+	s, err := w.r.Stats()
+	require.NoError(t, err)
+	assert.EqualValues(t, n, s.Received)
+	assert.LessOrEqual(t, seen.Load()+int64(s.Dropped), int64(n))
+	check(t, ledgers, 50, int(seen.Load()))
+}
+
+// The lease is out as long as one worker has not done its share, and no longer.
+func TestReleaseWhenAllAreDone(t *testing.T) {
+	modes(t, func(t *testing.T, cfg bpf.Config) {
+		cfg.BufferSize = 64 << 10
+		w := newWorld(t, cfg)
+		fill := func() {
+			for i := range uint32(1000) { // more than a buffer, less than two
+				w.em0.Receive(frame(uint16(i%3), false, i))
+			}
+		}
+		for slow := range 3 {
+			fill()
+			proceed := make(chan struct{})
+			done := make([]atomic.Bool, 3)
+			ended := make(chan error)
+			go func() {
+				ended <- fanout.Run(t.Context(), w.r, fanout.Config{Workers: 3, Hash: byFlow, Handle: func(worker int, packets []bpf.Packet) error {
+					if worker == slow {
+						<-proceed
+					}
+					for _, p := range packets {
+						flow, _ := parse(p.Data())
+						assert.EqualValues(t, worker, flow)
+					}
+					done[worker].Store(true)
+					return errEnough
+				}})
+			}()
+			synctest.Wait()
+			for other := range done {
+				assert.Equal(t, other != slow, done[other].Load(), "worker %d, while %d is slow", other, slow)
+			}
+			_, err := w.r.Lease(t.Context())
+			require.ErrorIs(t, err, bpf.ErrLeaseOut)
+			fill() // the other buffer; this one must not change
+			close(proceed)
+			require.ErrorIs(t, <-ended, errEnough)
+			w.released(t)
+		}
+	})
+}
+
+// Closing the reader in the middle of a lease: the workers finish with memory that is still there, then Run
+// ends, and nothing is left.
+func TestCloseInTheMiddle(t *testing.T) {
+	modes(t, func(t *testing.T, cfg bpf.Config) {
+		w := newWorld(t, cfg)
+		for i := range uint32(40) {
+			w.em0.Receive(frame(uint16(i%4), false, i))
+		}
+		proceed := make(chan struct{})
+		ended := make(chan error)
+		var seen atomic.Int64
+		go func() {
+			ended <- fanout.Run(t.Context(), w.r, fanout.Config{Workers: 4, Hash: byFlow, Handle: func(worker int, packets []bpf.Packet) error {
+				<-proceed
+				for _, p := range packets {
+					flow, _ := parse(p.Data())
+					assert.EqualValues(t, worker, flow)
+					seen.Add(1)
+				}
+				return nil
+			}})
+		}()
+		synctest.Wait()
+		require.NoError(t, w.r.Close())
+		if cfg.Mode == bpf.ZeroCopy {
+			assert.NotZero(t, w.k.MappedBytes(), "the memory goes with the lease")
+		}
+		close(proceed)
+		require.ErrorIs(t, <-ended, os.ErrClosed)
+		assert.EqualValues(t, 40, seen.Load())
+		assert.Zero(t, w.k.MappedBytes())
+		assert.Zero(t, w.k.OpenCount())
+	})
+}
+
+func TestInterfaceGoneComesAfterThePackets(t *testing.T) {
+	modes(t, func(t *testing.T, cfg bpf.Config) {
+		w := newWorld(t, cfg)
+		for i := range uint32(40) {
+			w.em0.Receive(frame(uint16(i%4), false, i))
+		}
+		w.em0.Remove()
+		var seen atomic.Int64
+		err := fanout.Run(t.Context(), w.r, fanout.Config{Workers: 4, Handle: func(_ int, packets []bpf.Packet) error {
+			seen.Add(int64(len(packets)))
+			return nil
+		}})
+		require.ErrorIs(t, err, bpf.ErrInterfaceGone)
+		assert.EqualValues(t, 40, seen.Load())
+	})
+}
+
+// After ctx is done, what was captured is handled, and then Run ends although more and more comes in.
+func TestDoneContextEndsRunUnderOverload(t *testing.T) {
+	modes(t, func(t *testing.T, cfg bpf.Config) {
+		cfg.BufferSize = 8192
+		w := newWorld(t, cfg)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		overload := func() {
+			for i := range uint32(500) {
+				w.em0.Receive(frame(uint16(i%5), false, i))
+			}
+		}
+		overload()
+		calls := 0
+		err := fanout.Run(ctx, w.r, fanout.Config{Workers: 1, Handle: func(int, []bpf.Packet) error {
+			calls++
+			if calls == 5 {
+				cancel(errEnough)
+			}
+			overload()
+			return nil
+		}})
+		require.ErrorIs(t, err, errEnough)
+		assert.Greater(t, calls, 5, "what was captured before")
+		assert.LessOrEqual(t, calls, 5+4)
+		w.released(t)
+	})
+	t.Run("idle", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, bpf.Config{})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			err := fanout.Run(ctx, w.r, fanout.Config{Workers: 2, Handle: func(int, []bpf.Packet) error { return nil }})
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		})
+	})
+}
+
+// At a read deadline Run ends, and can be called again.
+func TestRunGoesOnAfterADeadline(t *testing.T) {
+	modes(t, func(t *testing.T, cfg bpf.Config) {
+		w := newWorld(t, cfg)
+		ledgers := newLedgers(2)
+		for round := range uint32(3) {
+			for i := range uint32(100) {
+				w.em0.Receive(frame(uint16(i%10), false, round*100+i))
+			}
+			w.r.SetReadDeadline(time.Now().Add(time.Second))
+			err := fanout.Run(t.Context(), w.r, fanout.Config{Workers: 2, Handle: func(i int, packets []bpf.Packet) error {
+				for _, p := range packets {
+					ledgers[i].note(t, p)
+				}
+				return nil
+			}})
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		}
+		check(t, ledgers, 10, 300)
+	})
+}
+
+// Whichever worker fails, and however: the others do their shares, the lease is released, and whoever called Run is told.
+func TestFailingWorkers(t *testing.T) {
+	errBroken := errors.New("broken")
+	for _, failing := range []int{0, 1, 2} { // Run does 2 itself
+		for how, fail := range map[string]func() error{
+			"error":  func() error { return errBroken },
+			"panic":  func() error { panic(errBroken) },
+			"goexit": func() error { runtime.Goexit(); return nil },
+		} {
+			t.Run(fmt.Sprintf("worker=%d/%s", failing, how), func(t *testing.T) {
+				modes(t, func(t *testing.T, cfg bpf.Config) {
+					w := newWorld(t, cfg)
+					for i := range uint32(30) {
+						w.em0.Receive(frame(uint16(i%3), false, i))
+					}
+					var seen atomic.Int64
+					var err error
+					var recovered any
+					returned := false
+					ended := make(chan struct{})
+					go func() {
+						defer close(ended)
+						defer func() { recovered = recover() }()
+						err = fanout.Run(t.Context(), w.r, fanout.Config{Workers: 3, Hash: byFlow, Handle: func(i int, packets []bpf.Packet) error {
+							if i == failing {
+								return fail()
+							}
+							time.Sleep(time.Millisecond) // after the one that fails
+							seen.Add(int64(len(packets)))
+							return nil
+						}})
+						returned = true
+					}()
+					<-ended
+					assert.EqualValues(t, 20, seen.Load(), "the others' packets")
+					switch how {
+					case "error":
+						assert.ErrorIs(t, err, errBroken)
+					case "panic":
+						require.IsType(t, &fanout.PanicError{}, recovered)
+						p := recovered.(*fanout.PanicError)
+						assert.Equal(t, failing, p.Worker)
+						assert.ErrorIs(t, p, errBroken)
+						assert.Contains(t, p.Error(), "TestFailingWorkers")
+					case "goexit":
+						if failing == 2 {
+							assert.False(t, returned, "the goroutine that called Run has ended, as Handle wanted")
+						} else {
+							assert.ErrorContains(t, err, "Goexit")
+						}
+					}
+					w.released(t)
+				})
+			})
+		}
+	}
+}
+
+func TestPanickingHashReleasesTheLease(t *testing.T) {
+	modes(t, func(t *testing.T, cfg bpf.Config) {
+		w := newWorld(t, cfg)
+		w.em0.Receive(frame(1, false, 1))
+		assert.PanicsWithValue(t, "no hash", func() {
+			fanout.Run(t.Context(), w.r, fanout.Config{
+				Workers: 2,
+				Hash:    func(uint32, []byte) uint32 { panic("no hash") },
+				Handle:  func(int, []bpf.Packet) error { return nil },
+			})
+		})
+		w.released(t)
+	})
+}
+
+// What a worker keeps is empty afterwards, rather than a look at memory that the kernel fills.
+func TestListOfPacketsIsEmptiedBehindTheWorker(t *testing.T) {
+	w := newWorld(t, bpf.Config{})
+	w.em0.Receive(frame(1, false, 1))
+	var kept []bpf.Packet
+	err := fanout.Run(t.Context(), w.r, fanout.Config{Workers: 1, Handle: func(_ int, packets []bpf.Packet) error {
+		kept = packets
+		return errEnough
+	}})
+	require.ErrorIs(t, err, errEnough)
+	require.Len(t, kept, 1)
+	assert.Equal(t, bpf.Packet{}, kept[0])
+	assert.Empty(t, kept[0].Data())
+}
+
+// memory is a kernel that tells where the memory is that a reader lends it.
+type memory struct {
+	zbuf.System
+	mapped [][]byte
+}
+
+func (m *memory) Open() (zbuf.Backend, error) {
+	b, err := m.System.Open()
+	return &mapping{b, m}, err
+}
+
+type mapping struct {
+	zbuf.Backend
+	m *memory
+}
+
+func (b *mapping) Map(size int) ([]byte, error) {
+	mem, err := b.Backend.Map(size)
+	b.m.mapped = append(b.m.mapped, mem)
+	return mem, err
+}
+
+func TestCorruptBuffer(t *testing.T) {
+	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
+	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	m := &memory{System: k}
+	r, err := bpf.Open("em0", bpf.Config{Mode: bpf.ZeroCopy, System: m})
+	require.NoError(t, err)
+	defer r.Close()
+	for i := range uint32(4) {
+		em0.Receive(frame(uint16(i), false, i))
+	}
+	const record = (26 + 64 + zbuf.Alignment - 1) &^ (zbuf.Alignment - 1)
+	const at = zbuf.SizeofZbufHeader + 2*record
+	bad := 0
+	for _, mem := range m.mapped {
+		if mem[at+16] == 64 { // bh_caplen
+			binary.NativeEndian.PutUint16(mem[at+24:], 3) // bh_hdrlen
+			bad++
+		}
+	}
+	require.Equal(t, 1, bad, "one store buffer")
+	var seen atomic.Int64
+	cfg := fanout.Config{Workers: 2, Handle: func(_ int, packets []bpf.Packet) error {
+		seen.Add(int64(len(packets)))
+		return nil
+	}}
+	err = fanout.Run(t.Context(), r, cfg)
+	require.ErrorIs(t, err, bpf.ErrCorrupt)
+	assert.EqualValues(t, 2, seen.Load(), "the packets before it")
+
+	em0.Receive(frame(9, false, 9))
+	r.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	require.ErrorIs(t, fanout.Run(t.Context(), r, cfg), os.ErrDeadlineExceeded)
+	assert.EqualValues(t, 3, seen.Load(), "it goes on with the next buffer")
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	w := newWorld(t, bpf.Config{})
+	handle := func(int, []bpf.Packet) error { return nil }
+	require.ErrorIs(t, fanout.Run(t.Context(), w.r, fanout.Config{Workers: -1, Handle: handle}), fanout.ErrConfig)
+	require.ErrorIs(t, fanout.Run(t.Context(), w.r, fanout.Config{Workers: 1}), fanout.ErrConfig)
+}
+
+func TestWorkersDefaultToTheProcessors(t *testing.T) {
+	w := newWorld(t, bpf.Config{})
+	for i := range uint32(2000) {
+		w.em0.Receive(frame(uint16(i), false, i))
+	}
+	busy := make([]atomic.Int64, runtime.GOMAXPROCS(0))
+	err := fanout.Run(t.Context(), w.r, fanout.Config{Handle: func(i int, packets []bpf.Packet) error {
+		busy[i].Add(int64(len(packets)))
+		return errEnough
+	}})
+	require.ErrorIs(t, err, errEnough)
+	for i := range busy {
+		assert.NotZero(t, busy[i].Load(), "worker %d", i)
+	}
+}

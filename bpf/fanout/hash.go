@@ -1,0 +1,191 @@
+package fanout
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// The link types that FlowHash knows, as the BIOCGDLT ioctl names them.
+const (
+	dltNull  = 0
+	dltEther = 1
+	dltRaw   = 12
+	dltLoop  = 108
+	// What other systems and capture files call dltRaw.
+	dltRawOpenBSD, dltRawFile = 14, 101
+	// Raw with the version known.
+	dltIPv4, dltIPv6 = 228, 229
+)
+
+const (
+	etherIPv4  = 0x0800
+	etherARP   = 0x0806
+	etherVLAN  = 0x8100 // 802.1Q
+	etherIPv6  = 0x86dd
+	etherQinQ  = 0x88a8 // 802.1ad
+	etherQinQ1 = 0x9100 // what was used before 802.1ad
+
+	protoHopByHop = 0
+	protoTCP      = 6
+	protoUDP      = 17
+	protoRouting  = 43
+	protoFragment = 44
+	protoAuth     = 51
+	protoDest     = 60
+	protoSCTP     = 132
+)
+
+// FlowHash returns a number that is the same for all packets of a conversation, both ways. Of packet, which is of
+// the link type DLT_EN10MB, DLT_NULL, DLT_LOOP or DLT_RAW, it takes
+//
+//   - of TCP, UDP and SCTP over IPv4 and IPv6: addresses and ports;
+//   - of fragments, the first one too, and of everything else over IP: addresses, so that a datagram stays together.
+//     (A flow of which only some datagrams are fragmented has two numbers.)
+//   - of ARP: nothing, so that request and answer stay together;
+//   - of what else Ethernet carries: the hardware addresses.
+//
+// VLAN tags (802.1Q, 802.1ad and the older 0x9100) are skipped, and so are IPv6 extension headers. What was not captured is
+// not looked at: of packets cut before the ports, addresses count. So [bpf.Config].SnapLen should
+// reach the ports, or none of them. Link types that are not known give 0.
+//
+// The number does not change from run to run, and whoever chooses addresses and ports can choose it. It may be
+// called from any goroutine.
+func FlowHash(linkType uint32, packet []byte) uint32 {
+	switch linkType {
+	case dltEther:
+		return hashEther(packet)
+	case dltNull, dltLoop:
+		if len(packet) < 4 {
+			return 0
+		}
+		return hashFamily(packet)
+	case dltRaw, dltRawOpenBSD, dltRawFile, dltIPv4, dltIPv6:
+		return hashIP(packet)
+	}
+	return 0
+}
+
+func hashEther(p []byte) uint32 {
+	if len(p) < 14 {
+		return 0
+	}
+	at := 12
+	kind := binary.BigEndian.Uint16(p[at:])
+	for kind == etherVLAN || kind == etherQinQ || kind == etherQinQ1 {
+		at += 4
+		if len(p) < at+2 {
+			break
+		}
+		kind = binary.BigEndian.Uint16(p[at:])
+	}
+	switch kind {
+	case etherIPv4:
+		return hashIPv4(p[at+2:])
+	case etherIPv6:
+		return hashIPv6(p[at+2:])
+	case etherARP:
+		return 0
+	}
+	// Six bytes each, by loads of eight that overlap.
+	return symmetric(mix(binary.BigEndian.Uint64(p)>>16, 0), mix(binary.BigEndian.Uint64(p[4:])<<16>>16, 0))
+}
+
+// hashFamily looks at the address family in front: DLT_LOOP has it in network order, DLT_NULL in that of the host
+// which captured it.
+func hashFamily(p []byte) uint32 {
+	family := binary.BigEndian.Uint32(p)
+	if family > 0xffff {
+		family = bits.ReverseBytes32(family)
+	}
+	switch family {
+	case 2: // AF_INET
+		return hashIPv4(p[4:])
+	case 24, 28, 30: // AF_INET6 of NetBSD and OpenBSD, of FreeBSD, of Darwin
+		return hashIPv6(p[4:])
+	}
+	return 0
+}
+
+func hashIP(p []byte) uint32 {
+	if len(p) == 0 {
+		return 0
+	}
+	switch p[0] >> 4 {
+	case 4:
+		return hashIPv4(p)
+	case 6:
+		return hashIPv6(p)
+	}
+	return 0
+}
+
+func hashIPv4(p []byte) uint32 {
+	if len(p) < 20 {
+		return 0
+	}
+	src, dst := uint64(binary.BigEndian.Uint32(p[12:])), uint64(binary.BigEndian.Uint32(p[16:]))
+	const moreOrOffset = 0x3fff
+	if binary.BigEndian.Uint16(p[6:])&moreOrOffset == 0 {
+		s, d := ports(p[9], p, max(int(p[0]&0xf)*4, 20))
+		src, dst = src|s<<32, dst|d<<32
+	}
+	return symmetric(mix(src, 0), mix(dst, 0))
+}
+
+func hashIPv6(p []byte) uint32 {
+	if len(p) < 40 {
+		return 0
+	}
+	s, d := ports6(p)
+	src := mix(binary.BigEndian.Uint64(p[8:]), binary.BigEndian.Uint64(p[16:])^s<<48)
+	dst := mix(binary.BigEndian.Uint64(p[24:]), binary.BigEndian.Uint64(p[32:])^d<<48)
+	return symmetric(src, dst)
+}
+
+// ports6 looks for the ports behind the extension headers.
+func ports6(p []byte) (src, dst uint64) {
+	next, at := p[6], 40
+	for {
+		switch next {
+		case protoHopByHop, protoRouting, protoDest, protoAuth, protoFragment:
+		default:
+			return ports(next, p, at)
+		}
+		if len(p) < at+8 {
+			return 0, 0
+		}
+		length := 8 + 8*int(p[at+1])
+		switch next {
+		case protoAuth:
+			length = 8 + 4*int(p[at+1])
+		case protoFragment:
+			const moreOrOffset = 0xfff9
+			if binary.BigEndian.Uint16(p[at+2:])&moreOrOffset != 0 {
+				return 0, 0
+			}
+			length = 8
+		}
+		next, at = p[at], at+length
+	}
+}
+
+// ports returns those of the transport header at p[at], or 0 twice if there are none.
+func ports(proto byte, p []byte, at int) (src, dst uint64) {
+	if proto != protoTCP && proto != protoUDP && proto != protoSCTP || len(p) < at+4 {
+		return 0, 0
+	}
+	both := binary.BigEndian.Uint32(p[at:])
+	return uint64(both >> 16), uint64(both & 0xffff)
+}
+
+// mix turns one end of a conversation into a number of which every bit depends on all of it.
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a^0x9e3779b97f4a7c15, b^0xd1b54a32d192ed03)
+	return hi ^ lo
+}
+
+// symmetric joins two ends, whichever comes first.
+func symmetric(a, b uint64) uint32 {
+	hi, lo := bits.Mul64(a+b, 0xbf58476d1ce4e5b9)
+	return uint32(hi ^ lo)
+}
