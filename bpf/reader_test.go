@@ -401,6 +401,38 @@ func TestInterfaceGone(t *testing.T) {
 	}
 }
 
+// The reader is woken more often than it looks by itself: that must not put the look off.
+func TestInterfaceGoneWhileOthersWakeTheReader(t *testing.T) {
+	for _, every := range []time.Duration{30, 400, 600, 690} {
+		t.Run(fmt.Sprintf("%d ms", every), func(t *testing.T) {
+			modes(t, func(t *testing.T, mode bpf.Mode) {
+				w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: bpf.NoTimeout})
+				over := make(chan struct{})
+				var gone time.Time
+				var others sync.WaitGroup
+				others.Go(func() {
+					time.Sleep(time.Millisecond)
+					gone = time.Now()
+					w.k.RemoveInterface("em0")
+					for {
+						select {
+						case <-over:
+							return
+						case <-time.After(every * time.Millisecond):
+							w.r.SetReadDeadline(time.Time{})
+						}
+					}
+				})
+				_, err := w.r.Lease(t.Context())
+				close(over)
+				others.Wait()
+				assert.ErrorIs(t, err, bpf.ErrInterfaceGone)
+				assert.LessOrEqual(t, time.Since(gone), 700*time.Millisecond)
+			})
+		})
+	}
+}
+
 func TestRenameIsNotGone(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
 		w := newWorld(t, bpf.Config{Mode: mode})

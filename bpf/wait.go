@@ -81,19 +81,21 @@ func (w *waiter) next(ctx context.Context) (held, error) {
 	return held{}, ErrInterfaceGone
 }
 
-// sleep returns how long to sleep, or why not to.
+// sleep returns how long to sleep, or why not to: at most until the next look at the interface, which
+// neither wake-ups in between nor a sleep that ends early may put off.
 func (w *waiter) sleep(ctx context.Context) (time.Duration, error) {
 	if ctx.Err() != nil {
 		return 0, context.Cause(ctx)
 	}
+	look := max(backstop-time.Since(w.looked), 0)
 	if d := w.r.deadline.Load(); d != nil {
 		left := time.Until(*d)
 		if left <= 0 {
 			return 0, errDeadline
 		}
-		return min(left, backstop), nil
+		return min(left, look), nil
 	}
-	return backstop, nil
+	return look, nil
 }
 
 func (w *waiter) harvest() (held, bool, error) {
