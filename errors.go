@@ -75,6 +75,8 @@ func hint(op string, err error) string {
 		return "set the buffers first"
 	case op == "BIOCSETZBUF" && is(syscall.EFAULT):
 		return "the kernel could not map the buffers: use smaller ones"
+	case op == "mmap" && is(syscall.ENOMEM):
+		return "the process may not map as much (RLIMIT_AS), or memory is short: use smaller buffers"
 	case is(syscall.EPERM) && op != "write":
 		return "the descriptor is locked (BIOCLOCK)"
 	case op == "write" && is(syscall.EPERM):
