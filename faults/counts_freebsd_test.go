@@ -1,0 +1,49 @@
+package faults
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A count is how often a fault is made: in the short form, and in the full one.
+type count struct{ short, full int }
+
+// How often everything is done, for each buffer mode.
+var (
+	kills         = count{6, 200} // in zero-copy mode
+	killsBuffered = count{2, 42}
+	cycles        = count{300, 10_000}
+	closes        = count{40, 1000} // of each kind
+	forks         = count{20, 1000}
+	execs         = count{4, 150}
+	pressure      = count{2, 20} // readers opened while memory is short
+	toggles       = count{100, 5000}
+	strangers     = count{600, 20_000} // packets past a reader that does not read
+	gone          = count{6, 60}
+	sandboxed     = count{2000, 50_000} // packets in capability mode
+	passed        = count{2, 25}        // descriptors handed on, in each way
+)
+
+// full reports whether the full form is asked for. It needs ZBUF_SOAK, a duration: the counts are reached
+// whatever it is, and what has none goes on for so long.
+func full() bool { return os.Getenv("ZBUF_SOAK") != "" && !testing.Short() }
+
+func (c count) n() int {
+	if full() {
+		return c.full
+	}
+	return c.short
+}
+
+// atLeast is how long what has no count goes on.
+func atLeast(t *testing.T) time.Duration {
+	if !full() {
+		return 0
+	}
+	d, err := time.ParseDuration(os.Getenv("ZBUF_SOAK"))
+	require.NoError(t, err)
+	return d
+}

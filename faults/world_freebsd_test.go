@@ -1,0 +1,330 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/lab"
+	"github.com/zbuf-go/zbuf/sysctl"
+)
+
+const readTimeout = 20 * time.Millisecond
+
+// theKernel skips where there is none.
+func theKernel(t *testing.T) lab.World {
+	w, why := lab.Kernel()
+	if w == nil {
+		t.Skip("not on a FreeBSD kernel: ", why)
+	}
+	return w
+}
+
+// noZeroCopy is why this process can't have it, or nothing.
+func noZeroCopy(w lab.World) string {
+	if runtime.GOARCH == "386" {
+		return "a 32-bit program has no zero-copy on a 64-bit kernel"
+	}
+	if on, err := w.Sysctl("net.bpf.zerocopy_enable"); err != nil || on == 0 {
+		return "net.bpf.zerocopy_enable is 0"
+	}
+	return ""
+}
+
+// inBothModes runs f in each buffer mode that the kernel has.
+func inBothModes(t *testing.T, f func(t *testing.T, w lab.World, mode bpf.Mode)) {
+	w := theKernel(t)
+	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
+		t.Run(mode.String(), func(t *testing.T) {
+			if why := noZeroCopy(w); mode == bpf.ZeroCopy && why != "" {
+				t.Skip(why)
+			}
+			f(t, w, mode)
+		})
+	}
+}
+
+// seeded is the test's source of chance; ZBUF_SEED repeats a run.
+func seeded(t *testing.T) *rand.Rand {
+	seed := rand.Uint64()
+	if s := os.Getenv("ZBUF_SEED"); s != "" {
+		var err error
+		seed, err = strconv.ParseUint(s, 10, 64)
+		require.NoError(t, err)
+	}
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
+
+func upTo(rng *rand.Rand, most time.Duration) time.Duration {
+	return time.Duration(rng.Int64N(int64(most)))
+}
+
+func open(t *testing.T, ifname string, cfg bpf.Config) *bpf.Reader {
+	t.Helper()
+	r, err := bpf.Open(ifname, cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+// traffic is numbered frames that arrive at a pair's A, each known to have arrived.
+type traffic struct {
+	p     *lab.Pair
+	sent  atomic.Uint32
+	ahead func(sent uint32) bool // whether it must wait
+	stop  atomic.Bool
+	ended chan error
+}
+
+// batch is few enough for the wire's queues.
+const batch = 32
+
+// frame is number n.
+func frame(n uint32) []byte { return lab.Frame(64+int(n*7%200), n) }
+
+// frameRoom is more than a frame takes in a buffer.
+const frameRoom = 320
+
+// send starts traffic, a batch and a pause by turns.
+func send(p *lab.Pair, pause time.Duration, ahead func(sent uint32) bool) *traffic {
+	f := &traffic{p: p, ahead: ahead, ended: make(chan error, 1)}
+	go func() { f.ended <- f.run(pause) }()
+	return f
+}
+
+func (f *traffic) run(pause time.Duration) error {
+	for !f.stop.Load() {
+		if f.ahead != nil && f.ahead(f.sent.Load()+batch) {
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		if err := f.once(batch); err != nil {
+			return err
+		}
+		time.Sleep(pause)
+	}
+	return nil
+}
+
+func (f *traffic) once(n int) error {
+	for range n {
+		if err := f.p.Post(f.p.A, frame(f.sent.Load())); err != nil {
+			return err
+		}
+		f.sent.Add(1)
+	}
+	return f.p.SettleNow()
+}
+
+// end stops it and returns how many frames there were.
+func (f *traffic) end() (uint32, error) {
+	f.stop.Store(true)
+	err := <-f.ended
+	f.ended <- err // for whoever asks again
+	return f.sent.Load(), err
+}
+
+// tally is what became of numbered frames.
+type tally struct {
+	Sent, Received, Dropped uint64 // written; shown to the descriptor; without room
+	Delivered               uint64
+	Again, Torn             uint64 // twice or out of order; not as they were sent
+	next                    uint32
+}
+
+func (s *tally) take(data []byte) {
+	n := lab.Seed(data)
+	if n < s.next {
+		s.Again++
+		return
+	}
+	if !bytes.Equal(data, frame(n)) {
+		s.Torn++
+	}
+	s.next = n + 1
+	s.Delivered++
+}
+
+// lost is everything that was promised and not kept.
+func (s *tally) lost() uint64 {
+	lost := s.Again + s.Torn
+	for _, pair := range [][2]uint64{{s.Sent, s.Received}, {s.Received, s.Delivered + s.Dropped}} {
+		lost += max(pair[0], pair[1]) - min(pair[0], pair[1])
+	}
+	return lost
+}
+
+// capture takes what a reader delivers, on a goroutine of its own.
+type capture struct {
+	r     *bpf.Reader
+	tally tally
+	taken atomic.Uint64 // tally.Delivered, for others to look at
+	ended chan error
+}
+
+func take(r *bpf.Reader) *capture {
+	c := &capture{r: r, ended: make(chan error, 1)}
+	go func() { c.ended <- c.run() }()
+	return c
+}
+
+// run ends when the deadline passes or the interface goes.
+func (c *capture) run() error {
+	for {
+		l, err := c.r.Lease(context.Background())
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for p := range l.Packets() {
+			c.tally.take(p.Data())
+		}
+		c.taken.Store(c.tally.Delivered)
+		if err := errors.Join(l.Err(), l.Release()); err != nil {
+			return err
+		}
+	}
+}
+
+// room holds traffic back while the reader is so far behind that its buffers might overflow.
+func (c *capture) room() func(sent uint32) bool {
+	most := uint64(c.r.BufferSize() / frameRoom)
+	return func(sent uint32) bool { return uint64(sent) > c.taken.Load()+most }
+}
+
+// end has the reader deliver what is left, once the traffic is over, and counts.
+func (c *capture) end(sent uint32) (tally, error) {
+	c.r.SetReadDeadline(time.Now())
+	if err := <-c.ended; err != nil {
+		return c.tally, err
+	}
+	s, err := c.r.Stats()
+	c.tally.Sent, c.tally.Received, c.tally.Dropped = uint64(sent), s.Received, s.Dropped
+	return c.tally, err
+}
+
+// watched captures with a reader of its own while f does its worst, and sees to it that nothing is
+// lost. What f returns is the number of faults.
+func watched(t *testing.T, p *lab.Pair, cfg bpf.Config, f func(c *capture, sent func() uint32) (faults int)) {
+	t.Helper()
+	r := open(t, p.A, cfg)
+	c := take(r)
+	tr := send(p, 10*time.Millisecond, c.room())
+	defer tr.end() // also when f gives up
+	faults := f(c, tr.sent.Load)
+	sent, err := tr.end()
+	assert.NoError(t, err)
+	sum, err := c.end(sent)
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	requireNothingLost(t, sum)
+	assert.Zero(t, sum.Dropped, "it had room")
+	lab.Report(t, lab.Faults, uint64(faults))
+	lab.Report(t, lab.Packets, sum.Delivered)
+	lab.Report(t, lab.Lost, sum.lost())
+}
+
+func requireNothingLost(t *testing.T, sum tally) {
+	t.Helper()
+	t.Logf("%+v", sum)
+	require.NotZero(t, sum.Delivered)
+	require.Zero(t, sum.lost(), "sent = received = delivered + dropped, in order, none twice, none torn: %+v", sum)
+}
+
+// wired is the number of pages that the kernel may not page out.
+func wired(t *testing.T) int {
+	n, err := sysctl.Host().Int64("vm.stats.vm.v_wire_count")
+	require.NoError(t, err)
+	return int(n)
+}
+
+// listeners returns the descriptors on an interface that net.bpf.stats knows, without the pair's own.
+func listeners(t *testing.T, ifname string) []sysctl.Listener {
+	all, err := sysctl.Host().BPF().Stats()
+	require.NoError(t, err)
+	var on []sysctl.Listener
+	own := 0
+	for _, l := range all {
+		if l.Interface != ifname {
+			continue
+		}
+		if l.PID == os.Getpid() && l.HeaderComplete && own < 2 {
+			own++
+			continue
+		}
+		on = append(on, l)
+	}
+	return on
+}
+
+// requireNobodyLeft waits until nobody but the pair has a descriptor on the interface.
+func requireNobodyLeft(t *testing.T, ifname string) {
+	t.Helper()
+	var on []sysctl.Listener
+	err := lab.Until(func() (bool, error) {
+		on = listeners(t, ifname)
+		return len(on) == 0, nil
+	})
+	require.NoError(t, err, "left in net.bpf.stats: %+v", on)
+}
+
+// requireWiredBack waits until no more than 1,024 pages, one pair of the largest buffers, are wired than before.
+func requireWiredBack(t *testing.T, before int) {
+	t.Helper()
+	var now int
+	err := lab.Until(func() (bool, error) {
+		now = wired(t)
+		return now-before < 1024, nil
+	})
+	require.NoError(t, err, "%d pages are wired, %d were before", now, before)
+	t.Logf("wired pages: %d before, %d after", before, now)
+}
+
+// lag watches how late sleeps end: nothing on the machine can be more punctual than that.
+type lag struct{ worst atomic.Int64 }
+
+func watchLag(t *testing.T) *lag {
+	l := new(lag)
+	stop := make(chan struct{})
+	var watchers sync.WaitGroup
+	for range runtime.NumCPU() {
+		watchers.Go(func() {
+			runtime.LockOSThread()
+			const nap = 5 * time.Millisecond
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				start := time.Now()
+				time.Sleep(nap)
+				late := int64(time.Since(start) - nap)
+				for old := l.worst.Load(); late > old && !l.worst.CompareAndSwap(old, late); old = l.worst.Load() {
+				}
+			}
+		})
+	}
+	t.Cleanup(func() { close(stop); watchers.Wait() })
+	return l
+}
+
+// allow is how late something may be that has a bound: two clock ticks, and two parties that are scheduled late.
+func (l *lag) allow(bound time.Duration) time.Duration {
+	return bound + 80*time.Millisecond + 2*time.Duration(l.worst.Load())
+}
