@@ -83,6 +83,9 @@ func TestConformance(t *testing.T) {
 		}
 		rules++
 		onKernel, onModel := k != nil && r.only != model, r.only != kernel
+		if onKernel && testing.Short() && !is386 {
+			onModel = false // it answers the same anywhere
+		}
 		if onKernel {
 			cases[kernel]++
 		}
