@@ -70,10 +70,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // A ledger is what one reader has got of the frames.
 type ledger struct {
-	writers [2]struct {
-		next    uint32 // the number that comes next if nothing was dropped
-		missing uint64 // numbers passed over
-	}
+	writers  [2]numbers
 	numbered uint64
 	other    []byte // a frame that may come besides, any number of times
 	slow     []span // deliveries that took longer than the read timeout
@@ -84,6 +81,12 @@ type ledger struct {
 	quiet *atomic.Int64
 
 	delivered atomic.Uint64 // whole leases, for others to see
+}
+
+// numbers is what came of one writer.
+type numbers struct {
+	next    uint32 // the number that comes next if nothing was dropped
+	missing uint64 // numbers passed over
 }
 
 // enter checks that a frame is whole and later than those before, and returns when it was sent.
