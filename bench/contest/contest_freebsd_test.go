@@ -1,0 +1,198 @@
+package contest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bench/internal/contestant"
+	"github.com/zbuf-go/zbuf/bench/internal/load"
+	"github.com/zbuf-go/zbuf/bench/internal/trial"
+	"github.com/zbuf-go/zbuf/internal/lab"
+)
+
+func TestMain(m *testing.M) {
+	trial.Main()
+	os.Exit(m.Run())
+}
+
+const (
+	// memory of all packet buffers together: three of the largest that read(2) is allowed by default.
+	memory  = 3 * 512 << 10
+	timeout = 100 * time.Millisecond
+
+	warm   = 300 * time.Millisecond
+	length = 2500 * time.Millisecond
+	traced = 500 * time.Millisecond
+)
+
+// workTime is what an analyser takes for each packet at overload: more than the storm takes to bring the next.
+const workTime = 60 * time.Microsecond
+
+var loads = []struct {
+	name  string
+	share int
+	work  bool
+}{
+	{"idle", 0, false},
+	{"low", 1, false},
+	{"mid", load.Frames / 8, false},
+	{"full", load.Frames, false},
+	{"overload", load.Frames, true},
+}
+
+func kernel(tb testing.TB) lab.World {
+	tb.Helper()
+	w, why := lab.Kernel()
+	if w == nil {
+		tb.Skip(why)
+	}
+	require.NoError(tb, w.SetSysctl("net.bpf.zerocopy_enable", 1))
+	return w
+}
+
+func storm(tb testing.TB, size int) *load.Storm {
+	tb.Helper()
+	s, err := load.NewStorm()
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, s.Close()) })
+	require.NoError(tb, s.Fill(load.Frames, size))
+	return s
+}
+
+// spins returns how often Spin goes round in workTime.
+func spins() int {
+	best := time.Hour
+	const n = 200_000
+	for range 5 {
+		begin := time.Now()
+		contestant.Spin(n)
+		best = min(best, time.Since(begin))
+	}
+	return int(n * workTime / best)
+}
+
+func BenchmarkContest(b *testing.B) {
+	kernel(b)
+	work := spins()
+	for _, size := range []int{64, 1500} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			s := storm(b, size)
+			for _, l := range loads {
+				if l.share == 0 && size != 64 {
+					continue // no packet, no size
+				}
+				for _, name := range contestant.Names {
+					b.Run(fmt.Sprintf("load=%s/reader=%s", l.name, name), func(b *testing.B) {
+						spec := trial.Spec{
+							Contestant: name, Interface: s.Ifname, Share: l.share, Memory: memory, Timeout: timeout,
+							Warm: warm, Length: time.Duration(b.N) * length, Trace: traced,
+						}
+						if l.work {
+							spec.Work = work
+						}
+						r, err := trial.Run(spec)
+						require.NoError(b, err)
+						report(b, r)
+					})
+				}
+			}
+		})
+	}
+}
+
+// report writes the figures. ns/pkt is the same as ms per million packets.
+func report(b *testing.B, r trial.Result) {
+	b.ReportMetric(0, "ns/op")
+	sec := r.Elapsed.Seconds()
+	cpu := r.User + r.System
+	b.ReportMetric(float64(r.Packets)/sec, "pkts/s")
+	b.ReportMetric(float64(cpu.Microseconds())/sec, "cpu-us/s")
+	b.ReportMetric(float64(r.Voluntary)/sec, "sleeps/s")
+	b.ReportMetric(float64(r.Involuntary)/sec, "preempted/s")
+	b.ReportMetric(float64(r.RSS)/1024, "rss-KiB")
+	b.ReportMetric(float64(r.Kernel)/1024, "kernel-KiB")
+	b.ReportMetric(float64(r.Traced.Reader)/r.Traced.Elapsed.Seconds(), "syscalls/s")
+	b.ReportMetric(float64(r.Traced.Process)/r.Traced.Elapsed.Seconds(), "proc-syscalls/s")
+	if r.Packets == 0 || r.Traced.Packets == 0 {
+		return
+	}
+	n := float64(r.Packets)
+	b.ReportMetric(float64(cpu)/n, "cpu-ns/pkt")
+	b.ReportMetric(float64(r.User)/n, "user-ns/pkt")
+	b.ReportMetric(float64(r.System)/n, "sys-ns/pkt")
+	b.ReportMetric(100*float64(r.Dropped+r.Lost)/float64(r.Matched), "drop-%")
+	b.ReportMetric(float64(r.Allocated)/n, "alloc-B/pkt")
+	b.ReportMetric(1e6*float64(r.Voluntary)/n, "sleeps/Mpkt")
+	b.ReportMetric(1e6*float64(r.Traced.Reader)/float64(r.Traced.Packets), "syscalls/Mpkt")
+	b.ReportMetric(1e6*float64(r.Traced.Process)/float64(r.Traced.Packets), "proc-syscalls/Mpkt")
+}
+
+func BenchmarkDelay(b *testing.B) {
+	w := kernel(b)
+	for _, wait := range []time.Duration{0, 10 * time.Millisecond} {
+		for _, name := range contestant.Names {
+			how := "immediate"
+			if wait > 0 {
+				how = wait.String()
+				if name == "go-pcap" {
+					continue // it is always in immediate mode
+				}
+			}
+			b.Run(fmt.Sprintf("wait=%s/reader=%s", how, name), func(b *testing.B) {
+				p := lab.NewPair(b, w)
+				finish, err := trial.Start(trial.Spec{
+					Contestant: name, Interface: p.A, Memory: memory, Timeout: max(wait, time.Millisecond), Immediate: wait == 0,
+					Delays: 1 << 16, Warm: warm, Length: time.Duration(b.N) * length,
+				})
+				require.NoError(b, err)
+				stop := make(chan struct{})
+				sent := make(chan error)
+				go func() { sent <- send(p.B, stop) }()
+				r, err := finish()
+				close(stop)
+				require.NoError(b, <-sent)
+				require.NoError(b, err)
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(float64(r.Delays), "pkts")
+				b.ReportMetric(float64(r.P50.Nanoseconds())/1000, "p50-us")
+				b.ReportMetric(float64(r.P99.Nanoseconds())/1000, "p99-us")
+				b.ReportMetric(float64(r.Max.Nanoseconds())/1000, "max-us")
+				b.ReportMetric(float64((r.User+r.System).Microseconds())/r.Elapsed.Seconds(), "cpu-us/s")
+			})
+		}
+	}
+}
+
+// send sends about 200 packets a second, each with its time, until stop is closed.
+func send(ifname string, stop chan struct{}) error {
+	d, err := zbuf.Open()
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.SetFilter(load.Nothing()); err != nil {
+		return err
+	}
+	if err := d.SetInterface(ifname); err != nil {
+		return err
+	}
+	f := lab.Frame(64, 0)
+	for {
+		select {
+		case <-stop:
+			return nil
+		case <-time.After(2*time.Millisecond + rand.N(6*time.Millisecond)):
+		}
+		binary.LittleEndian.PutUint64(f[contestant.StampAt:], uint64(trial.Now()))
+		if _, err := d.Write(f); err != nil {
+			return err
+		}
+	}
+}

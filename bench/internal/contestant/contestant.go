@@ -1,0 +1,137 @@
+package contestant
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/bpf"
+)
+
+// Config is the same for all of them.
+type Config struct {
+	Interface string
+	Filter    []bpf.RawInstruction
+	Memory    int           // bytes of all packet buffers together, the kernel's and the reader's
+	Timeout   time.Duration // the longest that packets may gather
+	Immediate bool          // deliver each packet at once; Timeout is not used
+}
+
+// A Contestant reads packets from one interface.
+type Contestant interface {
+	// Run reads, and gives every packet to t, until Stop. It may be called again after Start.
+	Run(t *Tally) error
+	// Stop ends Run within Config.Timeout or at the next packet. Start undoes it.
+	Stop()
+	Start()
+	// Syscalls is how many system calls Run has made by the contestant's own count, ok if it has one.
+	Syscalls() (n uint64, ok bool)
+	Close() error
+}
+
+// opener makes a contestant.
+type opener func(Config) (Contestant, error)
+
+var openers = map[string]opener{}
+
+// Names are all of them, ours first, the limit last.
+var Names = []string{"zbuf-lease", "zbuf-copy", "zbuf-buffered", "gopacket", "go-pcap", "read2", "bare"}
+
+// Buffers says into how many pieces each divides Config.Memory: lending has the kernel's two, and read(2) two of the
+// kernel's and the reader's own. 0 is one that can't be told.
+func Buffers(name string) int {
+	switch name {
+	case "zbuf-lease", "zbuf-copy", "bare":
+		return 2
+	case "go-pcap":
+		return 0
+	}
+	return 3
+}
+
+// Open starts capturing with the named contestant.
+func Open(name string, cfg Config) (Contestant, error) {
+	o := openers[name]
+	if o == nil {
+		return nil, fmt.Errorf("there is no contestant %q on this system; all are %v", name, Names)
+	}
+	c, err := o(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	return c, nil
+}
+
+// stop is what ends Run.
+type stop struct{ atomic.Bool }
+
+func (s *stop) Stop()  { s.Store(true) }
+func (s *stop) Start() { s.Store(false) }
+
+// Tally is where the packets go.
+type Tally struct {
+	Packets uint64
+	Bytes   uint64
+	sum     uint64 // keeps the loads alive
+
+	// Work is how often to go round a loop for each packet: what an analyser would do.
+	Work int
+	// Delays, if it has capacity, gets the nanoseconds since each packet was sent, which StampAt says.
+	Delays []int64
+
+	slow bool
+	now  func() int64
+}
+
+// StampAt is where a packet carries the time it was sent, in ns of the clock that Slow is given.
+const StampAt = 24
+
+// Slow tells the tally that there is more to do than touching, after Work or Delays were set. now is the clock for Delays.
+func (t *Tally) Slow(now func() int64) { t.slow, t.now = t.Work > 0 || cap(t.Delays) > 0, now }
+
+// Packet counts and touches a packet: a word of every cache line.
+func (t *Tally) Packet(data []byte) {
+	t.Packets++
+	t.Bytes += uint64(len(data))
+	for i := 0; i+8 <= len(data); i += 64 {
+		t.sum += binary.LittleEndian.Uint64(data[i:])
+	}
+	if t.slow {
+		t.more(data)
+	}
+}
+
+//go:noinline
+func (t *Tally) more(data []byte) {
+	if len(t.Delays) < cap(t.Delays) && len(data) >= StampAt+8 {
+		sent := int64(binary.LittleEndian.Uint64(data[StampAt:]))
+		t.Delays = append(t.Delays, t.now()-sent)
+	}
+	if t.Work > 0 {
+		t.sum += Spin(t.Work)
+	}
+}
+
+// Spin goes n times round a loop that the compiler can't leave out.
+//
+//go:noinline
+func Spin(n int) uint64 {
+	x := uint64(n) | 1
+	for range n {
+		x ^= x << 13
+		x ^= x >> 7
+		x ^= x << 17
+	}
+	return x
+}
+
+// Quantiles returns the median, the 99th percentile and the greatest of d, which is sorted.
+func Quantiles(d []int64) (p50, p99, most int64) {
+	slices.Sort(d)
+	if len(d) == 0 {
+		return 0, 0, 0
+	}
+	return d[len(d)/2], d[len(d)*99/100], d[len(d)-1]
+}

@@ -1,0 +1,86 @@
+package ktrace
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Calls are system calls by thread and number.
+type Calls map[Call]uint64
+
+// Call is a thread and the number of a system call.
+type Call struct {
+	Thread int64
+	Number int
+}
+
+// Of returns how many calls a thread made, of the given numbers, or of all if there are none.
+func (c Calls) Of(thread int64, numbers ...int) uint64 {
+	var n uint64
+	for k, v := range c {
+		if k.Thread == thread && (len(numbers) == 0 || contains(numbers, k.Number)) {
+			n += v
+		}
+	}
+	return n
+}
+
+// All returns how many calls all threads made.
+func (c Calls) All() uint64 {
+	var n uint64
+	for _, v := range c {
+		n += v
+	}
+	return n
+}
+
+func contains(all []int, n int) bool {
+	for _, m := range all {
+		if m == n {
+			return true
+		}
+	}
+	return false
+}
+
+// struct ktr_header of a 64-bit kernel, with a struct timeval and a thread (sys/ktrace.h). Since 14.0 one
+// more word follows.
+const (
+	offType       = 4
+	offThread     = 48
+	sizeofHeader  = 56
+	sizeofHeader1 = 64
+
+	typeSyscall = 1
+	flagDrop    = 0x8000
+)
+
+var errDropped = errors.New("ktrace: the kernel has dropped records: raise kern.ktrace.request_pool")
+
+// parse counts the KTR_SYSCALL records of a trace file; headerSize is that of struct ktr_header.
+func parse(b []byte, headerSize int) (Calls, error) {
+	calls := Calls{}
+	order := binary.NativeEndian
+	for len(b) > 0 {
+		if len(b) < headerSize {
+			return nil, fmt.Errorf("ktrace: %d bytes left, no header", len(b))
+		}
+		size := headerSize + int(int32(order.Uint32(b)))
+		if size < headerSize || size > len(b) {
+			return nil, fmt.Errorf("ktrace: record of %d bytes where %d are left", size, len(b))
+		}
+		typ := order.Uint16(b[offType:])
+		if typ&flagDrop != 0 {
+			return nil, errDropped
+		}
+		if typ == typeSyscall {
+			if size < headerSize+2 {
+				return nil, errors.New("ktrace: record of a system call without its number")
+			}
+			calls[Call{int64(order.Uint64(b[offThread:])), int(order.Uint16(b[headerSize:]))}]++
+		}
+		b = b[size:]
+	}
+	return calls, nil
+}

@@ -1,0 +1,49 @@
+package ktrace
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func record(typ uint16, thread int64, body ...byte) []byte {
+	b := make([]byte, sizeofHeader, sizeofHeader+len(body))
+	binary.NativeEndian.PutUint32(b, uint32(len(body)))
+	binary.NativeEndian.PutUint16(b[offType:], typ)
+	binary.NativeEndian.PutUint64(b[offThread:], uint64(thread))
+	return append(b, body...)
+}
+
+func call(thread int64, number uint16) []byte {
+	return record(typeSyscall, thread, binary.NativeEndian.AppendUint16(nil, number)...)
+}
+
+func TestParseCountsByThreadAndNumber(t *testing.T) {
+	var b []byte
+	for _, r := range [][]byte{call(7, 3), call(7, 3), record(2, 7, 1, 2, 3), call(8, 3), call(7, 54)} {
+		b = append(b, r...)
+	}
+	got, err := parse(b, sizeofHeader)
+	require.NoError(t, err)
+	assert.Equal(t, Calls{{7, 3}: 2, {8, 3}: 1, {7, 54}: 1}, got)
+	assert.Equal(t, uint64(3), got.Of(7))
+	assert.Equal(t, uint64(2), got.Of(7, 3, 99))
+	assert.Equal(t, uint64(4), got.All())
+}
+
+func TestParseRefuses(t *testing.T) {
+	whole := call(7, 3)
+	for name, b := range map[string][]byte{
+		"half a header":                whole[:20],
+		"half a record":                whole[:len(whole)-1],
+		"a call without number":        record(typeSyscall, 7),
+		"a record after dropped ones":  record(typeSyscall|flagDrop, 7, 1, 2),
+		"a record of negative length":  append(binary.NativeEndian.AppendUint32(nil, 1<<31), whole[4:]...),
+		"something behind the records": append(call(7, 3), 0),
+	} {
+		_, err := parse(b, sizeofHeader)
+		assert.Error(t, err, name)
+	}
+}

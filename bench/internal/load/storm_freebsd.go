@@ -1,0 +1,93 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/net/bpf"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/internal/lab"
+)
+
+// Frames is how many frames go round: a filter can pass any number of them, and so that share of the full rate.
+const Frames = 64
+
+const (
+	etherType = 0x88b5 // for experiments
+	tagAt     = 14     // the number of a frame follows the Ethernet header
+)
+
+// Storm is broadcasts that go round for ever between two bridges.
+type Storm struct {
+	*lab.Storm
+	dev  *zbuf.Device
+	join func() error // undoes separate
+}
+
+// NewStorm builds the loop; nothing goes round before Fill.
+func NewStorm() (*Storm, error) {
+	join, err := separate()
+	if err != nil {
+		return nil, err
+	}
+	l, err := lab.NewStorm()
+	if err != nil {
+		return nil, errors.Join(err, join())
+	}
+	s := &Storm{Storm: l, join: join}
+	if s.dev, err = zbuf.Open(); err == nil {
+		if err = s.dev.SetFilter(Nothing()); err == nil {
+			if err = s.dev.SetHeaderComplete(true); err == nil {
+				err = s.dev.SetInterface(l.Ifname)
+			}
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Fill sends n frames of size bytes round.
+func (s *Storm) Fill(n, size int) error {
+	for i := range n {
+		f := lab.Frame(size, uint32(i))
+		for j := range 6 {
+			f[j] = 0xff
+		}
+		f[tagAt] = byte(i)
+		if _, err := s.dev.Write(f); err != nil {
+			return fmt.Errorf("start frame %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// Close takes everything down.
+func (s *Storm) Close() error {
+	var err error
+	if s.dev != nil {
+		err = s.dev.Close()
+	}
+	return errors.Join(err, s.Storm.Close(), s.join())
+}
+
+// Nothing is a filter that passes nothing.
+func Nothing() []bpf.RawInstruction { return []bpf.RawInstruction{{Op: 0x06}} }
+
+// Share is a filter that passes n of the Frames frames, whole.
+func Share(n int) []bpf.RawInstruction {
+	prog, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: 12, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: etherType, SkipTrue: 3},
+		bpf.LoadAbsolute{Off: tagAt, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: uint32(n), SkipTrue: 1},
+		bpf.RetConstant{Val: 1 << 18},
+		bpf.RetConstant{Val: 0},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return prog
+}

@@ -1,0 +1,114 @@
+package trial
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"time"
+)
+
+// Spec says what to run.
+type Spec struct {
+	Contestant string
+	Interface  string
+	Share      int // frames of the storm that pass, see load.Share
+	Memory     int // bytes, of all packet buffers
+	Timeout    time.Duration
+	Immediate  bool
+	Work       int // see contestant.Tally
+	Delays     int // how many delays to note at most
+
+	Warm   time.Duration // run before anything is measured
+	Length time.Duration // run for the figures
+	Trace  time.Duration // run once more with system calls traced; 0 is not at all
+}
+
+// Result is what came of it.
+type Result struct {
+	Elapsed time.Duration
+	Packets uint64 // delivered
+	Bytes   uint64
+	Matched uint64 // passed the filter [net.bpf.stats]
+	Dropped uint64 // found no room in the kernel [net.bpf.stats]
+	Lost    uint64 // were taken from the kernel and not delivered
+
+	User, System           time.Duration // CPU time of the process [getrusage]
+	Voluntary, Involuntary int64         // context switches of the process [getrusage]
+	RSS                    int64         // bytes, at the most [getrusage]
+	Kernel                 int64         // bytes of the kernel's two buffers, lent or its own [net.bpf.stats]
+	Allocated              uint64        // bytes, on Go's heap
+
+	P50, P99, Max time.Duration // of the delays
+	Delays        int
+
+	Traced Traced
+}
+
+// Traced is from the run with ktrace.
+type Traced struct {
+	Elapsed time.Duration
+	Packets uint64
+	Reader  uint64 // calls of the reading thread, but for those of Go's scheduler
+	Process uint64 // calls of all threads
+	Own     uint64 // calls by the contestant's own count
+	HasOwn  bool
+	ByName  map[string]uint64 // of the reading thread, by name or number, all of them
+}
+
+// variable passes the Spec to the child.
+const variable = "ZBUF_TRIAL"
+
+// Start starts a trial; the function returned waits for its end.
+func Start(s Spec) (wait func() (Result, error), err error) {
+	spec, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(os.Args[0])
+	// As many as Go would take of itself, if the load left it all processors.
+	cmd.Env = append(os.Environ(), variable+"="+string(spec), fmt.Sprintf("GOMAXPROCS=%d", runtime.NumCPU()))
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return func() (r Result, err error) {
+		if err := cmd.Wait(); err != nil {
+			return r, fmt.Errorf("trial of %s: %w: %s", s.Contestant, err, errs.Bytes())
+		}
+		return r, json.Unmarshal(out.Bytes(), &r)
+	}, nil
+}
+
+// Run runs a trial.
+func Run(s Spec) (Result, error) {
+	wait, err := Start(s)
+	if err != nil {
+		return Result{}, err
+	}
+	return wait()
+}
+
+// Main is for TestMain: in a child it runs the trial and exits; else it returns.
+func Main() {
+	text, ok := os.LookupEnv(variable)
+	if !ok {
+		return
+	}
+	var s Spec
+	err := json.Unmarshal([]byte(text), &s)
+	if err == nil {
+		var r Result
+		if r, err = run(s); err == nil {
+			err = json.NewEncoder(os.Stdout).Encode(r)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
