@@ -8,6 +8,7 @@ VMTEST    := bin/vmtest
 VMFLAGS   ?=
 FUZZTIME  ?= 10m
 SOAK      ?= 10m
+PACKETS   ?= 50000000
 ARCHS     := amd64 arm64 riscv64 386 arm
 ELSEWHERE := linux darwin windows netbsd openbsd
 
@@ -17,7 +18,7 @@ KERNEL := $(or $(VMTEST_KERNEL),$(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache
 GUEST := $(or $(findstring --release,$(VMFLAGS)),$(findstring --image,$(VMFLAGS)),$(VMTEST_IMAGE),$(KERNEL))
 HAVE_VM := $(and $(GUEST),$(shell command -v qemu-system-x86_64))
 
-.PHONY: help run test lint cross unit maybe-vmtest vmtest vm-allowed vm-forbidden vm-runner vm-386 vagrant-test barriers fuzz soak bench shots man clean
+.PHONY: help run test lint cross unit maybe-vmtest vmtest vm-allowed vm-forbidden vm-runner vm-386 vagrant-test barriers fuzz soak reliability bench shots man clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -106,15 +107,37 @@ vagrant-test: ## the tests on an official FreeBSD box (VirtualBox or VMware; FRE
 barriers: ## disassemble the acquire and release of the shared header on arm64, riscv64 and arm
 	$(GO) test -count=1 -v -run Barriers .
 
-fuzz: ## every fuzz target for FUZZTIME (10m)
+RELIABILITY := bin/reliability
+$(RELIABILITY): FORCE
+	$(GO) build -o $@ ./internal/reliability
+
+# What is recorded there becomes docs/reliability.md.
+RECORD = $(RELIABILITY) record out/reliability
+
+fuzz: $(RELIABILITY) ## every fuzz target for FUZZTIME (10m)
 	@set -e; for p in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$p; done; done
+	    echo "$$p $$f"; $(RECORD)/$$(basename $$p)-$$f.log \
+	      $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$p; done; done
 
-soak: $(VMTEST) ## on the kernel: numbered packets, tails and overload for SOAK (10m) each, and 100,000 random operations beside the model
-	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(GO) test -timeout 0 -v -run 'NumberedPacketsWithPauses' -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./bpf
-	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(GO) test -timeout 0 -v -run 'TestConformance$$/(tail|assignment|overload)' -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./conformance
-	GOOS=freebsd ZBUF_STEPS=100000 $(GO) test -timeout 0 -v -run 'TestRandomSequences$$' -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./conformance
+LONG = $(GO) test -json -count=1 -timeout 0
+LONGONKERNEL = $(LONG) -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1"
+
+soak: $(VMTEST) $(RELIABILITY) ## everything in its long form (hours): PACKETS (50 million) on the model; on the kernel SOAK (10m) for each, 100,000 random operations
+	ZBUF_PACKETS=$(PACKETS) $(RECORD)/model-accounting.json $(LONG) -race -run 'TestAccounting$$' ./bpf
+	$(RECORD)/model-pauses.json $(LONG) -race -run 'TestNumberedPacketsWithPauses$$' ./bpf
+	$(RECORD)/model-table.json $(LONG) -race ./conformance
+	GOOS=freebsd $(RECORD)/kernel-table.json $(LONGONKERNEL) -run 'TestConformance$$' ./conformance
+	GOOS=freebsd GOARCH=386 $(RECORD)/kernel-table-386.json $(LONGONKERNEL) -run 'TestConformance$$' ./conformance
+	GOOS=freebsd ZBUF_STEPS=100000 $(RECORD)/kernel-random.json $(LONGONKERNEL) -run 'TestRandomSequences$$' ./conformance
+	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(RECORD)/kernel-overload.json $(LONGONKERNEL) -run 'TestKernelOverload$$' ./bpf
+	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(RECORD)/kernel-pauses.json $(LONGONKERNEL) -run 'TestKernelNumberedPacketsWithPauses$$' ./bpf
+	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(RECORD)/kernel-rules.json $(LONGONKERNEL) -run 'TestConformance$$/(tail|assignment|overload)' ./conformance
+	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(RECORD)/kernel-faults.json $(LONGONKERNEL) ./faults
+
+reliability: $(RELIABILITY) ## docs/reliability.md, of what make soak and make fuzz have left in out/reliability
+	$(RELIABILITY) page out/reliability >out/reliability.md
+	mv out/reliability.md docs/reliability.md
 
 bench: ## go over packets, beside a C callback loop
 	$(GO) test -run '^$$' -bench Walk ./bpf

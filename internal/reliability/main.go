@@ -1,0 +1,86 @@
+// Command reliability keeps the output of long test runs and makes docs/reliability.md of it.
+//
+//	reliability record FILE COMMAND…   run a command, keep what it prints in FILE, and show it
+//	reliability page FOLDER            print the page made of the runs in FOLDER
+//
+// Runs of go test -json are named *.json. Runs of go test -fuzz are named PACKAGE-TARGET.log, with the last
+// element of the package's path.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+func main() {
+	var err error
+	switch args := os.Args[1:]; {
+	case len(args) > 2 && args[0] == "record":
+		err = record(args[1], args[2:], os.Stdout)
+	case len(args) == 2 && args[0] == "page":
+		var page []byte
+		if page, err = makePage(os.DirFS(args[1])); err == nil {
+			_, err = os.Stdout.Write(page)
+		}
+	default:
+		err = errors.New("usage: reliability record FILE COMMAND…, or reliability page FOLDER")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "reliability:", err)
+		os.Exit(1)
+	}
+}
+
+// record runs a command. What it prints goes into the file, and to show as one reads it.
+func record(file string, command []string, show io.Writer) (err error) {
+	if err := os.MkdirAll(filepath.Dir(file), 0o777); err != nil {
+		return err
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	var werr error
+	for r := bufio.NewReader(out); ; {
+		line, err := r.ReadBytes('\n')
+		if _, werr2 := f.Write(line); werr2 != nil {
+			werr = werr2 // and go on: the command must not hang
+		}
+		if _, err := io.Writer.Write(show, readable(line)); err != nil {
+			werr = err
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("%v: %w", command, err)
+	}
+	return werr
+}
+
+// readable is what a line of go test -json says, and every other line as it is.
+func readable(line []byte) []byte {
+	var e event
+	if !bytes.HasPrefix(line, []byte("{")) || json.Unmarshal(line, &e) != nil {
+		return line
+	}
+	return []byte(e.Output)
+}
