@@ -65,7 +65,7 @@ FORCE:
 # Packages with something to show on FreeBSD; the runner and its insides are the host's.
 VMPKGS ?= $(shell GOOS=freebsd $(GO) list ./... | grep -vE '/(vmtest|bpfctl|capgen|termshot|pcapio|reliability)')
 # Those that ask a kernel; what has only the model to do with knows no sysctl.
-KERNELPKGS = $(shell echo '$(VMPKGS)' | tr ' ' '\n' | grep -vE '/(bpftest|fanout|sysctltest)$$')
+KERNELPKGS = $(shell echo '$(VMPKGS)' | tr ' ' '\n' | grep -vE '/(bpftest|sysctltest)$$')
 
 # The value of net.bpf.zerocopy_enable and the closing quote follow.
 ONKERNEL = GOOS=freebsd $(GO) test -p 1 -count=1 -short -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable
