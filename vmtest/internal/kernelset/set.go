@@ -178,41 +178,48 @@ func extract(set, dir string) (err error) {
 		return fmt.Errorf("extract %s: %w", filepath.Base(set), err)
 	}
 	defer os.RemoveAll(tmp)
+	var perr *os.PathError
+	switch err := extractTo(tmp, x); {
+	case errors.As(err, &perr), errors.Is(err, errNoKernel):
+		return fmt.Errorf("extract %s: %w", filepath.Base(set), err)
+	case err != nil:
+		return x.broken(err)
+	}
+	if err := os.Chmod(tmp, 0o755); err != nil {
+		return err
+	}
+	return os.Rename(tmp, dir)
+}
+
+var errNoKernel = fmt.Errorf("%w: there is no boot/kernel/kernel in it", ErrSet)
+
+// extractTo writes the kernel and the modules of a tar file into the folder dir.
+func extractTo(dir string, set io.Reader) error {
 	found := false
-	for r := tar.NewReader(x); ; {
+	for r := tar.NewReader(set); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return x.broken(err)
+			return err
 		}
 		if h.Typeflag != tar.TypeReg || !kernelFile.MatchString(h.Name) {
 			continue
 		}
 		name := path.Base(h.Name)
 		found = found || name == "kernel"
-		w, err := os.Create(filepath.Join(tmp, name))
+		w, err := os.Create(filepath.Join(dir, name))
 		if err != nil {
-			return fmt.Errorf("extract %s: %w", filepath.Base(set), err)
+			return err
 		}
 		_, err = io.Copy(w, r)
-		if cerr := w.Close(); err == nil {
-			err = cerr
-		}
-		var perr *os.PathError
-		if errors.As(err, &perr) {
-			return fmt.Errorf("extract %s: %w", filepath.Base(set), err)
-		}
-		if err != nil {
-			return x.broken(err)
+		if err := errors.Join(err, w.Close()); err != nil {
+			return err
 		}
 	}
 	if !found {
-		return fmt.Errorf("%w: there is no boot/kernel/kernel in %s", ErrSet, filepath.Base(set))
+		return errNoKernel
 	}
-	if err := os.Chmod(tmp, 0o755); err != nil {
-		return err
-	}
-	return os.Rename(tmp, dir)
+	return nil
 }
