@@ -15,16 +15,16 @@ type count struct{ short, full int }
 var (
 	kills         = count{6, 200} // in zero-copy mode
 	killsBuffered = count{2, 42}
-	cycles        = count{300, 10_000}
-	closes        = count{40, 1000} // of each kind
+	cycles        = count{100, 10_000}
+	closes        = count{10, 500} // of each kind
 	forks         = count{20, 1000}
 	execs         = count{4, 150}
 	pressure      = count{2, 20} // readers opened while memory is short
-	toggles       = count{100, 5000}
-	strangers     = count{600, 20_000} // packets past a reader that does not read
-	gone          = count{6, 60}
+	toggles       = count{40, 5000}
+	strangers     = count{150, 5000} // packets past a reader that does not read
+	gone          = count{4, 60}
 	sandboxed     = count{2000, 50_000} // packets in capability mode
-	passed        = count{2, 25}        // descriptors handed on, in each way
+	passed        = count{1, 25}        // descriptors handed on, in each way
 )
 
 // full reports whether the full form is asked for. It needs ZBUF_SOAK, a duration: the counts are reached

@@ -72,7 +72,7 @@ func victim(args []string) error {
 		return err
 	}
 	switch moment {
-	case "starting", "blocked":
+	case "blocked":
 		say("ready")
 		_, err = r.Lease(context.Background())
 	case "leasing":
@@ -85,7 +85,7 @@ func victim(args []string) error {
 			time.Sleep(10 * time.Millisecond)
 			err = l.Release()
 		}
-	case "reading":
+	case "starting", "reading":
 		for err == nil {
 			_, _, err = r.ReadPacket(context.Background())
 			say("ready")

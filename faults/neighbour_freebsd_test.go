@@ -21,7 +21,7 @@ func neighbour(args []string) error {
 	if err != nil {
 		return err
 	}
-	r, err := bpf.Open(args[0], bpf.Config{Mode: mode, BufferSize: 16 << 10, ReadTimeout: readTimeout})
+	r, err := bpf.Open(args[0], bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: readTimeout})
 	if err != nil {
 		return err
 	}
