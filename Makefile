@@ -18,7 +18,7 @@ KERNEL := $(or $(VMTEST_KERNEL),$(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache
 GUEST := $(or $(findstring --release,$(VMFLAGS)),$(findstring --image,$(VMFLAGS)),$(VMTEST_IMAGE),$(KERNEL))
 HAVE_VM := $(and $(GUEST),$(shell command -v qemu-system-x86_64))
 
-.PHONY: help run test lint cross unit maybe-vmtest vmtest vm-allowed vm-forbidden vm-runner vm-386 vagrant-test barriers fuzz soak reliability bench shots man clean
+.PHONY: help run test lint cross unit maybe-vmtest vmtest vm-allowed vm-forbidden vm-runner vm-386 vagrant-test barriers fuzz soak reliability bench bench-vm shots man clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -141,6 +141,21 @@ reliability: $(RELIABILITY) ## docs/reliability.md, of what make soak and make f
 
 bench: ## go over packets, beside a C callback loop
 	$(GO) test -run '^$$' -bench Walk ./bpf
+
+# Measurements want a kernel without INVARIANTS, and 1 ms ticks.
+BENCH_KERNEL ?= $(or $(VMTEST_BENCH_KERNEL),$(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vmtest/kernel-amd64-fast),$(KERNEL))
+BENCH_TIME   ?= 1x
+BENCH        ?= .
+BENCH_PKGS   ?= $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard bench/*/*_test.go)))))
+BENCH_EXEC   := $(if $(filter FreeBSD,$(shell uname -s)),,-exec "$(CURDIR)/$(VMTEST) --kernel $(BENCH_KERNEL) --tunable kern.hz=1000 --sysctl net.bpf.zerocopy_enable=1")
+
+bench-vm: $(VMTEST) ## all measurements on FreeBSD, into out/bench: in a virtual machine; on FreeBSD itself as root
+	@mkdir -p out/bench
+	@set -e; for p in $(BENCH_PKGS); do \
+	  echo "bench/$$p: into out/bench/$$p.txt"; \
+	  (cd bench && GOOS=freebsd $(GO) test -count=1 -timeout 30m -run '^$$' -bench '$(BENCH)' -benchtime $(BENCH_TIME) $(BENCH_EXEC) ./$$p) \
+	    >out/bench/$$p.txt 2>&1 || { cat out/bench/$$p.txt; exit 1; }; \
+	  grep ^Benchmark out/bench/$$p.txt; done
 
 bin/bpfctl: FORCE
 	$(GO) build -o $@ ./cmd/bpfctl
