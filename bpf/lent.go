@@ -93,6 +93,8 @@ func (s *lentSource) release(h held) {
 
 func (s *lentSource) behind() bool { return s.fast || s.more }
 
+func (s *lentSource) awaited() { s.fast = false }
+
 func (s *lentSource) rearm() bool {
 	if !s.residue && s.kernelImm && !s.immediate {
 		s.r.stats.syscalls.Add(1)

@@ -64,6 +64,8 @@ const (
 type source interface {
 	// take returns records that are there already, without a system call.
 	take() (held, bool)
+	// awaited says that what take returned last came while the reader slept, so that it is not behind.
+	awaited()
 	// harvest makes the system calls that turn up whatever the kernel has.
 	harvest() (held, bool, error)
 	// release gives back what take or harvest returned.

@@ -63,10 +63,14 @@ func (w *waiter) next(ctx context.Context) (held, error) {
 		if err != nil {
 			return held{}, w.failed(err)
 		}
+		now := time.Now()
 		if h, ok := r.src.take(); ok {
+			// It filled up while the reader slept: what is in the store buffer is as young as this wake-up.
+			r.src.awaited()
+			w.harvested = now
 			return h, nil
 		}
-		look := time.Since(w.looked) >= backstop
+		look := now.Sub(w.looked) >= backstop
 		if look {
 			w.leaving = w.detached()
 		}
