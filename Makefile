@@ -18,7 +18,7 @@ KERNEL := $(or $(VMTEST_KERNEL),$(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache
 GUEST := $(or $(findstring --release,$(VMFLAGS)),$(findstring --image,$(VMFLAGS)),$(VMTEST_IMAGE),$(KERNEL))
 HAVE_VM := $(and $(GUEST),$(shell command -v qemu-system-x86_64))
 
-.PHONY: help run test lint cross unit maybe-vmtest vmtest vm-allowed vm-forbidden vm-runner vm-386 vagrant-test barriers fuzz soak reliability bench bench-vm shots man clean
+.PHONY: help run test lint cross unit maybe-vmtest vmtest vm-allowed vm-forbidden vm-runner vm-386 vagrant-test barriers fuzz soak reliability bench bench-vm performance shots man clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -141,14 +141,17 @@ reliability: $(RELIABILITY) ## docs/reliability.md, of what make soak and make f
 	$(RELIABILITY) page out/reliability >out/reliability.md
 	mv out/reliability.md docs/reliability.md
 
-bench: ## go over packets, beside a C callback loop
-	$(GO) test -run '^$$' -bench Walk ./bpf
+bench: ## what needs no kernel, into out/bench: the walk beside a C callback loop, the fan-out on the model
+	@mkdir -p out/bench
+	$(GO) test -count=1 -run '^$$' -bench Walk ./bpf >out/bench/walk.txt || { cat out/bench/walk.txt; exit 1; }
+	cd bench && $(GO) test -count=1 -run '^$$' -bench . -benchtime 50x ./fanout >../out/bench/fanout-model.txt || { cat ../out/bench/fanout-model.txt; exit 1; }
+	@grep -h ^Benchmark out/bench/walk.txt out/bench/fanout-model.txt
 
 # Measurements want a kernel without INVARIANTS, and 1 ms ticks.
 BENCH_KERNEL ?= $(or $(VMTEST_BENCH_KERNEL),$(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vmtest/kernel-amd64-fast),$(KERNEL))
 BENCH_TIME   ?= 1x
 BENCH        ?= .
-BENCH_PKGS   ?= $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard bench/*/*_test.go)))))
+BENCH_PKGS   ?= $(filter-out report,$(sort $(notdir $(patsubst %/,%,$(dir $(wildcard bench/*/*_test.go))))))
 BENCH_EXEC   := $(if $(filter FreeBSD,$(shell uname -s)),,-exec "$(CURDIR)/$(VMTEST) --kernel $(BENCH_KERNEL) --tunable kern.hz=1000 --sysctl net.bpf.zerocopy_enable=1")
 
 bench-vm: $(VMTEST) ## all measurements on FreeBSD, into out/bench: in a virtual machine; on FreeBSD itself as root
@@ -158,6 +161,9 @@ bench-vm: $(VMTEST) ## all measurements on FreeBSD, into out/bench: in a virtual
 	  (cd bench && GOOS=freebsd $(GO) test -count=1 -timeout 30m -run '^$$' -bench '$(BENCH)' -benchtime $(BENCH_TIME) $(BENCH_EXEC) ./$$p) \
 	    >out/bench/$$p.txt 2>&1 || { cat out/bench/$$p.txt; exit 1; }; \
 	  grep ^Benchmark out/bench/$$p.txt; done
+
+performance: ## fill in docs/performance.md from the results in out/bench
+	cd bench && $(GO) run ./report -in ../out/bench -doc ../docs/performance.md -plots ../docs/performance
 
 bin/bpfctl: FORCE
 	$(GO) build -o $@ ./cmd/bpfctl

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/perf/benchfmt"
+)
+
+// A result is one line of a benchmark, or the medians of several with the same name in one file.
+type result struct {
+	file   string
+	bench  string
+	keys   []string // in the order of the name
+	at     map[string]string
+	units  []string // in the order of the line
+	values map[string]float64
+
+	all map[string][]float64
+}
+
+// where names what sets the result apart, but for the keys left out.
+func (r *result) where(out ...string) string {
+	var b strings.Builder
+	for _, k := range r.keys {
+		if !slices.Contains(out, k) {
+			fmt.Fprintf(&b, "/%s=%s", k, r.at[k])
+		}
+	}
+	return strings.TrimPrefix(b.String(), "/")
+}
+
+// data is everything that was measured.
+type data struct {
+	results []*result
+	runs    []run1
+}
+
+// run1 is what a file says of the run.
+type run1 struct {
+	file    string
+	results int
+	config  map[string]string // goos, goarch, cpu, pkg
+}
+
+// variant is the key of a part of a name that has none.
+const variant = "variant"
+
+func read(files []string) (*data, error) {
+	d := &data{}
+	slices.Sort(files)
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		if err := d.add(filepath.Base(name), text); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return d, nil
+}
+
+// ended looks whether a run got to its end without a failure. `go test` says so of each package; a test binary run by
+// itself says PASS.
+func ended(text []byte) error {
+	ok := false
+	for line := range strings.Lines(string(text)) {
+		word, _, _ := strings.Cut(strings.TrimRight(line, "\r\n"), " ")
+		word, _, _ = strings.Cut(word, "\t")
+		switch word {
+		case "FAIL", "---", "panic:", "fatal":
+			if strings.HasPrefix(line, "--- FAIL") || word != "---" {
+				return fmt.Errorf("the run failed: %s", strings.TrimSpace(line))
+			}
+			ok = false
+		case "ok", "PASS":
+			ok = true
+		}
+		if strings.HasPrefix(word, "Benchmark") {
+			ok = false
+		}
+	}
+	if !ok {
+		return fmt.Errorf("the run broke off: neither PASS nor ok behind its last result")
+	}
+	return nil
+}
+
+func (d *data) add(file string, text []byte) error {
+	if err := ended(text); err != nil {
+		return err
+	}
+	known := map[string]*result{}
+	r1 := run1{file: file, config: map[string]string{}}
+	for reader := benchfmt.NewReader(bytes.NewReader(text), file); reader.Scan(); {
+		switch rec := reader.Result().(type) {
+		case *benchfmt.SyntaxError:
+			return rec
+		case *benchfmt.Result:
+			r1.results++
+			for _, c := range rec.Config {
+				if c.File {
+					r1.config[c.Key] = string(c.Value)
+				}
+			}
+			r := newResult(file, rec)
+			id := r.bench + "/" + r.where()
+			if known[id] == nil {
+				known[id] = r
+				d.results = append(d.results, r)
+			}
+			known[id].collect(rec)
+		}
+	}
+	if r1.results == 0 {
+		return fmt.Errorf("no results")
+	}
+	d.runs = append(d.runs, r1)
+	return nil
+}
+
+func newResult(file string, rec *benchfmt.Result) *result {
+	base, parts := rec.Name.Parts()
+	r := &result{file: file, bench: string(base), at: map[string]string{}, values: map[string]float64{}, all: map[string][]float64{}}
+	for _, p := range parts {
+		if p[0] == '-' { // GOMAXPROCS
+			continue
+		}
+		k, v, ok := strings.Cut(string(p[1:]), "=")
+		if !ok {
+			k, v = variant, k
+		}
+		r.keys = append(r.keys, k)
+		r.at[k] = v
+	}
+	return r
+}
+
+// collect adds a line's values; the reader has converted some of the units.
+func (r *result) collect(rec *benchfmt.Result) {
+	for _, v := range rec.Values {
+		unit, value := v.Unit, v.Value
+		if v.OrigUnit != "" {
+			unit, value = v.OrigUnit, v.OrigValue
+		}
+		if unit == "ns/op" && value == 0 {
+			continue // what benchmarks write that count something else
+		}
+		if r.all[unit] == nil {
+			r.units = append(r.units, unit)
+		}
+		r.all[unit] = append(r.all[unit], value)
+		r.values[unit] = median(r.all[unit])
+	}
+}
+
+func median(x []float64) float64 {
+	x = slices.Sorted(slices.Values(x))
+	n := len(x)
+	return (x[(n-1)/2] + x[n/2]) / 2
+}
+
+// of returns the results of a benchmark.
+func (d *data) of(bench string) (rs []*result) {
+	for _, r := range d.results {
+		if r.bench == bench {
+			rs = append(rs, r)
+		}
+	}
+	return rs
+}
+
+// benches returns all names.
+func (d *data) benches() (names []string) {
+	for _, r := range d.results {
+		if !slices.Contains(names, r.bench) {
+			names = append(names, r.bench)
+		}
+	}
+	return names
+}
+
+// against returns the result of the same run that differs from r only in the keys given.
+func (d *data) against(r *result, other map[string]string) *result {
+	for _, o := range d.of(r.bench) {
+		if o.file != r.file || len(o.at) != len(r.at) {
+			continue
+		}
+		want := maps.Clone(r.at)
+		maps.Copy(want, other)
+		if maps.Equal(want, o.at) {
+			return o
+		}
+	}
+	return nil
+}
+
+// ratio is r's value to that of the result of the same run that differs in the keys given.
+func (d *data) ratio(r *result, other map[string]string, unit string) (float64, bool) {
+	o := d.against(r, other)
+	if o == nil {
+		return 0, false
+	}
+	a, ok := r.values[unit]
+	b, ok2 := o.values[unit]
+	return a / b, ok && ok2 && b != 0
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Markers are lines by themselves: <!-- results: Contest --> and <!-- end of Contest -->. Besides benchmarks there are
+// "runs", "targets", and "others" for benchmarks without a section.
+var marker = regexp.MustCompile(`(?ms)^<!-- results: (\w+) -->\n(.*?)^<!-- end of (\w+) -->\n`)
+
+// fill replaces what is between the document's markers, and adds the plots to pictures.
+func fill(text string, d *data, link string, pictures map[string][]byte) (string, error) {
+	var placed []string
+	var failed error
+	filled := marker.ReplaceAllStringFunc(text, func(m string) string {
+		names := marker.FindStringSubmatch(m)
+		name := names[1]
+		if names[3] != name {
+			failed = fmt.Errorf("<!-- results: %s --> is followed by <!-- end of %s -->", name, names[3])
+			return m
+		}
+		placed = append(placed, name)
+		body, err := d.part(name, link, pictures)
+		if err != nil {
+			failed = err
+		}
+		return fmt.Sprintf("<!-- results: %s -->\n%s<!-- end of %s -->\n", name, body, name)
+	})
+	if failed != nil {
+		return "", failed
+	}
+	need := []string{"runs", "targets", "others"}
+	for _, s := range sections {
+		if len(d.of(s.bench)) > 0 {
+			need = append(need, s.bench)
+		}
+	}
+	for _, n := range need {
+		if !slices.Contains(placed, n) {
+			return "", fmt.Errorf("no place for %s: <!-- results: %s --> and <!-- end of %s --> are missing", n, n, n)
+		}
+	}
+	return filled, nil
+}
+
+// part returns what belongs between one pair of markers.
+func (d *data) part(name, link string, pictures map[string][]byte) (string, error) {
+	switch name {
+	case "runs":
+		return d.table(), nil
+	case "targets":
+		return d.targets(), nil
+	case "others":
+		return d.others(), nil
+	}
+	i := slices.IndexFunc(sections, func(s section) bool { return s.bench == name })
+	if i < 0 {
+		return "", fmt.Errorf("<!-- results: %s -->: there is no such section", name)
+	}
+	s := &sections[i]
+	if len(d.of(name)) == 0 {
+		return "Not measured.\n", nil
+	}
+	var b strings.Builder
+	for _, p := range s.plots {
+		svg, err := p.draw(d, s)
+		if err != nil {
+			return "", fmt.Errorf("plot %s: %w", p.file, err)
+		}
+		if svg != nil {
+			pictures[p.file+".svg"] = svg
+			fmt.Fprintf(&b, "![%s](%s/%s.svg)\n", p.title, link, p.file)
+		}
+	}
+	if b.Len() > 0 {
+		b.WriteByte('\n')
+	}
+	b.WriteString(s.tables(d))
+	return strings.TrimRight(b.String(), "\n") + "\n", nil
+}
+
+// others shows the benchmarks that have no section.
+func (d *data) others() string {
+	var b strings.Builder
+	for _, name := range d.benches() {
+		if !slices.ContainsFunc(sections, func(s section) bool { return s.bench == name }) {
+			fmt.Fprintf(&b, "%s:\n\n%s", name, plain(d, name).tables(d))
+		}
+	}
+	if b.Len() == 0 {
+		return "None.\n"
+	}
+	return strings.TrimRight(b.String(), "\n") + "\n"
+}

@@ -1,0 +1,77 @@
+// Report makes the tables and plots of docs/performance.md from results in the Go benchmark format.
+//
+//	report -in out/bench -doc docs/performance.md -plots docs/performance
+//
+// Whatever lies between the document's markers is replaced; what stands around them is written by hand. Input without
+// results, or of a run that failed or broke off, is refused, and nothing is written then.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+func main() {
+	in := flag.String("in", "out/bench", "folder of the results, *.txt")
+	doc := flag.String("doc", "docs/performance.md", "document to fill in")
+	plots := flag.String("plots", "docs/performance", "folder for the plots")
+	flag.Parse()
+	if err := run(*in, *doc, *plots); err != nil {
+		fmt.Fprintln(os.Stderr, "report:", err)
+		os.Exit(1)
+	}
+}
+
+func run(in, doc, plots string) error {
+	files, err := filepath.Glob(filepath.Join(in, "*.txt"))
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return fmt.Errorf("no results in %s: run `make bench-vm`", in)
+	}
+	d, err := read(files)
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(doc)
+	if err != nil {
+		return err
+	}
+	link, err := filepath.Rel(filepath.Dir(doc), plots)
+	if err != nil {
+		return err
+	}
+	pictures := map[string][]byte{}
+	filled, err := fill(string(text), d, filepath.ToSlash(link), pictures)
+	if err != nil {
+		return fmt.Errorf("%s: %w", doc, err)
+	}
+	return write(doc, filled, plots, pictures)
+}
+
+// write replaces the document and all plots.
+func write(doc, text, plots string, pictures map[string][]byte) error {
+	if err := os.MkdirAll(plots, 0o755); err != nil {
+		return err
+	}
+	old, err := filepath.Glob(filepath.Join(plots, "*.svg"))
+	if err != nil {
+		return err
+	}
+	for _, name := range old {
+		if pictures[filepath.Base(name)] == nil {
+			if err := os.Remove(name); err != nil {
+				return err
+			}
+		}
+	}
+	for name, svg := range pictures {
+		if err := os.WriteFile(filepath.Join(plots, name), svg, 0o644); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(doc, []byte(text), 0o644)
+}

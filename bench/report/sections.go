@@ -1,0 +1,131 @@
+package main
+
+// A column shows a unit: a ratio to the section's reference, or as it is.
+type column struct {
+	unit  string
+	head  string
+	ratio bool
+}
+
+// A plot has a ratio or a share over one key, with a line or a colour of bars for each value of others.
+type plotSpec struct {
+	file   string // without .svg
+	title  string
+	unit   string
+	ratio  bool
+	x      string
+	xlabel string
+	ylabel string
+	log    bool              // lines over the logarithm of x; else bars over its values
+	only   map[string]string // results to show
+	lines  []string          // keys; those not named are all the same, or in only
+}
+
+// A section shows one benchmark.
+type section struct {
+	bench   string
+	split   []string // keys of which each combination of values has a table of its own
+	rows    []string // keys that name a row
+	against map[string]string
+	columns []column
+	plots   []plotSpec
+}
+
+// sections are the benchmarks that are known; others are shown as they are.
+var sections = []section{
+	{
+		bench: "Contest", split: []string{"size", "load"}, rows: []string{"reader"}, against: map[string]string{"reader": "bare"},
+		columns: []column{
+			{"cpu-ns/pkt", "CPU per packet", true},
+			{"user-ns/pkt", "user", true},
+			{"sys-ns/pkt", "system", true},
+			{"cpu-us/s", "CPU", true},
+			{"drop-%", "dropped, %", false},
+			{"syscalls/Mpkt", "system calls per million packets", false},
+			{"sleeps/Mpkt", "sleeps per million packets", false},
+			{"syscalls/s", "system calls/s", false},
+			{"rss-KiB", "memory", true},
+			{"cpu-ns/pkt", "CPU ns/packet", false},
+			{"pkts/s", "packets/s", false},
+		},
+		plots: []plotSpec{
+			{file: "contest-cpu-64", title: "CPU per packet, 64 bytes", unit: "cpu-ns/pkt", ratio: true, x: "load", ylabel: "times the bare loop", only: map[string]string{"size": "64"}, lines: []string{"reader"}},
+			{file: "contest-cpu-1500", title: "CPU per packet, 1500 bytes", unit: "cpu-ns/pkt", ratio: true, x: "load", ylabel: "times the bare loop", only: map[string]string{"size": "1500"}, lines: []string{"reader"}},
+			{file: "contest-drops-64", title: "Dropped, 64 bytes", unit: "drop-%", x: "load", ylabel: "% of packets", only: map[string]string{"size": "64"}, lines: []string{"reader"}},
+			{file: "contest-drops-1500", title: "Dropped, 1500 bytes", unit: "drop-%", x: "load", ylabel: "% of packets", only: map[string]string{"size": "1500"}, lines: []string{"reader"}},
+		},
+	},
+	{
+		bench: "Delay", split: []string{"wait"}, rows: []string{"reader"}, against: map[string]string{"reader": "read2"},
+		columns: []column{
+			{"p50-us", "half within", true},
+			{"p99-us", "99 % within", true},
+			{"max-us", "all within", true},
+			{"cpu-us/s", "CPU", true},
+			{"p50-us", "half within, µs", false},
+			{"p99-us", "99 % within, µs", false},
+			{"max-us", "all within, µs", false},
+		},
+		plots: []plotSpec{{
+			file: "delay", title: "99 % of delays, at a low rate", unit: "p99-us", ratio: true, x: "wait", ylabel: "times read(2)", lines: []string{"reader"},
+		}},
+	},
+	{
+		bench: "Buffers", split: []string{"size", "mode"}, rows: []string{"buffer"}, against: map[string]string{"buffer": "524288", "mode": "buffered"},
+		columns: []column{
+			{"cpu-ns/pkt", "CPU per packet", true},
+			{"drop-%", "dropped, %", false},
+			{"syscalls/Mpkt", "system calls per million packets", false},
+			{"cpu-ns/pkt", "CPU ns/packet", false},
+			{"pkts/s", "packets/s", false},
+		},
+		plots: []plotSpec{
+			{file: "buffers", title: "CPU per packet by size of buffer", unit: "cpu-ns/pkt", ratio: true, x: "buffer", xlabel: "KiB of each buffer",
+				ylabel: "times read(2) with 512 KiB", log: true, lines: []string{"mode"}},
+			{file: "buffers-drops", title: "Dropped by size of buffer", unit: "drop-%", x: "buffer", xlabel: "KiB of each buffer",
+				ylabel: "% of packets", log: true, lines: []string{"mode"}},
+		},
+	},
+	{
+		bench: "Readers", split: []string{"size", "interfaces", "mode"}, rows: []string{"readers"},
+		against: map[string]string{"readers": "1", "mode": "buffered", "interfaces": "one"},
+		columns: []column{
+			{"cpu-ns/pkt", "CPU per packet", true},
+			{"drop-%", "dropped, %", false},
+			{"syscalls/Mpkt", "system calls per million packets", false},
+			{"cpu-ns/pkt", "CPU ns/packet", false},
+			{"pkts/s", "packets/s, all readers", false},
+		},
+		plots: []plotSpec{{
+			file: "readers", title: "CPU per packet by number of readers", unit: "cpu-ns/pkt", ratio: true, x: "readers", xlabel: "readers",
+			ylabel: "times one buffered reader", log: true, lines: []string{"mode", "interfaces"},
+		}},
+	},
+	{
+		bench: "Fanout", split: []string{"world", "cpus", "work"}, rows: []string{"workers"},
+		columns: []column{
+			{"speedup", "speed-up, times one goroutine", false},
+			{"alone-ns/pkt", "one goroutine, ns/packet", false},
+			{"ns/pkt", "fan-out, ns/packet", false},
+		},
+		plots: []plotSpec{{
+			file: "fanout", title: "Fan-out", unit: "speedup", x: "workers", xlabel: "workers", ylabel: "times one goroutine", log: true,
+			lines: []string{"world", "work"},
+		}},
+	},
+	{
+		bench: "Walk", split: []string{"buffer"}, rows: []string{variant, "packet"},
+		columns: []column{
+			{"ratio-to-C", "time per packet, × C", false},
+			{"ns/packet", "ns/packet", false},
+			{"C-ns/packet", "C ns/packet", false},
+			{"allocs/op", "allocations", false},
+		},
+	},
+}
+
+// keyTitles are what keys are called in tables and legends.
+var keyTitles = map[string]string{
+	"size": "packets of", "load": "load", "reader": "reader", "wait": "wait", "mode": "mode", "buffer": "buffer", "interfaces": "interfaces",
+	"readers": "readers", "world": "on the", "cpus": "processors", "work": "work for each packet", "workers": "workers", "packet": "packet", variant: "",
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// tables writes the tables of a section, one for each combination of its split keys.
+func (s *section) tables(d *data) string {
+	var b strings.Builder
+	rs := d.of(s.bench)
+	var groups []string
+	for _, r := range rs {
+		if g := r.group(s.split); !slices.Contains(groups, g) {
+			groups = append(groups, g)
+		}
+	}
+	for _, g := range groups {
+		var in []*result
+		for _, r := range rs {
+			if r.group(s.split) == g {
+				in = append(in, r)
+			}
+		}
+		if g != "" {
+			fmt.Fprintf(&b, "%s:\n\n", g)
+		}
+		s.table(&b, d, in)
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// group names the values of keys, for a heading.
+func (r *result) group(keys []string) string {
+	var parts []string
+	for _, k := range keys {
+		if v, ok := r.at[k]; ok {
+			parts = append(parts, strings.TrimSpace(title(k)+" "+value(k, v)))
+		}
+	}
+	g := strings.Join(parts, ", ")
+	if g != "" {
+		g = strings.ToUpper(g[:1]) + g[1:]
+	}
+	return g
+}
+
+func title(key string) string {
+	if t, ok := keyTitles[key]; ok {
+		return t
+	}
+	return key
+}
+
+// value is how a key's value is written.
+func value(key, v string) string {
+	n, err := strconv.Atoi(v)
+	switch {
+	case key == "size" && err == nil:
+		return v + " bytes"
+	case key == "buffer" && err == nil && n%1024 == 0:
+		return strconv.Itoa(n/1024) + " KiB"
+	}
+	return v
+}
+
+// reference names what ratios are to.
+func (s *section) reference() string {
+	var parts []string
+	for _, k := range []string{"reader", "mode", "interfaces", "readers", "buffer"} {
+		if v, ok := s.against[k]; ok {
+			parts = append(parts, strings.TrimSpace(title(k)+" "+value(k, v)))
+		}
+	}
+	if len(parts) == 1 && s.against["reader"] != "" {
+		return s.against["reader"]
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (s *section) table(b *strings.Builder, d *data, rs []*result) {
+	var columns []column
+	var cells [][]string
+	for _, c := range s.columns {
+		var col []string
+		some := false
+		for _, r := range rs {
+			text := "–"
+			if c.ratio {
+				if v, ok := d.ratio(r, s.against, c.unit); ok {
+					text, some = number(v)+" ×", true
+				}
+			} else if v, ok := r.values[c.unit]; ok {
+				text, some = number(v), true
+			}
+			col = append(col, text)
+		}
+		if some {
+			columns, cells = append(columns, c), append(cells, col)
+		}
+	}
+	for i, k := range s.rows {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		fmt.Fprintf(b, "| %s ", title(k))
+	}
+	relative := false
+	for _, c := range columns {
+		head := c.head
+		if c.ratio {
+			head += ", ×"
+			relative = true
+		}
+		fmt.Fprintf(b, "| %s ", head)
+	}
+	b.WriteString("|\n")
+	b.WriteString(strings.Repeat("|---", len(s.rows)) + strings.Repeat("|--:", len(columns)) + "|\n")
+	for i, r := range rs {
+		for _, k := range s.rows {
+			fmt.Fprintf(b, "| %s ", value(k, r.at[k]))
+		}
+		for _, col := range cells {
+			fmt.Fprintf(b, "| %s ", col[i])
+		}
+		b.WriteString("|\n")
+	}
+	if relative {
+		fmt.Fprintf(b, "\n× is to: %s.\n", s.reference())
+	}
+}
+
+// plain is the section of a benchmark that is not known: everything there is, as it is.
+func plain(d *data, bench string) *section {
+	s := &section{bench: bench}
+	for _, r := range d.of(bench) {
+		for _, k := range r.keys {
+			if !slices.Contains(s.rows, k) {
+				s.rows = append(s.rows, k)
+			}
+		}
+		for _, u := range r.units {
+			if !slices.ContainsFunc(s.columns, func(c column) bool { return c.unit == u }) {
+				s.columns = append(s.columns, column{unit: u, head: u})
+			}
+		}
+	}
+	if len(s.rows) == 0 {
+		s.rows = []string{variant}
+	}
+	return s
+}
+
+// number writes three digits, or what is before the point.
+func number(v float64) string {
+	switch a := math.Abs(v); {
+	case v == 0:
+		return "0"
+	case a >= 100:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case a >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	case a >= 0.01:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 2, 64)
+}
+
+// runs says what the results are of.
+func (d *data) table() string {
+	var b strings.Builder
+	b.WriteString("| file | results | system | processor | package |\n|---|--:|---|---|---|\n")
+	for _, r := range d.runs {
+		fmt.Fprintf(&b, "| %s | %d | %s/%s | %s | %s |\n", r.file, r.results, r.config["goos"], r.config["goarch"], r.config["cpu"],
+			strings.TrimPrefix(r.config["pkg"], "github.com/zbuf-go/zbuf/"))
+	}
+	return b.String()
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A target is a promise about one figure, and how well it is kept at the worst of the results that it is about.
+type target struct {
+	text  string
+	limit float64
+	least bool // the figure must be at least limit; else at most
+	unit  string
+	// figure is what counts of a result; ok if the target is about it.
+	figure func(d *data, r *result) (v float64, ok bool)
+	bench  string
+}
+
+// to is the ratio of one reader's value to another's in the same run, where both deliver packets.
+func to(reader, other, unit string, only func(r *result) bool) func(*data, *result) (float64, bool) {
+	return func(d *data, r *result) (float64, bool) {
+		if r.at["reader"] != reader || only != nil && !only(r) {
+			return 0, false
+		}
+		return d.ratio(r, map[string]string{"reader": other}, unit)
+	}
+}
+
+func at(key string, values ...string) func(r *result) bool {
+	return func(r *result) bool { return slices.Contains(values, r.at[key]) }
+}
+
+// noWork leaves out the load at which each packet is worked on, which takes most of the time.
+func noWork(r *result) bool { return r.at["load"] != "overload" }
+
+// targets are the project's, for what is measured here.
+var targets = []target{
+	{text: "no system call by the reader while it is behind (per million packets)", bench: "Contest", limit: 0,
+		figure: func(_ *data, r *result) (float64, bool) {
+			v, ok := r.values["syscalls/Mpkt"]
+			lent := r.at["reader"] == "zbuf-lease" || r.at["reader"] == "zbuf-copy"
+			return v, ok && lent && r.at["load"] == "overload" && r.values["drop-%"] > 0
+		}},
+	{text: "CPU per packet, lease to the bare loop", bench: "Contest", limit: 1.1, unit: "×", figure: to("zbuf-lease", "bare", "cpu-ns/pkt", noWork)},
+	{text: "CPU per packet, lease to our own buffered reader", bench: "Contest", limit: 1, unit: "×", figure: to("zbuf-lease", "zbuf-buffered", "cpu-ns/pkt", nil)},
+	{text: "the same with packets of 1500 bytes", bench: "Contest", limit: 1, unit: "×",
+		figure: to("zbuf-lease", "zbuf-buffered", "cpu-ns/pkt", at("size", "1500"))},
+	{text: "CPU per packet, lease to gopacket", bench: "Contest", limit: 0.3, unit: "×",
+		figure: to("zbuf-lease", "gopacket", "cpu-ns/pkt", noWork)},
+	{text: "packets dropped, lease, beyond the contestant that drops least", bench: "Contest", limit: 0, unit: "% of packets",
+		figure: func(d *data, r *result) (float64, bool) {
+			v, ok := r.values["drop-%"]
+			if r.at["reader"] != "zbuf-lease" || !ok {
+				return 0, false
+			}
+			least := math.Inf(1)
+			for _, o := range d.of(r.bench) {
+				if d.against(r, map[string]string{"reader": o.at["reader"]}) != o || o == r {
+					continue
+				}
+				if w, ok := o.values["drop-%"]; ok {
+					least = min(least, w)
+				}
+			}
+			return v - least, !math.IsInf(least, 1)
+		}},
+	{text: "delay in immediate mode, half of the packets, lease to buffered", bench: "Delay", limit: 1, unit: "×",
+		figure: to("zbuf-lease", "zbuf-buffered", "p50-us", at("wait", "immediate"))},
+	{text: "delay in immediate mode, 99 %, lease to buffered", bench: "Delay", limit: 1, unit: "×",
+		figure: to("zbuf-lease", "zbuf-buffered", "p99-us", at("wait", "immediate"))},
+	{text: "CPU when idle and at the low rate, lease to buffered", bench: "Contest", limit: 1, unit: "×",
+		figure: to("zbuf-lease", "zbuf-buffered", "cpu-us/s", at("load", "idle", "low"))},
+	{text: "speed-up by a worker for each processor", bench: "Fanout", limit: 1, least: true, unit: "×",
+		figure: func(_ *data, r *result) (float64, bool) {
+			v, ok := r.values["speedup"]
+			return v, ok && r.at["workers"] == r.at["cpus"]
+		}},
+	{text: "time per packet, a range over a lease to the C loop", bench: "Walk", limit: 1, unit: "×",
+		figure: func(_ *data, r *result) (float64, bool) {
+			v, ok := r.values["ratio-to-C"]
+			return v, ok && r.at[variant] == "range"
+		}},
+}
+
+// targets shows how well each is kept.
+func (d *data) targets() string {
+	var b strings.Builder
+	b.WriteString("| target | limit | best | worst | where | kept |\n|---|--:|--:|--:|---|---|\n")
+	for _, t := range targets {
+		limit := "at most "
+		if t.least {
+			limit = "at least "
+		}
+		limit += strings.TrimSpace(strconv.FormatFloat(t.limit, 'g', -1, 64) + " " + t.unit)
+		var worst *result
+		var worstV, bestV float64
+		kept, of := 0, 0
+		for _, r := range d.of(t.bench) {
+			v, ok := t.figure(d, r)
+			if !ok {
+				continue
+			}
+			of++
+			if t.keeps(v) {
+				kept++
+			}
+			if worst == nil || t.worse(v, worstV) {
+				worst, worstV = r, v
+			}
+			if of == 1 || t.worse(bestV, v) {
+				bestV = v
+			}
+		}
+		if worst == nil {
+			fmt.Fprintf(&b, "| %s | %s | – | – | | not measured |\n", t.text, limit)
+			continue
+		}
+		verdict := "yes"
+		if kept < of {
+			verdict = fmt.Sprintf("**no**: %d of %d", kept, of)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", t.text, limit, number(bestV), number(worstV), worst.where("reader"), verdict)
+	}
+	return b.String()
+}
+
+func (t *target) worse(a, b float64) bool {
+	if t.least {
+		return a < b
+	}
+	return a > b
+}
+
+func (t *target) keeps(v float64) bool {
+	if t.least {
+		return v >= t.limit
+	}
+	return v <= t.limit
+}
