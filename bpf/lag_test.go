@@ -6,6 +6,10 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 // slack is how late things may be anyway: two clock ticks of an emulated machine at 100 Hz, and its
@@ -29,9 +33,11 @@ func watchLag(t *testing.T) *lag {
 	l := &lag{epoch: time.Now()}
 	stop := make(chan struct{})
 	var watchers sync.WaitGroup
-	for range runtime.NumCPU() {
+	for cpu := range runtime.NumCPU() {
 		watchers.Go(func() {
-			runtime.LockOSThread()
+			runtime.LockOSThread() // for good: the thread ends with the goroutine
+			// An emulated machine's processors do not stand still together: each has its watcher.
+			assert.NoError(t, lab.Pin(cpu))
 			const nap = 5 * time.Millisecond
 			for {
 				select {
