@@ -1,6 +1,7 @@
 /*
  * The yardstick of BenchmarkWalk: goes over a buffer of bpf records and calls a function through a
- * pointer for each, with the packet header that pcap(3) users get. Prints ns per packet.
+ * pointer for each, with the packet header that pcap(3) users get. Prints ns per packet of the fastest walk:
+ * whatever else the machine does only adds.
  * usage: walk BUFFER-BYTES PACKET-BYTES MILLISECONDS
  */
 #include <stdint.h>
@@ -73,7 +74,7 @@ main(int argc, char **argv)
 	size_t at = 0;
 	struct sum s = {0, 0, 0};
 	handler volatile cb = count;
-	uint64_t start, spent;
+	uint64_t start, begin, best = UINT64_MAX, packets = 0;
 
 	if (limit == 0 || buf == NULL)
 		return 2;
@@ -84,9 +85,16 @@ main(int argc, char **argv)
 		at = (at + 26 + pkt + 7) & ~(size_t)7;
 	}
 	start = now();
-	do
+	do {
+		uint64_t before = s.packets, took;
+
+		begin = now();
 		walk(buf + 32, buf + 32 + at, cb, (unsigned char *)&s);
-	while ((spent = now() - start) < limit);
-	printf("%.4f\n", (double)spent / (double)s.packets);
+		took = now() - begin;
+		packets = s.packets - before;
+		if (took < best)
+			best = took;
+	} while (begin - start < limit);
+	printf("%.4f\n", (double)best / (double)packets);
 	return s.bytes == 0 || s.first == 0;
 }
