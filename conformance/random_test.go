@@ -305,8 +305,9 @@ func (s *side) step(o op) string {
 		}
 		ev, err := st.Poll(lab.PollIn, 12*tick)
 		if err == nil && ev == 0 {
-			// A machine that stood still for so long may have had both timers run out at once.
-			ev, err = st.Poll(lab.PollIn, 0)
+			// A machine that stood still for so long may have had both timers run out at once, and
+			// have got round to one of them only.
+			ev, err = st.Poll(lab.PollIn, 12*tick)
 		}
 		if err != nil || ev != 0 {
 			// It may have been ready before: whether the timeout ran is not known.
