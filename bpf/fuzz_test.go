@@ -19,6 +19,9 @@ func FuzzWalk(f *testing.F) {
 	long := appendRecord(nil, nil, 0, 0, 0, 26)
 	long[offCaplen+3] = 0xff // longer than any buffer
 	f.Add(long)
+	none := appendRecord(nil, []byte("0123456789abcdef"), 16, 1, 2, 26)
+	none[offHdrlen] = 0
+	f.Add(none)
 	short := appendRecord(one, one, 0, 0, 0, 26)
 	short[offHdrlen] = 3
 	f.Add(short)
