@@ -528,36 +528,59 @@ func (r *Reader) Count(c *Cursor) {
 // next call of any reading method. Errors: those of Lease, and ErrCorrupt, after which reading goes on
 // with the next buffer. It waits as long as it takes: see SetReadDeadline and Close.
 func (r *Reader) ZeroCopyReadPacketData() (data []byte, info Info, err error) {
-	p, err := r.nextPacket(context.Background(), statePacket)
+	p, err := r.nextPacket(context.Background())
 	if err != nil {
 		return nil, Info{}, err
 	}
-	return p.Data(), p.info(r.ifindex), nil
+	data, info = p.Data(), p.info(r.ifindex)
+	r.state.Store(statePacket)
+	return data, info, nil
 }
 
 // ReadPacket waits for the next packet and returns a copy of it. Errors: see
 // ZeroCopyReadPacketData.
 func (r *Reader) ReadPacket(ctx context.Context) ([]byte, Info, error) {
-	p, err := r.nextPacket(ctx, stateCopied)
+	p, err := r.nextPacket(ctx)
 	if err != nil {
 		return nil, Info{}, err
 	}
-	return append([]byte(nil), p.Data()...), p.info(r.ifindex), nil
+	data, info := append([]byte(nil), p.Data()...), p.info(r.ifindex)
+	r.copied()
+	return data, info, nil
 }
 
 // ReadInto waits for the next packet and copies it into buf. If buf is shorter than the packet, the rest
 // is dropped: info.CaptureLength tells, and n is len(buf). Errors: see ZeroCopyReadPacketData.
 func (r *Reader) ReadInto(ctx context.Context, buf []byte) (n int, info Info, err error) {
-	p, err := r.nextPacket(ctx, stateCopied)
+	p, err := r.nextPacket(ctx)
 	if err != nil {
 		return 0, Info{}, err
 	}
-	return copy(buf, p.Data()), p.info(r.ifindex), nil
+	n, info = copy(buf, p.Data()), p.info(r.ifindex)
+	r.copied()
+	return n, info, nil
 }
 
-// nextPacket advances the cursor in the reader's own lease, taking the next one when it is through. It leaves
-// the reader in the given state.
-func (r *Reader) nextPacket(ctx context.Context, then uint64) (Packet, error) {
+// copied ends a reading method when the packet has been copied: from then on whoever resets or closes may
+// release what it was in.
+func (r *Reader) copied() {
+	r.state.Store(stateCopied)
+	if r.closed.Load() {
+		r.releaseCopied()
+	}
+}
+
+// releaseCopied releases, for good, the lease behind ReadPacket at which nobody looks.
+func (r *Reader) releaseCopied() {
+	if r.state.CompareAndSwap(stateCopied, stateBusy) {
+		r.release(r.current)
+		r.end()
+	}
+}
+
+// nextPacket advances the cursor in the reader's own lease, taking the next one when it is through. Without an
+// error it leaves the reader busy.
+func (r *Reader) nextPacket(ctx context.Context) (Packet, error) {
 	was, err := r.begin()
 	if err != nil {
 		return Packet{}, err
@@ -568,7 +591,6 @@ func (r *Reader) nextPacket(ctx context.Context, then uint64) (Packet, error) {
 			if r.flushes.Load() == r.seenSeq {
 				if r.cursor.Next() {
 					r.Count(&r.cursor)
-					r.state.Store(then)
 					return r.cursor.Packet(), nil
 				}
 				err = r.cursor.Err()
@@ -608,5 +630,6 @@ func (r *Reader) Close() error {
 	if r.closed.Swap(true) {
 		return nil
 	}
+	r.releaseCopied()
 	return r.dev.Close()
 }
