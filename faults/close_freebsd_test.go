@@ -124,32 +124,19 @@ func (c *closing) reading(t *testing.T) {
 			sum.take(data)
 		}
 	}()
-	halt, halted := make(chan struct{}), make(chan error, 1)
-	go func() {
-		for {
-			select {
-			case <-halt:
-				halted <- nil
-				return
-			default:
-			}
-			if err := c.p.Post(c.p.A, frame(c.sent)); err != nil {
-				halted <- err
-				return
-			}
-			c.sent++
-			if c.sent%batch == 0 {
-				if err := c.p.SettleNow(); err != nil {
-					halted <- err
-					return
-				}
+	posted := make(chan error, 1)
+	go func() { // most of it comes before Close, some after
+		var err error
+		for i := 0; i < batch && err == nil; i++ {
+			if err = c.p.Post(c.p.A, frame(c.sent)); err == nil {
+				c.sent++
 			}
 		}
+		posted <- err
 	}()
 	time.Sleep(c.chance())
 	c.close(t, r, func() { require.ErrorIs(t, <-end, os.ErrClosed) })
-	close(halt)
-	require.NoError(t, <-halted)
+	require.NoError(t, <-posted)
 	c.p.Settle(t)
 	require.Zero(t, sum.Torn+sum.Again)
 	c.sum.Delivered += sum.Delivered

@@ -24,7 +24,7 @@ var (
 	strangers     = count{150, 5000} // packets past a reader that does not read
 	gone          = count{4, 60}
 	sandboxed     = count{2000, 50_000} // packets in capability mode
-	passed        = count{1, 25}        // descriptors handed on, in each way
+	passed        = count{1, 10}        // descriptors handed on, in each way
 )
 
 // full reports whether the full form is asked for. It needs ZBUF_SOAK, a duration: the counts are reached

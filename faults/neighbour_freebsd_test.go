@@ -83,8 +83,7 @@ func TestStoppedNeighbour(t *testing.T) {
 			p := lab.NewPair(t, w)
 			never := open(t, p.A, bpf.Config{Mode: mode, BufferSize: 4096})
 			watched(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: readTimeout}, func(_ *capture, sent func() uint32) int {
-				need := sent() + uint32(strangers.n())
-				require.NoError(t, lab.Until(func() (bool, error) { return sent() >= need, nil }))
+				goOn(t, sent)
 				s, err := never.Stats()
 				require.NoError(t, err)
 				require.NotZero(t, s.Dropped)
@@ -98,11 +97,7 @@ func TestStoppedNeighbour(t *testing.T) {
 
 // overrun waits until many packets more have been sent than the process that does not read had room for.
 func overrun(t *testing.T, p *lab.Pair, pid int, sent func() uint32) {
-	need := sent() + uint32(strangers.n())
-	for sent() < need {
-		at := sent()
-		require.NoError(t, lab.Until(func() (bool, error) { return sent() > at, nil }), "the traffic goes on")
-	}
+	goOn(t, sent)
 	require.NoError(t, lab.Until(func() (bool, error) {
 		for _, l := range listeners(t, p.A) {
 			if l.PID == pid && l.Dropped > 0 {
@@ -111,4 +106,12 @@ func overrun(t *testing.T, p *lab.Pair, pid int, sent func() uint32) {
 		}
 		return false, nil
 	}), "the one that is stopped drops: %+v", listeners(t, p.A))
+}
+
+// goOn waits until so many packets more have been sent.
+func goOn(t *testing.T, sent func() uint32) {
+	for need := sent() + uint32(strangers.n()); sent() < need; {
+		at := sent()
+		require.NoError(t, lab.Until(func() (bool, error) { return sent() > at, nil }), "the traffic goes on")
+	}
 }
