@@ -51,7 +51,7 @@ func alternate(t *testing.T, w lab.World) {
 	var gens [2]uint32
 	next := 0
 	until := time.Now().Add(soak(5 * time.Second))
-	for time.Now().Before(until) || counts["assigned"] <= 100 && time.Now().Before(until.Add(lab.Patience)) {
+	for time.Now().Before(until) || counts["assigned"] <= 100 && time.Now().Before(until.Add(5*lab.Patience)) {
 		var op string
 		switch n := rng.IntN(100); {
 		case n < 60:
@@ -116,7 +116,7 @@ func inPlace(pages int) func(t *testing.T, w lab.World) {
 		go func(rng *rand.Rand) {
 			defer close(gone)
 			done <- burst(s.p, rng, &sent, func() bool {
-				return stop.Load() || time.Now().After(until) && (early.Load() > 10 || time.Now().After(until.Add(lab.Patience)))
+				return stop.Load() || time.Now().After(until) && (early.Load() > 10 || time.Now().After(until.Add(5*lab.Patience)))
 			}, pages)
 		}(rand.New(rand.NewPCG(rng.Uint64(), 0)))
 		defer func() { stop.Store(true); <-gone }() // before what it writes to is closed
