@@ -80,11 +80,9 @@ func TestMemoryPressure(t *testing.T) {
 		t.Cleanup(func() { assert.NoError(t, restore()) })
 	}
 	// There is no swap. The kernel neither kills anybody for want of memory nor puts whole processes to
-	// sleep, the guest's agent among them. Pages that were given back stay in its caches at first: it looks
-	// there each second, not each ten, in which everything would stand still.
+	// sleep, the guest's agent among them.
 	override("vm.pageout_oom_seq", 1<<30)
 	override("vm.swap_enabled", 0)
-	override("vm.lowmem_period", 0)
 	if _, err := host.Int64("vm.max_wired"); errors.Is(err, fs.ErrNotExist) {
 		override("vm.max_user_wired", 1<<30) // its name since 13
 	} else {
