@@ -15,8 +15,8 @@ type count struct{ short, full int }
 var (
 	kills         = count{6, 200} // in zero-copy mode
 	killsBuffered = count{2, 42}
-	cycles        = count{100, 10_000}
-	closes        = count{10, 500} // of each kind
+	cycles        = count{60, 10_000}
+	closes        = count{6, 500} // of each kind
 	forks         = count{20, 1000}
 	execs         = count{4, 150}
 	pressure      = count{2, 20} // readers opened while memory is short

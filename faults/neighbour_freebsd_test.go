@@ -50,7 +50,7 @@ func TestStoppedNeighbour(t *testing.T) {
 		for _, when := range []string{"waits", "has a lease"} {
 			t.Run("stopped while it "+when, func(t *testing.T) {
 				p := lab.NewPair(t, w)
-				watched(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: readTimeout}, func(_ *capture, sent func() uint32) int {
+				watched(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: readTimeout}, func(witness *capture, sent func() uint32) int {
 					c := startChild(t, "neighbour", p.A, mode, when)
 					c.ready()
 					require.NoError(t, c.Process.Signal(syscall.SIGSTOP))
@@ -60,9 +60,13 @@ func TestStoppedNeighbour(t *testing.T) {
 					require.EqualValues(t, 0x7f, status&0x7f, "it is stopped") // Stopped itself does not count SIGSTOP
 					overrun(t, p, c.Process.Pid, sent)
 					require.NoError(t, c.Process.Signal(syscall.SIGCONT))
-					c.release()
 					var end told
-					c.hear(&end)
+					func() {
+						witness.from.turn.Lock() // it counts at rest
+						defer witness.from.turn.Unlock()
+						c.release()
+						c.hear(&end)
+					}()
 					c.finish()
 					end.Tally.Sent = end.Tally.Received // it came later
 					t.Log("the neighbour, when it goes on:")

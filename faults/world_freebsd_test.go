@@ -87,6 +87,7 @@ type traffic struct {
 	ahead func(sent uint32) bool // whether it must wait
 	stop  atomic.Bool
 	ended chan error
+	turn  sync.Mutex // held for a batch: whoever else holds it has silence
 }
 
 // batch is few enough for the wire's queues.
@@ -111,7 +112,10 @@ func (f *traffic) run(pause time.Duration) error {
 			time.Sleep(time.Millisecond)
 			continue
 		}
-		if err := f.once(batch); err != nil {
+		f.turn.Lock()
+		err := f.once(batch)
+		f.turn.Unlock()
+		if err != nil {
 			return err
 		}
 		time.Sleep(pause)
@@ -173,6 +177,7 @@ type capture struct {
 	tally tally
 	taken atomic.Uint64 // tally.Delivered, for others to look at
 	ended chan error
+	from  *traffic // with watched
 }
 
 func take(r *bpf.Reader) *capture {
@@ -225,6 +230,7 @@ func watched(t *testing.T, p *lab.Pair, cfg bpf.Config, f func(c *capture, sent 
 	r := open(t, p.A, cfg)
 	c := take(r)
 	tr := send(p, 10*time.Millisecond, c.room())
+	c.from = tr
 	defer tr.end() // also when f gives up
 	faults := f(c, tr.sent.Load)
 	sent, err := tr.end()
