@@ -152,7 +152,7 @@ BENCH_KERNEL ?= $(or $(VMTEST_BENCH_KERNEL),$(wildcard $(or $(XDG_CACHE_HOME),$(
 BENCH_TIME   ?= 1x
 BENCH        ?= .
 BENCH_PKGS   ?= $(filter-out report,$(sort $(notdir $(patsubst %/,%,$(dir $(wildcard bench/*/*_test.go))))))
-BENCH_EXEC   := $(if $(filter FreeBSD,$(shell uname -s)),,-exec "$(CURDIR)/$(VMTEST) --kernel $(BENCH_KERNEL) --tunable kern.hz=1000 --sysctl net.bpf.zerocopy_enable=1")
+BENCH_EXEC   := $(if $(filter FreeBSD,$(shell uname -s)),,-exec "$(CURDIR)/$(VMTEST) --no-reuse --kernel $(BENCH_KERNEL) --tunable kern.hz=1000 --sysctl net.bpf.zerocopy_enable=1")
 
 bench-vm: $(VMTEST) ## all measurements on FreeBSD, into out/bench: in a virtual machine; on FreeBSD itself as root
 	@mkdir -p out/bench

@@ -2,6 +2,7 @@ package contest
 
 import (
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -18,9 +19,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	trial.Main()
+	trial.Main() // returns unless this is a contestant's process
 	os.Exit(m.Run())
 }
+
+var profile = flag.String("trial.profile", "", "write a CPU profile of each contestant into files that begin so")
 
 const (
 	// memory of all packet buffers together: three of the largest that read(2) is allowed by default.
@@ -96,6 +99,9 @@ func BenchmarkContest(b *testing.B) {
 						}
 						if l.work {
 							spec.Work = work
+						}
+						if *profile != "" {
+							spec.Profile = fmt.Sprintf("%s%d-%s-%s.prof", *profile, size, l.name, name)
 						}
 						r, err := trial.Run(spec)
 						require.NoError(b, err)

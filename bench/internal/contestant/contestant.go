@@ -80,6 +80,8 @@ type Tally struct {
 	Work int
 	// Delays, if it has capacity, gets the nanoseconds since each packet was sent, which StampAt says.
 	Delays []int64
+	// Gate, if set, is called for each packet.
+	Gate func()
 
 	slow bool
 	now  func() int64
@@ -88,8 +90,11 @@ type Tally struct {
 // StampAt is where a packet carries the time it was sent, in ns of the clock that Slow is given.
 const StampAt = 24
 
-// Slow tells the tally that there is more to do than touching, after Work or Delays were set. now is the clock for Delays.
-func (t *Tally) Slow(now func() int64) { t.slow, t.now = t.Work > 0 || cap(t.Delays) > 0, now }
+// Slow tells the tally that there is more to do than touching, after Work, Delays or Gate were set. now is
+// the clock for Delays.
+func (t *Tally) Slow(now func() int64) {
+	t.slow, t.now = t.Work > 0 || cap(t.Delays) > 0 || t.Gate != nil, now
+}
 
 // Packet counts and touches a packet: a word of every cache line.
 func (t *Tally) Packet(data []byte) {
@@ -111,6 +116,9 @@ func (t *Tally) more(data []byte) {
 	}
 	if t.Work > 0 {
 		t.sum += Spin(t.Work)
+	}
+	if t.Gate != nil {
+		t.Gate()
 	}
 }
 

@@ -2,6 +2,7 @@ package ktrace
 
 import (
 	"errors"
+	"maps"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -44,7 +45,7 @@ func Count(f func() error) (Calls, error) {
 	}
 	calls, err := parse(b, size)
 	if err == nil {
-		delete(calls, Call{self, unix.SYS_KTRACE})
+		maps.DeleteFunc(calls, func(c Call, _ uint64) bool { return c.Thread == self && c.Number == unix.SYS_KTRACE })
 	}
 	return calls, err
 }

@@ -6,13 +6,14 @@ import (
 	"fmt"
 )
 
-// Calls are system calls by thread and number.
+// Calls are how often system calls were made.
 type Calls map[Call]uint64
 
-// Call is a thread and the number of a system call.
+// Call is a thread, the number of a system call, and its first argument.
 type Call struct {
 	Thread int64
 	Number int
+	First  uint64
 }
 
 // Of returns how many calls a thread made, of the given numbers, or of all if there are none.
@@ -52,6 +53,8 @@ const (
 	sizeofHeader  = 56
 	sizeofHeader1 = 64
 
+	offArgs = 8 // in struct ktr_syscall
+
 	typeSyscall = 1
 	flagDrop    = 0x8000
 )
@@ -75,10 +78,15 @@ func parse(b []byte, headerSize int) (Calls, error) {
 			return nil, errDropped
 		}
 		if typ == typeSyscall {
-			if size < headerSize+2 {
+			call := b[headerSize:size]
+			if len(call) < 4 {
 				return nil, errors.New("ktrace: record of a system call without its number")
 			}
-			calls[Call{int64(order.Uint64(b[offThread:])), int(order.Uint16(b[headerSize:]))}]++
+			c := Call{Thread: int64(order.Uint64(b[offThread:])), Number: int(order.Uint16(call))}
+			if args := order.Uint16(call[2:]); args > 0 && len(call) >= offArgs+8 {
+				c.First = order.Uint64(call[offArgs:])
+			}
+			calls[c]++
 		}
 		b = b[size:]
 	}

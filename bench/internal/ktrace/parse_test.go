@@ -16,21 +16,27 @@ func record(typ uint16, thread int64, body ...byte) []byte {
 	return append(b, body...)
 }
 
-func call(thread int64, number uint16) []byte {
-	return record(typeSyscall, thread, binary.NativeEndian.AppendUint16(nil, number)...)
+func call(thread int64, number uint16, args ...uint64) []byte {
+	order := binary.NativeEndian
+	b := order.AppendUint16(order.AppendUint16(nil, number), uint16(len(args)))
+	b = append(b, 0, 0, 0, 0)
+	for _, a := range args {
+		b = order.AppendUint64(b, a)
+	}
+	return record(typeSyscall, thread, b...)
 }
 
 func TestParseCountsByThreadAndNumber(t *testing.T) {
 	var b []byte
-	for _, r := range [][]byte{call(7, 3), call(7, 3), record(2, 7, 1, 2, 3), call(8, 3), call(7, 54)} {
+	for _, r := range [][]byte{call(7, 3), call(7, 3), record(2, 7, 1, 2, 3), call(8, 3), call(7, 54, 11, 12), call(7, 54, 13)} {
 		b = append(b, r...)
 	}
 	got, err := parse(b, sizeofHeader)
 	require.NoError(t, err)
-	assert.Equal(t, Calls{{7, 3}: 2, {8, 3}: 1, {7, 54}: 1}, got)
-	assert.Equal(t, uint64(3), got.Of(7))
+	assert.Equal(t, Calls{{7, 3, 0}: 2, {8, 3, 0}: 1, {7, 54, 11}: 1, {7, 54, 13}: 1}, got)
+	assert.Equal(t, uint64(4), got.Of(7))
 	assert.Equal(t, uint64(2), got.Of(7, 3, 99))
-	assert.Equal(t, uint64(4), got.All())
+	assert.Equal(t, uint64(5), got.All())
 }
 
 func TestParseRefuses(t *testing.T) {

@@ -64,13 +64,17 @@ func (s *Storm) Fill(n, size int) error {
 	return nil
 }
 
-// Close takes everything down.
+// Close takes everything down, the storm first: who destroys an interface may have to run on each processor once,
+// and on the storm's own there is no room as long as it goes on.
 func (s *Storm) Close() error {
-	var err error
+	var errs []error
 	if s.dev != nil {
-		err = s.dev.Close()
+		errs = append(errs, s.dev.Close())
 	}
-	return errors.Join(err, s.Storm.Close(), s.join())
+	if k, _ := lab.Kernel(); k != nil {
+		errs = append(errs, k.SetUp(s.Ifname, false))
+	}
+	return errors.Join(append(errs, s.Storm.Close(), s.join())...)
 }
 
 // Nothing is a filter that passes nothing.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"time"
 
 	"golang.org/x/net/bpf"
@@ -23,10 +24,12 @@ func Now() int64 {
 	return ts.Nano()
 }
 
-// scheduling are the calls that Go's scheduler makes on the thread of whoever it stops and wakes.
+// scheduling are calls that are not the reader's: those that Go's scheduler makes on the thread of whoever it stops and
+// wakes.
 var scheduling = map[int]bool{
 	unix.SYS_SIGRETURN: true, unix.SYS__UMTX_OP: true, unix.SYS_NANOSLEEP: true, unix.SYS_SCHED_YIELD: true,
 	unix.SYS_THR_KILL: true, unix.SYS_SIGPROCMASK: true, unix.SYS_MADVISE: true, unix.SYS_MMAP: true,
+	unix.SYS___SYSCTL: true, // of behind
 }
 
 var names = map[int]string{
@@ -34,21 +37,52 @@ var names = map[int]string{
 	unix.SYS_CLOSE: "close", unix.SYS_FCNTL: "fcntl", unix.SYS_PIPE2: "pipe2", unix.SYS_CLOCK_GETTIME: "clock_gettime",
 	unix.SYS_SIGRETURN: "sigreturn", unix.SYS__UMTX_OP: "_umtx_op", unix.SYS_NANOSLEEP: "nanosleep",
 	unix.SYS_SCHED_YIELD: "sched_yield", unix.SYS_THR_KILL: "thr_kill", unix.SYS_SIGPROCMASK: "sigprocmask",
-	unix.SYS_MADVISE: "madvise", unix.SYS_MMAP: "mmap",
+	unix.SYS_MADVISE: "madvise", unix.SYS_MMAP: "mmap", unix.SYS___SYSCTL: "__sysctl",
 }
+
+// queues returns the kqueues of this process.
+func queues() map[uint64]bool {
+	found := map[uint64]bool{}
+	for fd := range 64 {
+		if _, err := unix.Kevent(fd, nil, nil, &unix.Timespec{}); err == nil {
+			found[uint64(fd)] = true
+		}
+	}
+	return found
+}
+
+var pid = os.Getpid()
 
 // listener is how the system sees the only bpf descriptor of this process.
 func listener() (sysctl.Listener, error) {
-	all, err := sysctl.Host().BPF().Stats()
+	b, err := unix.SysctlRaw("net.bpf.stats")
+	if err != nil {
+		return sysctl.Listener{}, err
+	}
+	all, err := sysctl.ParseListeners(b)
 	if err != nil {
 		return sysctl.Listener{}, err
 	}
 	for _, l := range all {
-		if l.PID == os.Getpid() {
+		if l.PID == pid {
 			return l, nil
 		}
 	}
 	return sysctl.Listener{}, errors.New("net.bpf.stats does not show this process")
+}
+
+// behind returns a function that waits until the kernel has dropped a packet since it was called last.
+func behind() func() {
+	var last uint64
+	return func() {
+		for {
+			l, err := listener()
+			if err != nil || l.Dropped != last {
+				last = l.Dropped
+				return
+			}
+		}
+	}
 }
 
 // runFor runs c, which was started, for a time.
@@ -61,6 +95,11 @@ func runFor(c contestant.Contestant, t *contestant.Tally, d time.Duration) (time
 }
 
 func run(s Spec) (r Result, err error) {
+	time.Sleep(time.Millisecond) // now Go has its kqueue
+	scheduler := queues()
+	if len(scheduler) == 0 {
+		return r, errors.New("Go's kqueue was not found")
+	}
 	filter := load.Share(s.Share)
 	if s.Delays > 0 {
 		filter = []bpf.RawInstruction{{Op: 0x06, K: 1 << 18}}
@@ -73,6 +112,9 @@ func run(s Spec) (r Result, err error) {
 	}
 	defer c.Close()
 	t := &contestant.Tally{Work: s.Work}
+	if s.Behind {
+		t.Gate = behind()
+	}
 	t.Slow(Now)
 	runtime.GC()
 	if _, err = runFor(c, t, s.Warm); err != nil {
@@ -90,6 +132,16 @@ func run(s Spec) (r Result, err error) {
 	if seen[0], err = listener(); err != nil {
 		return r, err
 	}
+	if s.Profile != "" {
+		f, err := os.Create(s.Profile)
+		if err != nil {
+			return r, err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return r, err
+		}
+	}
 	c.Start()
 	before := t.Packets
 	bytes := t.Bytes
@@ -98,6 +150,7 @@ func run(s Spec) (r Result, err error) {
 	}
 	r.Elapsed, err = runFor(c, t, s.Length)
 	unix.Getrusage(unix.RUSAGE_SELF, &use[1])
+	pprof.StopCPUProfile()
 	if err != nil {
 		return r, err
 	}
@@ -121,20 +174,28 @@ func run(s Spec) (r Result, err error) {
 	r.P50, r.P99, r.Max = time.Duration(p50), time.Duration(p99), time.Duration(most)
 
 	if s.Trace > 0 {
-		r.Traced, err = trace(c, t, s.Trace)
+		r.Traced, err = trace(c, t, s, scheduler)
 	}
 	return r, err
 }
 
-// trace runs c with its system calls traced.
-func trace(c contestant.Contestant, t *contestant.Tally, d time.Duration) (r Traced, err error) {
+// trace runs c with its system calls traced; scheduler are the kqueues of Go itself.
+func trace(c contestant.Contestant, t *contestant.Tally, s Spec, scheduler map[uint64]bool) (r Traced, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	was := t.Packets
 	own, _ := c.Syscalls()
 	c.Start()
+	if gate := t.Gate; gate != nil && s.Enough > 0 {
+		t.Gate = func() {
+			gate()
+			if t.Packets-was == s.Enough {
+				go c.Stop() // on another thread, as it makes system calls
+			}
+		}
+	}
 	calls, err := ktrace.Count(func() error {
-		r.Elapsed, err = runFor(c, t, d)
+		r.Elapsed, err = runFor(c, t, s.Trace)
 		return err
 	})
 	if err != nil {
@@ -148,14 +209,17 @@ func trace(c contestant.Contestant, t *contestant.Tally, d time.Duration) (r Tra
 	r.ByName = map[string]uint64{}
 	for k, v := range calls {
 		if k.Thread == self {
-			if !scheduling[k.Number] {
+			name := names[k.Number]
+			switch {
+			case k.Number == unix.SYS_KEVENT && scheduler[k.First]:
+				name = "netpoll"
+			case !scheduling[k.Number]:
 				r.Reader += v
 			}
-			name := names[k.Number]
 			if name == "" {
 				name = fmt.Sprint(k.Number)
 			}
-			r.ByName[name] = v
+			r.ByName[name] += v
 		}
 	}
 	return r, nil

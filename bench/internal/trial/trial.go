@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"time"
 )
 
@@ -21,9 +20,16 @@ type Spec struct {
 	Work       int // see contestant.Tally
 	Delays     int // how many delays to note at most
 
+	// Behind holds the reader up at each packet until the kernel has dropped another: then both buffers are full, and
+	// it is behind, however fast the machine.
+	Behind bool
+
 	Warm   time.Duration // run before anything is measured
 	Length time.Duration // run for the figures
 	Trace  time.Duration // run once more with system calls traced; 0 is not at all
+	Enough uint64        // packets after which that may end early; 0 is none
+
+	Profile string // file for a CPU profile of the run for the figures, which it disturbs; empty is none
 }
 
 // Result is what came of it.
@@ -51,7 +57,7 @@ type Result struct {
 type Traced struct {
 	Elapsed time.Duration
 	Packets uint64
-	Reader  uint64 // calls of the reading thread, but for those of Go's scheduler
+	Reader  uint64 // calls of the reading thread, but for those of Go's scheduler and of Behind (__sysctl)
 	Process uint64 // calls of all threads
 	Own     uint64 // calls by the contestant's own count
 	HasOwn  bool
@@ -68,8 +74,7 @@ func Start(s Spec) (wait func() (Result, error), err error) {
 		return nil, err
 	}
 	cmd := exec.Command(os.Args[0])
-	// As many as Go would take of itself, if the load left it all processors.
-	cmd.Env = append(os.Environ(), variable+"="+string(spec), fmt.Sprintf("GOMAXPROCS=%d", runtime.NumCPU()))
+	cmd.Env = append(os.Environ(), variable+"="+string(spec))
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Start(); err != nil {
