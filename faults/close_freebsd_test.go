@@ -48,7 +48,7 @@ func TestCloseAgainst(t *testing.T) {
 				t.Logf("from Close to the end: median %v, worst %v, worst lag of the machine %v", median, worst, time.Duration(one.lag.worst.Load()))
 				// By itself a reader would look up within 700 ms, 350 ms in the middle.
 				assert.Less(t, median, 150*time.Millisecond)
-				allowed := one.lag.allow(0)
+				allowed := one.lag.allow(time.Second) // munmap(2) waits for the other processor, which the host may starve
 				assert.Less(t, worst, allowed)
 				lab.Report(t, lab.Faults, uint64(n))
 				lab.Report(t, lab.Packets, one.sum.Delivered)
