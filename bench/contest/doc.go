@@ -5,4 +5,43 @@
 //	Delay    from sending to delivery, at a low rate
 //
 // Lengths are for -benchtime 1x; 3x measures three times as long.
+//
+// # Load
+//
+// Frames go round for ever between two bridges joined by two wires, inside the kernel, without a system call. There are
+// 64, numbered, and a filter passes none of them (idle), 1 (low), 8 (mid) or all (full); at overload all pass, and
+// each packet is worked on for 60 µs. The thread that carries them has the last processor to itself, and the
+// contestants have the others. It isn't charged to the contestants' processes.
+//
+// # Contestants
+//
+//	zbuf-lease     this module, lent buffers: Lease, Packets
+//	zbuf-copy      the same: ReadInto
+//	zbuf-buffered  this module, read(2): Lease, Packets
+//	gopacket       github.com/gopacket/gopacket/bsdbpf; the filter is set through its descriptor, as it has no filters
+//	go-pcap        github.com/packetcap/go-pcap: always immediate, the system's buffer size (4 KiB), and of each read(2)
+//	               only the first packet is delivered; the others count as dropped
+//	read2          read(2) in a loop, the buffer walked by pointer
+//	bare           lent buffers, poll(2) and BIOCROTZBUF in a loop, the buffer walked by pointer: the protocol and nothing else,
+//	               so a packet that sticks in the tail sticks
+//
+// All have 1.5 MiB of packet buffers but go-pcap: two of 768 KiB that are lent, or three of 512 KiB with read(2),
+// where the reader has one of its own. All load one word of each cache line of each packet.
+//
+// # Figures
+//
+//	pkts/s             delivered
+//	drop-%             of those that passed the filter: found no room in the kernel, or were read and not delivered
+//	cpu-ns/pkt         CPU time of the process per packet delivered, which is ms per million packets; the kernel accounts it at each
+//	                   context switch
+//	user-ns/pkt, sys-ns/pkt  the same, divided by what the statistics clock (127 Hz) happened to meet
+//	cpu-us/s           CPU time of the process per second
+//	syscalls/Mpkt, /s  of the reading thread, by ktrace(2) in a further run of half a second, without those of Go's scheduler
+//	proc-syscalls/Mpkt, /s  of all threads, with those
+//	sleeps/Mpkt, /s    voluntary context switches of the process
+//	preempted/s        involuntary ones
+//	rss-KiB            the most that was resident, lent buffers included
+//	kernel-KiB         the two buffers in the kernel, or lent to it and wired
+//	alloc-B/pkt        allocated on Go's heap
+//	p50-us, p99-us, max-us  of the delay
 package contest
