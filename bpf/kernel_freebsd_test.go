@@ -107,7 +107,7 @@ func TestKernelStuckTail(t *testing.T) {
 		for _, overload := range []bool{false, true} {
 			t.Run(fmt.Sprintf("overload=%v", overload), func(t *testing.T) {
 				p := lab.NewPair(t, w)
-				lag := watchLag(t)
+				lag := lab.WatchLag(t)
 				r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: timeout})
 				frame := func(n uint32) []byte { return numbered(n, 128) }
 				fill := 500
@@ -126,7 +126,7 @@ func TestKernelStuckTail(t *testing.T) {
 				require.NoError(t, l.Release())
 				drain := func() (last uint32) {
 					for {
-						r.SetReadDeadline(time.Now().Add(lag.allow(timeout)))
+						r.SetReadDeadline(time.Now().Add(lag.Allow(timeout)))
 						l, err := r.Lease(t.Context())
 						if errors.Is(err, os.ErrDeadlineExceeded) {
 							return last
@@ -192,7 +192,7 @@ func TestKernelReadTimeoutDespiteIoctls(t *testing.T) {
 	const timeout = 100 * time.Millisecond
 	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		p := lab.NewPair(t, w)
-		lag := watchLag(t)
+		lag := lab.WatchLag(t)
 		r := openOn(t, p, bpf.Config{Mode: mode, ReadTimeout: timeout})
 		ctx, cancel := context.WithCancel(t.Context())
 		var others sync.WaitGroup
@@ -214,7 +214,7 @@ func TestKernelReadTimeoutDespiteIoctls(t *testing.T) {
 			l, err := r.Lease(ctx)
 			require.NoError(t, err)
 			delay := time.Since(<-arrived)
-			assert.Less(t, delay, lag.allow(timeout))
+			assert.Less(t, delay, lag.Allow(timeout))
 			require.NoError(t, l.Release())
 		}
 	})
@@ -223,7 +223,7 @@ func TestKernelReadTimeoutDespiteIoctls(t *testing.T) {
 func TestKernelImmediateIsPrompt(t *testing.T) {
 	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		p := lab.NewPair(t, w)
-		lag := watchLag(t)
+		lag := lab.WatchLag(t)
 		r := openOn(t, p, bpf.Config{Mode: mode, Immediate: true})
 		for i := range uint32(50) {
 			arrived := make(chan time.Time, 1)
@@ -235,7 +235,7 @@ func TestKernelImmediateIsPrompt(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, i, number(t, data))
 			delay := time.Since(<-arrived)
-			assert.Less(t, delay, lag.allow(0))
+			assert.Less(t, delay, lag.Allow(0))
 		}
 	})
 }
@@ -282,7 +282,7 @@ func TestKernelInterfaceGone(t *testing.T) {
 			for _, when := range []string{"idle", "blocked", "leased"} {
 				t.Run(how+" while "+when, func(t *testing.T) {
 					p := lab.NewPair(t, w)
-					lag := watchLag(t)
+					lag := lab.WatchLag(t)
 					r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: bpf.NoTimeout})
 					vanish := func() {
 						if how == "destroyed" {
@@ -336,7 +336,7 @@ func TestKernelInterfaceGone(t *testing.T) {
 					}
 					assert.Equal(t, 1, left, "what is left comes first")
 					took := time.Since(released)
-					assert.Less(t, took, lag.allow(time.Second))
+					assert.Less(t, took, lag.Allow(time.Second))
 				})
 			}
 		}

@@ -70,7 +70,7 @@ func TestKernelNumberedPacketsWithPauses(t *testing.T) {
 func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Duration) {
 	const timeout = 30 * time.Millisecond
 	p := lab.NewPair(t, w)
-	lag := watchLag(t)
+	lag := lab.WatchLag(t)
 	r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout})
 	seed := rand.Uint64()
 	t.Logf("seed %#x", seed)
@@ -88,17 +88,17 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 	var written sync.WaitGroup
 	written.Go(func() {
 		defer r.SetReadDeadline(time.Now()) // long past by then
-		for lag.now() < how {
+		for lag.Now() < how {
 			burst := 1 + rnd.IntN(12)
 			if rnd.IntN(3) == 0 {
 				burst = 1 + rnd.IntN(400)
 			}
 			for range burst {
 				length := sealMin + rnd.IntN(300)
-				err := p.Post(p.A, s.seal(lag.now(), length))
+				err := p.Post(p.A, s.seal(lag.Now(), length))
 				for errors.Is(err, syscall.ENOBUFS) { // the wire's queue is full: it has not been sent
 					time.Sleep(time.Millisecond)
-					err = p.Post(p.A, s.seal(lag.now(), length))
+					err = p.Post(p.A, s.seal(lag.Now(), length))
 				}
 				if !assert.NoError(t, err) {
 					return
@@ -134,9 +134,9 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 	stats, err := r.Stats()
 	require.NoError(t, err)
 	x := listed(t, w, p.A)
-	late := lag.late(l.slow, timeout+slack)
+	late := lag.Late(l.slow, timeout+lab.Slack)
 	t.Logf("sent %d, %d matched = %d delivered + %d dropped; worst delay %v, worst lag of the machine %v, %+v",
-		s.sent, x.Fcount, l.delivered.Load(), x.Dcount, l.worst, time.Duration(lag.worst.Load()), stats)
+		s.sent, x.Fcount, l.delivered.Load(), x.Dcount, l.worst, lag.Worst(), stats)
 	assert.EqualValues(t, x.Fcount, l.delivered.Load()+x.Dcount)
 	assert.EqualValues(t, x.Fcount, stats.Received)
 	assert.EqualValues(t, x.Dcount, stats.Dropped)
@@ -163,7 +163,7 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 	storm, err := lab.NewStorm()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, storm.Close()) })
-	lag := watchLag(t)
+	lag := lab.WatchLag(t)
 	seed := rand.Uint64()
 	t.Logf("seed %#x", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -197,7 +197,7 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 		devices[i] = feeder(t, storm.Ifname)
 	}
 	var buffered, rounds uint64
-	var drains []span
+	var drains []lab.Span
 	// A storm may leave the writers and the reader no time at all for seconds: then it takes a round more.
 	enough := func() bool {
 		return buffered > 0 && !slices.ContainsFunc(l.writers[:], func(w numbers) bool { return w.next == 0 })
@@ -208,13 +208,13 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 		for i, s := range writers {
 			all.Go(func() {
 				for !silent.Load() {
-					if _, err := devices[i].Write(s.seal(lag.now(), sealMin+s.rng.IntN(200))); err == nil { // else it was not sent
+					if _, err := devices[i].Write(s.seal(lag.Now(), sealMin+s.rng.IntN(200))); err == nil { // else it was not sent
 						s.sent++
 					}
 				}
 			})
 		}
-		began := lag.now()
+		began := lag.Now()
 		require.NoError(t, storm.Start())
 		time.Sleep(time.Duration(200+rng.IntN(1000)) * time.Millisecond)
 		halt.Store(int32(1 + rng.IntN(2)))
@@ -226,7 +226,7 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 		silent.Store(true)
 		all.Wait()
 		require.NoError(t, storm.Stop())
-		stormed += lag.now() - began
+		stormed += lag.Now() - began
 
 		// At rest when a while brings nothing more.
 		x := listed(t, w, storm.Ifname)
@@ -239,12 +239,12 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 		before := l.delivered.Load()
 		due := x.Fcount - x.Dcount
 		require.LessOrEqual(t, before, due, "more than there was: %+v", x)
-		from := lag.now()
+		from := lag.Now()
 		quiet.Store(int64(from))
 		halt.Store(0)
 		resume <- struct{}{}
 		require.NoError(t, lab.Until(func() (bool, error) { return len(done) > 0 || l.delivered.Load() >= due, nil }), "a tail is stuck")
-		drains = append(drains, span{from, lag.now()})
+		drains = append(drains, lab.Span{From: from, To: lag.Now()})
 		now := listed(t, w, storm.Ifname)
 		require.Equal(t, x.Fcount, now.Fcount, "it was at rest")
 		require.Equal(t, x.Dcount, now.Dcount, "it was at rest")
@@ -263,9 +263,9 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 		require.LessOrEqual(t, l.writers[i].next, s.sent)
 		require.NotZero(t, l.writers[i].next, "no frame of writer %d came", i)
 	}
-	late := append(lag.late(l.slow, timeout+slack), lag.late(drains, timeout+slack)...)
+	late := append(lag.Late(l.slow, timeout+lab.Slack), lag.Late(drains, timeout+lab.Slack)...)
 	t.Logf("%d matched = %d delivered (%d of %d numbered ones) + %d dropped; at rest %d times, %d buffered then; worst delay %v, worst lag of the machine %v",
-		x.Fcount, l.delivered.Load(), l.numbered, writers[0].sent+writers[1].sent, x.Dcount, rounds, buffered, l.worst, time.Duration(lag.worst.Load()))
+		x.Fcount, l.delivered.Load(), l.numbered, writers[0].sent+writers[1].sent, x.Dcount, rounds, buffered, l.worst, lag.Worst())
 	assert.Empty(t, late, "late deliveries")
 	lab.Report(t, lab.Packets, x.Fcount)
 	lab.Report(t, lab.Lost, x.Fcount-l.delivered.Load()-x.Dcount+uint64(len(late)))

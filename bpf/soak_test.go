@@ -72,8 +72,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type ledger struct {
 	writers  [2]numbers
 	numbered uint64
-	other    []byte // a frame that may come besides, any number of times
-	slow     []span // deliveries that took longer than the read timeout
+	other    []byte     // a frame that may come besides, any number of times
+	slow     []lab.Span // deliveries that took longer than the read timeout
 	worst    time.Duration
 	copied   [2048]byte
 	// quiet, if there is one, is since when the sender pauses, or 0. Then only a delivery in a pause can be late: before, it
@@ -117,9 +117,9 @@ func (l *ledger) enter(f []byte, now time.Duration) (sent time.Duration, err err
 }
 
 // read takes leases until the reader's deadline. pause is called while a lease is out, and without one.
-func (l *ledger) read(ctx context.Context, r *bpf.Reader, lag *lag, timeout time.Duration, pause func(leased bool)) error {
+func (l *ledger) read(ctx context.Context, r *bpf.Reader, lag *lab.Lag, timeout time.Duration, pause func(leased bool)) error {
 	for {
-		called := lag.now()
+		called := lag.Now()
 		lease, err := r.Lease(ctx)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil
@@ -127,7 +127,7 @@ func (l *ledger) read(ctx context.Context, r *bpf.Reader, lag *lag, timeout time
 		if err != nil {
 			return err
 		}
-		now := lag.now()
+		now := lag.Now()
 		oldest, count := now, uint64(0)
 		for p := range lease.Packets() {
 			sent, err := l.enter(p.Data(), now)
@@ -149,7 +149,7 @@ func (l *ledger) read(ctx context.Context, r *bpf.Reader, lag *lag, timeout time
 		}
 		l.worst = max(l.worst, now-oldest)
 		if now-oldest > timeout {
-			l.slow = append(l.slow, span{oldest, now})
+			l.slow = append(l.slow, lab.Span{From: oldest, To: now})
 		}
 		l.delivered.Add(count)
 		pause(true)
@@ -222,7 +222,7 @@ func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
 	t.Logf("seed %#x", seed)
 	k := bpftest.New(zerocopyOn(true))
 	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
-	lag := watchLag(t)
+	lag := lab.WatchLag(t)
 	readers := make([]*bpf.Reader, len(tempers))
 	for i := range readers {
 		r, err := bpf.Open("em0", bpf.Config{System: k, Mode: mode, BufferSize: size, ReadTimeout: timeout})
@@ -259,7 +259,7 @@ func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
 	f := flood{sealer: newSealer(rand.New(rand.NewPCG(seed, 0)), 0), lag: lag, packets: packets, between: between}
 	began := time.Now()
 	for f.burst(em0) && len(failed) == 0 {
-		quiet.Store(int64(lag.now()))
+		quiet.Store(int64(lag.Now()))
 		switch f.rng.IntN(4) {
 		case 0:
 			time.Sleep(time.Duration(f.rng.IntN(60)) * time.Millisecond)
@@ -283,9 +283,9 @@ func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
 		require.NoError(t, errs[i], "the %s reader", tempers[i].name)
 		s, err := r.Stats()
 		require.NoError(t, err)
-		beyond := lag.late(l.slow, late)
+		beyond := lag.Late(l.slow, late)
 		t.Logf("%s: %d received = %d delivered + %d dropped; worst delay %v, of the machine %v; %+v",
-			tempers[i].name, s.Received, l.delivered.Load(), s.Dropped, l.worst, time.Duration(lag.worst.Load()), s)
+			tempers[i].name, s.Received, l.delivered.Load(), s.Dropped, l.worst, lag.Worst(), s)
 		assert.EqualValues(t, f.sent, s.Received)
 		assert.EqualValues(t, s.Received, l.delivered.Load()+s.Dropped, "delivered + dropped")
 		assert.EqualValues(t, s.Dropped, l.writers[0].missing+uint64(f.sent-l.writers[0].next), "missing in the numbering")
@@ -301,7 +301,7 @@ func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
 // A flood injects sealed frames in bursts.
 type flood struct {
 	*sealer
-	lag              *lag
+	lag              *lab.Lag
 	packets, between int // in all, and between pauses, about
 }
 
@@ -313,11 +313,11 @@ func (f *flood) burst(em0 *bpftest.Interface) bool {
 		if f.rng.IntN(3) == 0 {
 			n = 1 + f.rng.IntN(4000)
 		}
-		now := f.lag.now()
+		now := f.lag.Now()
 		for i := range min(n, end-int(f.sent)) {
 			length := sealMin + f.rng.IntN(16)
 			if i%32 == 0 {
-				now = f.lag.now()
+				now = f.lag.Now()
 				length = sealMin + f.rng.IntN(1400)
 			}
 			em0.Receive(f.seal(now, length))

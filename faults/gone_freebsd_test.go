@@ -17,7 +17,7 @@ import (
 func TestInterfaceDestroyedAtRandomMoments(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		rng := seeded(t)
-		lag := watchLag(t)
+		lag := lab.WatchLag(t)
 		before := wired(t)
 		var took []time.Duration
 		var sum tally
@@ -109,9 +109,9 @@ func TestInterfaceDestroyedAtRandomMoments(t *testing.T) {
 		median, worst := took[len(took)/2], took[len(took)-1]
 		inTime, _ := slices.BinarySearch(took, time.Second)
 		t.Logf("from the last release, or the end of the interface, to ErrInterfaceGone: median %v, worst %v, %d of %d within a second, worst lag of the machine %v",
-			median, worst, inTime, len(took), time.Duration(lag.worst.Load()))
+			median, worst, inTime, len(took), lag.Worst())
 		assert.Less(t, median, time.Second, "whatever the machine's lag")
-		allowed := lag.allow(time.Second)
+		allowed := lag.Allow(time.Second)
 		assert.Less(t, worst, allowed)
 		lab.Report(t, lab.Faults, uint64(gone.n()))
 		lab.Report(t, lab.Packets, sum.Delivered)

@@ -300,37 +300,3 @@ func requireWiredBack(t *testing.T, before int) {
 	require.NoError(t, err, "%d pages are wired, %d were before", now, before)
 	t.Logf("wired pages: %d before, %d after", before, now)
 }
-
-// lag watches how late sleeps end: nothing on the machine can be more punctual than that.
-type lag struct{ worst atomic.Int64 }
-
-func watchLag(t *testing.T) *lag {
-	l := new(lag)
-	stop := make(chan struct{})
-	var watchers sync.WaitGroup
-	for range runtime.NumCPU() {
-		watchers.Go(func() {
-			runtime.LockOSThread()
-			const nap = 5 * time.Millisecond
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				start := time.Now()
-				time.Sleep(nap)
-				late := int64(time.Since(start) - nap)
-				for old := l.worst.Load(); late > old && !l.worst.CompareAndSwap(old, late); old = l.worst.Load() {
-				}
-			}
-		})
-	}
-	t.Cleanup(func() { close(stop); watchers.Wait() })
-	return l
-}
-
-// allow is how late something may be that has a bound: two clock ticks, and two parties that are scheduled late.
-func (l *lag) allow(bound time.Duration) time.Duration {
-	return bound + 80*time.Millisecond + 2*time.Duration(l.worst.Load())
-}
