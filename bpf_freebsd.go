@@ -44,6 +44,7 @@ func openRetry(mode int) (int, error) {
 type descriptor struct {
 	fd, kq  int
 	net     int              // a socket, to ask for interfaces with; open from the start for capability mode's sake
+	opened  time.Time
 	changes [1]unix.Kevent_t // of the one goroutine in Wait
 	events  [2]unix.Kevent_t
 }
@@ -64,7 +65,7 @@ func NewHostBackend(fd int) (Backend, error) {
 		unix.Close(kq)
 		return nil, err
 	}
-	d := &descriptor{fd: fd, kq: kq, net: sock}
+	d := &descriptor{fd: fd, kq: kq, net: sock, opened: time.Now()}
 	add := []unix.Kevent_t{d.readFilter(), wakeFilter(unix.EV_ADD|unix.EV_CLEAR, 0)}
 	if _, err := unix.Kevent(kq, add, nil, nil); err != nil {
 		unix.Close(sock)
@@ -91,18 +92,20 @@ func (d *descriptor) Wait(rearm bool, timeout time.Duration) (Event, error) {
 		d.changes[0] = d.readFilter()
 		changes = d.changes[:]
 	}
-	deadline := time.Now().Add(timeout)
+	slept := time.Since(d.opened) // one clock, where time.Now reads two
 	for {
 		var ts *unix.Timespec
 		if timeout >= 0 {
-			t := unix.NsecToTimespec(int64(max(timeout, 0)))
+			t := unix.NsecToTimespec(int64(timeout))
 			ts = &t
 		}
 		n, err := unix.Kevent(d.kq, changes, d.events[:], ts)
 		if err == unix.EINTR {
 			changes = nil // taken before the sleep that the signal ended
 			if timeout >= 0 {
-				timeout = max(time.Until(deadline), 0)
+				now := time.Since(d.opened)
+				timeout = max(timeout-(now-slept), 0)
+				slept = now
 			}
 			continue
 		}

@@ -17,9 +17,10 @@ type waiter struct {
 	r         *Reader
 	timeout   time.Duration // the kernel's read timeout; 0 is none
 	immediate bool
-	harvested time.Time // when the kernel was last asked for everything it has
-	looked    time.Time // when the interface was last known to be there
-	leaving   bool      // the interface has gone, but perhaps not all that it left is delivered
+	begin     time.Time     // what the next two count from: time.Since reads one clock where time.Now reads two
+	harvested time.Duration // when the kernel was last asked for everything it has
+	looked    time.Duration // when the interface was last known to be there
+	leaving   bool          // the interface has gone, but perhaps not all that it left is delivered
 	gone      bool
 
 	done <-chan struct{} // of the context watched
@@ -27,7 +28,7 @@ type waiter struct {
 }
 
 func (w *waiter) init(r *Reader, timeout time.Duration, immediate bool) {
-	w.r, w.timeout, w.immediate, w.looked = r, timeout, immediate, time.Now()
+	w.r, w.timeout, w.immediate, w.begin = r, timeout, immediate, time.Now()
 }
 
 // next sleeps until there is something, and returns it.
@@ -39,8 +40,9 @@ func (w *waiter) next(ctx context.Context) (held, error) {
 	w.watch(ctx)
 	// What is in the store buffer may have waited as long as the reader was busy. The read timeout
 	// begins only now, so that counts against it.
-	if w.leaving || r.src.behind() || w.timeout > 0 && time.Since(w.harvested) > w.timeout/8 {
-		if h, ok, err := w.harvest(); ok || err != nil {
+	now := w.now()
+	if w.leaving || r.src.behind() || w.timeout > 0 && now-w.harvested > w.timeout/8 {
+		if h, ok, err := w.harvest(now); ok || err != nil {
 			return h, err
 		}
 	}
@@ -49,9 +51,9 @@ func (w *waiter) next(ctx context.Context) (held, error) {
 			w.unwatch()
 			return held{}, errClosed
 		}
-		sleep, over := w.sleep(ctx)
+		sleep, over := w.sleep(ctx, now)
 		if over != nil {
-			if h, ok, err := w.harvest(); ok || err != nil {
+			if h, ok, err := w.harvest(now); ok || err != nil {
 				return h, err
 			}
 			return held{}, over
@@ -63,20 +65,21 @@ func (w *waiter) next(ctx context.Context) (held, error) {
 		if err != nil {
 			return held{}, w.failed(err)
 		}
-		now := time.Now()
+		now = w.now()
 		if h, ok := r.src.take(); ok {
 			// It filled up while the reader slept: what is in the store buffer is as young as this wake-up.
 			r.src.awaited()
 			w.harvested = now
 			return h, nil
 		}
-		look := now.Sub(w.looked) >= backstop
+		look := now-w.looked >= backstop
 		if look {
+			w.looked = now
 			w.leaving = w.detached()
 		}
 		// The look has stopped the read timeout, too, which may have been running for a packet.
 		if look || ev.Readable || ev.Woken {
-			if h, ok, err := w.harvest(); ok || err != nil {
+			if h, ok, err := w.harvest(now); ok || err != nil {
 				return h, err
 			}
 		}
@@ -87,11 +90,11 @@ func (w *waiter) next(ctx context.Context) (held, error) {
 
 // sleep returns how long to sleep, or why not to: at most until the next look at the interface, which
 // neither wake-ups in between nor a sleep that ends early may put off.
-func (w *waiter) sleep(ctx context.Context) (time.Duration, error) {
+func (w *waiter) sleep(ctx context.Context, now time.Duration) (time.Duration, error) {
 	if ctx.Err() != nil {
 		return 0, context.Cause(ctx)
 	}
-	look := max(backstop-time.Since(w.looked), 0)
+	look := max(backstop-(now-w.looked), 0)
 	if d := w.r.deadline.Load(); d != nil {
 		left := time.Until(*d)
 		if left <= 0 {
@@ -102,9 +105,11 @@ func (w *waiter) sleep(ctx context.Context) (time.Duration, error) {
 	return look, nil
 }
 
-func (w *waiter) harvest() (held, bool, error) {
+func (w *waiter) now() time.Duration { return time.Since(w.begin) }
+
+func (w *waiter) harvest(now time.Duration) (held, bool, error) {
 	h, ok, err := w.r.src.harvest()
-	w.harvested = time.Now()
+	w.harvested = now
 	if err != nil {
 		err = w.failed(err)
 	}
@@ -126,7 +131,6 @@ func (w *waiter) failed(err error) error {
 // detached looks whether the interface has gone. One that was moved to another vnet may stay
 // attached: then it is not where the process is any more.
 func (w *waiter) detached() bool {
-	w.looked = time.Now()
 	w.r.stats.syscalls.Add(2)
 	i, err := w.r.dev.InterfaceIndex()
 	return errors.Is(err, syscall.ENXIO) || err == nil && i != w.r.ifindex
