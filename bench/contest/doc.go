@@ -37,6 +37,7 @@
 //	user-ns/pkt, sys-ns/pkt  the same, divided by what the statistics clock (127 Hz) happened to meet
 //	cpu-us/s           CPU time of the process per second
 //	syscalls/Mpkt, /s  of the reading thread, by ktrace(2) in a further run of half a second, without those of Go's scheduler
+//	                   (beginning and ending that run takes a few, which is some 10 a second: they show where it is idle)
 //	proc-syscalls/Mpkt, /s  of all threads, with those
 //	sleeps/Mpkt, /s    voluntary context switches of the process
 //	preempted/s        involuntary ones
