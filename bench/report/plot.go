@@ -32,6 +32,9 @@ func (p *plotSpec) collect(d *data, s *section) (lines []series, xs []string) {
 		for k, v := range p.only {
 			shown = shown && r.at[k] == v
 		}
+		for k, v := range p.not {
+			shown = shown && r.at[k] != v
+		}
 		y, ok := r.values[p.unit]
 		if p.ratio {
 			y, ok = d.ratio(r, s.against, p.unit)
