@@ -12,9 +12,11 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// A result is one line of a benchmark, or the medians of several with the same name in one file.
+// A result is one line of a benchmark, or the medians of several with the same name: first of those of a run, which is
+// a file, then of the runs.
 type result struct {
-	file   string
+	file   string    // of a run's result
+	runs   []*result // of all runs' result
 	bench  string
 	keys   []string // in the order of the name
 	at     map[string]string
@@ -37,7 +39,8 @@ func (r *result) where(out ...string) string {
 
 // data is everything that was measured.
 type data struct {
-	results []*result
+	results []*result // of all runs
+	single  []*result // of each run
 	runs    []run1
 }
 
@@ -113,7 +116,7 @@ func (d *data) add(file string, text []byte) error {
 			id := r.bench + "/" + r.where()
 			if known[id] == nil {
 				known[id] = r
-				d.results = append(d.results, r)
+				d.single = append(d.single, r)
 			}
 			known[id].collect(rec)
 		}
@@ -122,7 +125,35 @@ func (d *data) add(file string, text []byte) error {
 		return fmt.Errorf("no results")
 	}
 	d.runs = append(d.runs, r1)
+	d.merge()
 	return nil
+}
+
+// merge makes results of single.
+func (d *data) merge() {
+	d.results = nil
+	known := map[string]*result{}
+	for _, run := range d.single {
+		id := run.bench + "/" + run.where()
+		r := known[id]
+		if r == nil {
+			r = &result{bench: run.bench, keys: run.keys, at: run.at, values: map[string]float64{}, all: map[string][]float64{}}
+			known[id] = r
+			d.results = append(d.results, r)
+		}
+		r.runs = append(r.runs, run)
+		for _, u := range run.units {
+			r.add(u, run.values[u])
+		}
+	}
+}
+
+func (r *result) add(unit string, value float64) {
+	if r.all[unit] == nil {
+		r.units = append(r.units, unit)
+	}
+	r.all[unit] = append(r.all[unit], value)
+	r.values[unit] = median(r.all[unit])
 }
 
 func newResult(file string, rec *benchfmt.Result) *result {
@@ -152,11 +183,7 @@ func (r *result) collect(rec *benchfmt.Result) {
 		if unit == "ns/op" && value == 0 {
 			continue // what benchmarks write that count something else
 		}
-		if r.all[unit] == nil {
-			r.units = append(r.units, unit)
-		}
-		r.all[unit] = append(r.all[unit], value)
-		r.values[unit] = median(r.all[unit])
+		r.add(unit, value)
 	}
 }
 
@@ -186,28 +213,41 @@ func (d *data) benches() (names []string) {
 	return names
 }
 
-// against returns the result of the same run that differs from r only in the keys given.
+// against returns what of the run of r, a run's result, differs from it only in the keys given.
 func (d *data) against(r *result, other map[string]string) *result {
-	for _, o := range d.of(r.bench) {
-		if o.file != r.file || len(o.at) != len(r.at) {
-			continue
-		}
-		want := maps.Clone(r.at)
-		maps.Copy(want, other)
-		if maps.Equal(want, o.at) {
+	want := maps.Clone(r.at)
+	maps.Copy(want, other)
+	for _, o := range d.single {
+		if o.file == r.file && o.bench == r.bench && maps.Equal(want, o.at) {
 			return o
 		}
 	}
 	return nil
 }
 
-// ratio is r's value to that of the result of the same run that differs in the keys given.
-func (d *data) ratio(r *result, other map[string]string, unit string) (float64, bool) {
-	o := d.against(r, other)
-	if o == nil {
+// each returns the median of a figure of each of the runs of r.
+func (r *result) each(figure func(run *result) (float64, bool)) (float64, bool) {
+	var all []float64
+	for _, run := range r.runs {
+		if v, ok := figure(run); ok {
+			all = append(all, v)
+		}
+	}
+	if all == nil {
 		return 0, false
 	}
-	a, ok := r.values[unit]
-	b, ok2 := o.values[unit]
-	return a / b, ok && ok2 && b != 0
+	return median(all), true
+}
+
+// ratio is r's value to that of the result of the same run that differs in the keys given.
+func (d *data) ratio(r *result, other map[string]string, unit string) (float64, bool) {
+	return r.each(func(run *result) (float64, bool) {
+		o := d.against(run, other)
+		if o == nil {
+			return 0, false
+		}
+		a, ok := run.values[unit]
+		b, ok2 := o.values[unit]
+		return a / b, ok && ok2 && b != 0
+	})
 }

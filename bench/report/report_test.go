@@ -98,13 +98,21 @@ func TestRatiosAreOfOneRun(t *testing.T) {
 	d := &data{}
 	require.NoError(t, d.add("a.txt", []byte(head+"BenchmarkContest/size=64/load=full/reader=zbuf-lease-2 1 300 cpu-ns/pkt\nPASS\n")))
 	require.NoError(t, d.add("b.txt", []byte(head+"BenchmarkContest/size=64/load=full/reader=bare-2 1 100 cpu-ns/pkt\nPASS\n")))
+	require.Len(t, d.results, 2)
 	_, ok := d.ratio(d.results[0], map[string]string{"reader": "bare"}, "cpu-ns/pkt")
 	assert.False(t, ok, "another file is another run")
 	require.NoError(t, d.add("c.txt", []byte(head+
 		"BenchmarkContest/size=64/load=full/reader=zbuf-lease-2 1 300 cpu-ns/pkt\nBenchmarkContest/size=64/load=full/reader=bare-2 1 200 cpu-ns/pkt\nPASS\n")))
-	v, ok := d.ratio(d.results[2], map[string]string{"reader": "bare"}, "cpu-ns/pkt")
+	v, ok := d.ratio(d.results[0], map[string]string{"reader": "bare"}, "cpu-ns/pkt")
 	assert.True(t, ok)
 	assert.InDelta(t, 1.5, v, 1e-9)
+	require.NoError(t, d.add("d.txt", []byte(head+
+		"BenchmarkContest/size=64/load=full/reader=zbuf-lease-2 1 700 cpu-ns/pkt\nBenchmarkContest/size=64/load=full/reader=bare-2 1 200 cpu-ns/pkt\nPASS\n")))
+	require.Len(t, d.results, 2, "one result of all runs")
+	v, ok = d.ratio(d.results[0], map[string]string{"reader": "bare"}, "cpu-ns/pkt")
+	assert.True(t, ok)
+	assert.InDelta(t, 2.5, v, 1e-9, "the median of the runs' ratios")
+	assert.InDelta(t, 300, d.results[0].values["cpu-ns/pkt"], 1e-9)
 }
 
 func TestMedianOfRepeatedResults(t *testing.T) {

@@ -52,20 +52,21 @@ var targets = []target{
 		figure: to("zbuf-lease", "gopacket", "cpu-ns/pkt", noWork)},
 	{text: "packets dropped, lease, beyond the contestant that drops least", bench: "Contest", limit: 0, unit: "% of packets",
 		figure: func(d *data, r *result) (float64, bool) {
-			v, ok := r.values["drop-%"]
-			if r.at["reader"] != "zbuf-lease" || !ok {
+			if r.at["reader"] != "zbuf-lease" {
 				return 0, false
 			}
-			least := math.Inf(1)
-			for _, o := range d.of(r.bench) {
-				if d.against(r, map[string]string{"reader": o.at["reader"]}) != o || o == r {
-					continue
+			return r.each(func(run *result) (float64, bool) {
+				v, ok := run.values["drop-%"]
+				least := math.Inf(1)
+				for _, o := range d.single {
+					if o != run && d.against(run, map[string]string{"reader": o.at["reader"]}) == o {
+						if w, ok := o.values["drop-%"]; ok {
+							least = min(least, w)
+						}
+					}
 				}
-				if w, ok := o.values["drop-%"]; ok {
-					least = min(least, w)
-				}
-			}
-			return v - least, !math.IsInf(least, 1)
+				return v - least, ok && !math.IsInf(least, 1)
+			})
 		}},
 	{text: "delay in immediate mode, half of the packets, lease to buffered", bench: "Delay", limit: 1, unit: "×",
 		figure: to("zbuf-lease", "zbuf-buffered", "p50-us", at("wait", "immediate"))},
