@@ -280,6 +280,7 @@ func TestCloseInTheMiddle(t *testing.T) {
 				return nil
 			}})
 		}()
+		time.Sleep(time.Second) // the read timeout, and then every worker has its share
 		synctest.Wait()
 		require.NoError(t, w.r.Close())
 		if cfg.Mode == bpf.ZeroCopy {
