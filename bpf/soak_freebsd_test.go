@@ -49,11 +49,11 @@ func findListed(w lab.World, ifname string) (zbuf.XbpfD, error) {
 		return zbuf.XbpfD{}, err
 	}
 	for _, x := range list {
-		if strings.TrimRight(string(x.Ifname[:]), "\x00") == ifname && x.Fcount > 0 {
+		if strings.TrimRight(string(x.Ifname[:]), "\x00") == ifname && x.Hdrcmplt == 0 { // the pair's own have it set
 			return x, nil
 		}
 	}
-	return zbuf.XbpfD{}, fmt.Errorf("no descriptor on %s has matched anything: %+v", ifname, list)
+	return zbuf.XbpfD{}, fmt.Errorf("no reader on %s: %+v", ifname, list)
 }
 
 // Numbered packets in bursts with pauses, as on the model: ZBUF_SOAK is how long, 8 s by default.
