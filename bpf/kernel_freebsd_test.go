@@ -26,17 +26,11 @@ import (
 
 // onKernel runs f on the running kernel, in each buffer mode that it has.
 func onKernel(t *testing.T, f func(t *testing.T, w lab.World, mode bpf.Mode)) {
-	w, why := lab.Kernel()
-	if w == nil {
-		t.Skip("not on a FreeBSD kernel: ", why)
-	}
+	w := lab.OnKernel(t)
 	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 		t.Run(mode.String(), func(t *testing.T) {
-			if on, err := w.Sysctl("net.bpf.zerocopy_enable"); mode == bpf.ZeroCopy && (err != nil || on == 0) {
-				t.Skip("net.bpf.zerocopy_enable is 0")
-			}
-			if mode == bpf.ZeroCopy && runtime.GOARCH == "386" {
-				t.Skip("a 32-bit program has no zero-copy on a 64-bit kernel")
+			if mode == bpf.ZeroCopy {
+				lab.WantZeroCopy(t, w)
 			}
 			f(t, w, mode)
 		})
@@ -361,13 +355,8 @@ func TestKernelRenameIsNotGone(t *testing.T) {
 }
 
 func TestKernelZeroCopyTurnedOffInMidSession(t *testing.T) {
-	w, why := lab.Kernel()
-	if w == nil {
-		t.Skip("not on a FreeBSD kernel: ", why)
-	}
-	if runtime.GOARCH == "386" {
-		t.Skip("a 32-bit program has no zero-copy on a 64-bit kernel")
-	}
+	w := lab.OnKernel(t)
+	lab.Want64Bit(t)
 	lab.SetSysctl(t, w, "net.bpf.zerocopy_enable", 1)
 	p := lab.NewPair(t, w)
 	r := openOn(t, p, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 4096, ReadTimeout: 20 * time.Millisecond})
@@ -388,10 +377,7 @@ func TestKernelZeroCopyTurnedOffInMidSession(t *testing.T) {
 }
 
 func TestKernel386FallsBack(t *testing.T) {
-	w, why := lab.Kernel()
-	if w == nil {
-		t.Skip("not on a FreeBSD kernel: ", why)
-	}
+	w := lab.OnKernel(t)
 	if runtime.GOARCH != "386" {
 		t.Skip("only a 386 binary on an amd64 kernel falls back: run with GOARCH=386")
 	}
@@ -557,9 +543,7 @@ func TestKernelWrite(t *testing.T) {
 
 func TestKernelSandbox(t *testing.T) {
 	if os.Getenv("ZBUF_SANDBOX_CHILD") == "" {
-		if w, why := lab.Kernel(); w == nil {
-			t.Skip("not on a FreeBSD kernel: ", why)
-		}
+		lab.OnKernel(t)
 		self, err := os.Executable() // capability mode can't be left: a process of its own
 		require.NoError(t, err)
 		cmd := exec.Command(self, "-test.run=^TestKernelSandbox$", "-test.v")

@@ -1,7 +1,6 @@
 package bpf_test
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -9,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -96,12 +94,7 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 			}
 			for range burst {
 				length := sealMin + rnd.IntN(300)
-				err := p.Post(p.A, s.seal(lag.Now(), length))
-				for errors.Is(err, syscall.ENOBUFS) { // the wire's queue is full: it has not been sent
-					time.Sleep(time.Millisecond)
-					err = p.Post(p.A, s.seal(lag.Now(), length))
-				}
-				if !assert.NoError(t, err) {
+				if !assert.NoError(t, p.Post(p.A, s.seal(lag.Now(), length))) {
 					return
 				}
 				s.sent++
@@ -120,9 +113,7 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 				r.Stats()
 			}
 		}
-		if err := p.SettleNow(); !errors.Is(err, lab.ErrLate) { // the wire loses some when its far end's queue is full
-			assert.NoError(t, err)
-		}
+		assert.NoError(t, p.SettleNow())
 	})
 	reader := rand.New(rand.NewPCG(seed, 1))
 	err := l.read(t.Context(), r, lag, timeout, func(leased bool) {
@@ -141,7 +132,7 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 	assert.EqualValues(t, x.Matched, l.delivered.Load()+x.Dropped)
 	assert.EqualValues(t, x.Matched, stats.Received)
 	assert.EqualValues(t, x.Dropped, stats.Dropped)
-	assert.InDelta(t, s.sent, stats.Received, float64(s.sent)/100, "the wire hardly loses any")
+	assert.EqualValues(t, s.sent, stats.Received)
 	assert.Empty(t, late, "late deliveries")
 	lab.Report(t, lab.Packets, x.Matched)
 	lab.Report(t, lab.Lost, x.Matched-l.delivered.Load()-x.Dropped+uint64(len(late)))

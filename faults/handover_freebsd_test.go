@@ -140,7 +140,7 @@ func TestDescriptorPassedToAChild(t *testing.T) {
 		})
 	})
 	t.Run("that goes on where it was", func(t *testing.T) {
-		w := theKernel(t)
+		w := lab.OnKernel(t)
 		handOver(t, w, func(p *lab.Pair) (*child, uint32) {
 			f := openFile(t)
 			dup, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
@@ -248,10 +248,8 @@ func TestDescriptorKeptByAChild(t *testing.T) {
 
 // The buffers of a descriptor in zero-copy mode are in the memory of who lent them: whoever else has it is told so.
 func TestLentDescriptorPassedToAChild(t *testing.T) {
-	w := theKernel(t)
-	if why := noZeroCopy(w); why != "" {
-		t.Skip(why)
-	}
+	w := lab.OnKernel(t)
+	lab.WantZeroCopy(t, w)
 	p := lab.NewPair(t, w)
 	f := openFile(t)
 	dup := func() *zbuf.Device {

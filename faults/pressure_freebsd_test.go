@@ -72,7 +72,7 @@ func hog(args []string) error {
 // The stream goes on while the machine is nearly out of memory, and readers with the largest buffers come
 // and go in what is left. Without swap, the memory that is taken can't be had back.
 func TestMemoryPressure(t *testing.T) {
-	theKernel(t)
+	lab.OnKernel(t)
 	host := sysctl.Host()
 	override := func(name string, v int) {
 		restore, err := host.Override(name, v)
@@ -111,6 +111,10 @@ func TestMemoryPressure(t *testing.T) {
 			until := time.Now().Add(atLeast(t))
 			rounds := 0
 			for ; rounds < pressure.n() || time.Now().Before(until); rounds++ {
+				require.NoError(t, lab.Until(func() (bool, error) {
+					free, err := freePages()
+					return free < floor+pair/2, err
+				}), "what was freed is taken again")
 				at := sent()
 				r, err := bpf.Open(p.A, bpf.Config{Mode: mode, BufferSize: largest, ReadTimeout: readTimeout})
 				require.NoError(t, err)
@@ -201,10 +205,8 @@ func limited(args []string) error {
 }
 
 func TestMemoryThatCannotBeHad(t *testing.T) {
-	w := theKernel(t)
-	if why := noZeroCopy(w); why != "" {
-		t.Skip(why)
-	}
+	w := lab.OnKernel(t)
+	lab.WantZeroCopy(t, w)
 	p := lab.NewPair(t, w)
 	before := wired(t)
 	c := startChild(t, "limited", p.A)

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,10 +15,8 @@ import (
 
 // Whoever has zero-copy keeps it; whoever comes gets it or is told why not.
 func TestZeroCopyTurnedOffAndOn(t *testing.T) {
-	w := theKernel(t)
-	if runtime.GOARCH == "386" {
-		t.Skip(noZeroCopy(w))
-	}
+	w := lab.OnKernel(t)
+	lab.Want64Bit(t)
 	const name = "net.bpf.zerocopy_enable"
 	lab.SetSysctl(t, w, name, 1)
 	rng := seeded(t)

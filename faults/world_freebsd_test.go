@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -23,33 +22,13 @@ import (
 
 const readTimeout = 20 * time.Millisecond
 
-// theKernel skips where there is none.
-func theKernel(t *testing.T) lab.World {
-	w, why := lab.Kernel()
-	if w == nil {
-		t.Skip("not on a FreeBSD kernel: ", why)
-	}
-	return w
-}
-
-// noZeroCopy is why this process can't have it, or nothing.
-func noZeroCopy(w lab.World) string {
-	if runtime.GOARCH == "386" {
-		return "a 32-bit program has no zero-copy on a 64-bit kernel"
-	}
-	if on, err := w.Sysctl("net.bpf.zerocopy_enable"); err != nil || on == 0 {
-		return "net.bpf.zerocopy_enable is 0"
-	}
-	return ""
-}
-
 // inBothModes runs f in each buffer mode that the kernel has.
 func inBothModes(t *testing.T, f func(t *testing.T, w lab.World, mode bpf.Mode)) {
-	w := theKernel(t)
+	w := lab.OnKernel(t)
 	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 		t.Run(mode.String(), func(t *testing.T) {
-			if why := noZeroCopy(w); mode == bpf.ZeroCopy && why != "" {
-				t.Skip(why)
+			if mode == bpf.ZeroCopy {
+				lab.WantZeroCopy(t, w)
 			}
 			f(t, w, mode)
 		})

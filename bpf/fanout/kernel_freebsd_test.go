@@ -16,19 +16,13 @@ import (
 )
 
 func TestKernelEachPacketOnceAndFlowsInOrder(t *testing.T) {
-	w, why := lab.Kernel()
-	if w == nil {
-		t.Skip("not on a FreeBSD kernel: ", why)
-	}
+	w := lab.OnKernel(t)
 	for name, cfg := range map[string]bpf.Config{
 		"zerocopy": {Mode: bpf.ZeroCopy}, "guarded": {Mode: bpf.ZeroCopy, Guard: true}, "buffered": {Mode: bpf.Buffered},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if on, err := w.Sysctl("net.bpf.zerocopy_enable"); cfg.Mode == bpf.ZeroCopy && (err != nil || on == 0) {
-				t.Skip("net.bpf.zerocopy_enable is 0")
-			}
-			if cfg.Mode == bpf.ZeroCopy && runtime.GOARCH == "386" {
-				t.Skip("a 32-bit program has no zero-copy on a 64-bit kernel")
+			if cfg.Mode == bpf.ZeroCopy {
+				lab.WantZeroCopy(t, w)
 			}
 			p := lab.NewPair(t, w)
 			cfg.BufferSize = 64 << 10

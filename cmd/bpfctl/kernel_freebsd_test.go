@@ -21,10 +21,7 @@ import (
 //	GOOS=freebsd go test -exec "vmtest --sysctl net.bpf.zerocopy_enable=1" -run Kernel ./cmd/bpfctl
 
 func kernel(t *testing.T, zerocopy int) (lab.World, *lab.Pair) {
-	w, why := lab.Kernel()
-	if w == nil {
-		t.Skip("NOT RUN: ", why)
-	}
+	w := lab.OnKernel(t)
 	lab.SetSysctl(t, w, "net.bpf.zerocopy_enable", zerocopy)
 	return w, lab.NewPair(t, w)
 }

@@ -37,10 +37,7 @@ func kernels(t *testing.T, f func(t *testing.T, w lab.World, m *machine)) {
 		})
 	})
 	t.Run("kernel", func(t *testing.T) {
-		w, why := lab.Kernel()
-		if w == nil {
-			t.Skip("NOT RUN: ", why)
-		}
+		w := lab.OnKernel(t)
 		lab.SetSysctl(t, w, "net.bpf.zerocopy_enable", 1)
 		m, err := (&world{}).machine()
 		require.NoError(t, err)

@@ -240,8 +240,7 @@ func (p *Pair) SettleNow() error {
 // Forgotten tells the pair that the counters of its descriptors were zeroed.
 func (p *Pair) Forgotten() { clear(p.count) }
 
-// ErrLate is returned when a condition has not come true in time.
-var ErrLate = fmt.Errorf("not within %v", Patience)
+var errLate = fmt.Errorf("not within %v", Patience)
 
 // Until waits for a condition, yielding the processor between looks.
 func Until(cond func() (bool, error)) error {
@@ -252,7 +251,7 @@ func Until(cond func() (bool, error)) error {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return ErrLate
+			return errLate
 		}
 		yield()
 	}
