@@ -77,23 +77,37 @@ func poll(fd int, events int16, ms int) (int16, error) {
 	return p.revents, errnoErr(errno)
 }
 
-// Pin keeps the calling thread on one processor (cpuset_setaffinity(2)). In a 32-bit program, where arguments of
-// 64 bits are passed otherwise, it does nothing.
-func Pin(cpu int) error {
-	if unsafe.Sizeof(uintptr(0)) == 4 {
-		return nil
-	}
-	const level, which = 3, 1 // CPU_LEVEL_WHICH, CPU_WHICH_TID; -1 is the calling thread
+// Levels and things of cpuset_setaffinity(2).
+const (
+	LevelCPUSet = 2 // CPU_LEVEL_CPUSET
+	LevelWhich  = 3 // CPU_LEVEL_WHICH
+	WhichThread = 1 // CPU_WHICH_TID
+	WhichCPUSet = 3 // CPU_WHICH_CPUSET
+)
+
+// SetAffinity is cpuset_setaffinity(2) with a mask of the processors given. It is for 64-bit programs: in others,
+// arguments of 64 bits are passed otherwise.
+func SetAffinity(level, which uintptr, id int, cpus ...int) error {
 	var set [128]byte
-	set[cpu/8] = 1 << (cpu % 8)
+	for _, cpu := range cpus {
+		set[cpu/8] |= 1 << (cpu % 8)
+	}
 	var errno unix.Errno
 	for _, n := range []uintptr{32, 128} { // sizeof(cpuset_t), to 13 and since 14
-		_, _, errno = unix.Syscall6(unix.SYS_CPUSET_SETAFFINITY, level, which, ^uintptr(0), n, uintptr(unsafe.Pointer(&set[0])), 0)
+		_, _, errno = unix.Syscall6(unix.SYS_CPUSET_SETAFFINITY, level, which, uintptr(id), n, uintptr(unsafe.Pointer(&set[0])), 0)
 		if errno != unix.ERANGE {
 			break
 		}
 	}
 	return errnoErr(errno)
+}
+
+// Pin keeps the calling thread on one processor. In a 32-bit program it does nothing.
+func Pin(cpu int) error {
+	if unsafe.Sizeof(uintptr(0)) == 4 {
+		return nil
+	}
+	return SetAffinity(LevelWhich, WhichThread, -1, cpu)
 }
 
 func errnoErr(e unix.Errno) error {

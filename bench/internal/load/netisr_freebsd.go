@@ -8,6 +8,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 // Offsets in struct kinfo_proc of 64-bit FreeBSD (sys/user.h).
@@ -32,26 +34,25 @@ func separate() (undo func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	all := make([]byte, 128)
-	for cpu := range last {
-		all[cpu/8] |= 1 << (cpu % 8)
+	all := make([]int, last, last+1)
+	for cpu := range all {
+		all[cpu] = cpu
 	}
-	one := make([]byte, len(all))
-	one[last/8] |= 1 << (last % 8)
-	if err := setAffinity(levelWhich, whichThread, tid, one); err != nil {
-		return nil, err
+	if err := lab.SetAffinity(lab.LevelWhich, lab.WhichThread, tid, last); err != nil {
+		return nil, fmt.Errorf("bind netisr: %w", err)
 	}
-	if err := setAffinity(levelSet, whichSet, defaultSet, all); err != nil {
-		return nil, err
+	const everybody = 1 // the set of all processes that are in no other
+	keep := func(cpus ...int) error {
+		if err := lab.SetAffinity(lab.LevelCPUSet, lab.WhichCPUSet, everybody, cpus...); err != nil {
+			return fmt.Errorf("bind all processes: %w", err)
+		}
+		return nil
 	}
-	return func() error {
-		all[last/8] |= 1 << (last % 8)
-		return setAffinity(levelSet, whichSet, defaultSet, all)
-	}, nil
+	return func() error { return keep(append(all, last)...) }, keep(all...)
 }
 
 // netisr returns the thread that takes packets off the queues of interfaces like epair.
-func netisr() (int32, error) {
+func netisr() (int, error) {
 	b, err := unix.SysctlRaw("kern.proc.proc_td")
 	if err != nil {
 		return 0, err
@@ -61,7 +62,7 @@ func netisr() (int32, error) {
 			return 0, fmt.Errorf("struct kinfo_proc has %d bytes, not %d", size, sizeofKinfo)
 		}
 		if bytes.HasPrefix(b[offThreadName:], []byte("swi1: netisr 0")) {
-			return int32(binary.NativeEndian.Uint32(b[offThread:])), nil
+			return int(binary.NativeEndian.Uint32(b[offThread:])), nil
 		}
 		b = b[sizeofKinfo:]
 	}
