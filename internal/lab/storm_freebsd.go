@@ -116,9 +116,18 @@ func (s *Storm) Start() error {
 	return err
 }
 
-// Stop ends it; the wires stay.
+// hush ends what goes round. That comes before anything is destroyed: who does that may have to run on each
+// processor once, and on the storm's own there is no room as long as it goes on.
+func (s *Storm) hush() error {
+	if len(s.made) == 0 {
+		return nil
+	}
+	return kernel{}.SetUp(s.made[0], false)
+}
+
+// Stop ends it; the wires stay, Ifname is down until Start.
 func (s *Storm) Stop() error {
-	var errs []error
+	errs := []error{s.hush()}
 	for _, bridge := range s.made[len(s.wires):] {
 		errs = append(errs, kernel{}.Destroy(bridge))
 	}
@@ -128,7 +137,7 @@ func (s *Storm) Stop() error {
 
 // Close takes everything down.
 func (s *Storm) Close() error {
-	var errs []error
+	errs := []error{s.hush()}
 	if s.pair != nil {
 		s.pair.Close()
 	}

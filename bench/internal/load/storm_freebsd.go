@@ -36,14 +36,7 @@ func NewStorm() (*Storm, error) {
 		return nil, errors.Join(err, join())
 	}
 	s := &Storm{Storm: l, join: join}
-	if s.dev, err = zbuf.Open(); err == nil {
-		if err = s.dev.SetFilter(Nothing()); err == nil {
-			if err = s.dev.SetHeaderComplete(true); err == nil {
-				err = s.dev.SetInterface(l.Ifname)
-			}
-		}
-	}
-	if err != nil {
+	if s.dev, err = mute(l.Ifname); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -52,27 +45,41 @@ func NewStorm() (*Storm, error) {
 // Fill sends n frames of size bytes round.
 func (s *Storm) Fill(n, size int) error {
 	for i := range n {
-		f := lab.Frame(size, uint32(i))
-		for j := range 6 {
-			f[j] = 0xff
-		}
-		f[tagAt] = byte(i)
-		if _, err := s.dev.Write(f); err != nil {
+		if _, err := s.dev.Write(frame(i, size)); err != nil {
 			return fmt.Errorf("start frame %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-// Close takes everything down, the storm first: who destroys an interface may have to run on each processor once,
-// and on the storm's own there is no room as long as it goes on.
+// frame is a broadcast with number i.
+func frame(i, size int) []byte {
+	f := lab.Frame(size, uint32(i))
+	for j := range 6 {
+		f[j] = 0xff
+	}
+	f[tagAt] = byte(i)
+	return f
+}
+
+// mute opens a descriptor that gets nothing, to write to an interface.
+func mute(ifname string) (*zbuf.Device, error) {
+	d, err := zbuf.Open()
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(d.SetFilter(Nothing()), d.SetHeaderComplete(true), d.SetInterface(ifname))
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// Close takes everything down.
 func (s *Storm) Close() error {
 	var errs []error
 	if s.dev != nil {
 		errs = append(errs, s.dev.Close())
-	}
-	if k, _ := lab.Kernel(); k != nil {
-		errs = append(errs, k.SetUp(s.Ifname, false))
 	}
 	return errors.Join(append(errs, s.Storm.Close(), s.join())...)
 }
