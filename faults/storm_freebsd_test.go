@@ -36,7 +36,8 @@ func TestForkAndExecStorm(t *testing.T) {
 					if !assert.NoError(t, err) {
 						return
 					}
-					time.Sleep(time.Millisecond) // packets come while the memory is shared
+					was := sent()
+					assert.NoError(t, lab.Until(func() (bool, error) { return sent() != was, nil }), "packets come while the memory is shared")
 					assert.NoError(t, unix.Kill(pid, unix.SIGKILL))
 					_, err = unix.Wait4(pid, nil, 0, nil)
 					assert.NoError(t, err)

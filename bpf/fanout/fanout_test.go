@@ -389,15 +389,16 @@ func TestFailingWorkers(t *testing.T) {
 					var err error
 					var recovered any
 					returned := false
-					ended := make(chan struct{})
+					ended, fails := make(chan struct{}), make(chan struct{})
 					go func() {
 						defer close(ended)
 						defer func() { recovered = recover() }()
 						err = fanout.Run(t.Context(), w.r, fanout.Config{Workers: 3, Hash: byFlow, Handle: func(i int, packets []bpf.Packet) error {
 							if i == failing {
+								close(fails)
 								return fail()
 							}
-							time.Sleep(time.Millisecond) // after the one that fails
+							<-fails
 							seen.Add(int64(len(packets)))
 							return nil
 						}})
