@@ -31,7 +31,7 @@ func Doctor(c Config, w io.Writer) bool {
 		fmt.Fprintf(w, "ok       %-13s %s\n", what, good)
 	}
 
-	if err := c.checkArch(); err != nil {
+	if err := c.check(); err != nil {
 		line("configuration", err, "")
 		return false
 	}
@@ -108,7 +108,7 @@ func userNetwork(binary string) error {
 
 // Console runs the agent's own prompt in a guest, on the standard streams of c.
 func Console(ctx context.Context, c Config) (int, error) {
-	if err := c.checkArch(); err != nil {
+	if err := c.check(); err != nil {
 		return 0, err
 	}
 	agent, err := agentbin.Build(agentSource, "vmtest", CacheDir(), c.Arch)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/zbuf-go/zbuf/vmtest/internal/kernelset"
+	"github.com/zbuf-go/zbuf/vmtest/internal/qemu"
 )
 
 // prepareKernel makes c.Kernel the path of a kernel file: it fetches the release
@@ -70,6 +71,17 @@ var firmwares = []string{
 	"/usr/share/qemu/edk2-aarch64-code.fd",
 	"/opt/homebrew/share/qemu/edk2-aarch64-code.fd",
 	"/usr/local/share/qemu/edk2-aarch64-code.fd",
+}
+
+// check settles what of the machine depends on each other.
+func (c *Config) check() error {
+	if c.ICount {
+		if c.Accel != "" && c.Accel != qemu.TCG {
+			return fmt.Errorf("a clock that counts instructions (--icount) needs software emulation, not %s: leave out --accel", c.Accel)
+		}
+		c.Accel = qemu.TCG
+	}
+	return c.checkArch()
 }
 
 // checkArch settles the guest's architecture and its firmware.

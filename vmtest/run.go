@@ -39,6 +39,7 @@ type Config struct {
 	CPUs       int
 	NoReuse    bool   // boot a guest for this program alone
 	Accel      string // kvm, hvf or tcg; empty for the best that works
+	ICount     bool   // let the guest's clock count instructions instead of time; only in software emulation
 	QEMU       string // path or name of the QEMU binary; empty for the usual one
 	Copy       []string
 	FilesLimit int64 // bytes of files that may go along
@@ -111,7 +112,7 @@ func (f *Fault) Error() string { return f.Sentence }
 // SIGHUP to the program.
 func Run(ctx context.Context, c Config, path string, args []string) (int, error) {
 	start := time.Now()
-	if err := c.checkArch(); err != nil {
+	if err := c.check(); err != nil {
 		return 0, err
 	}
 	if err := CheckProgram(path, c.Arch); err != nil {
@@ -240,7 +241,7 @@ func (r *runner) serverConfig() (server.Config, error) {
 	}
 	sc := server.Config{
 		KernelTime: fi.ModTime(), Arch: c.Arch, Firmware: c.Firmware, CPU: c.CPU, Agent: agent, Modules: c.Modules, Tunables: c.Tunables,
-		MemMiB: r.cfg.MemMiB, CPUs: r.cfg.CPUs, QEMU: r.cfg.QEMU, Accel: r.cfg.Accel,
+		MemMiB: r.cfg.MemMiB, CPUs: r.cfg.CPUs, QEMU: r.cfg.QEMU, Accel: r.cfg.Accel, ICount: r.cfg.ICount,
 		Version: version, Idle: idle, Cache: CacheDir(),
 	}
 	if c.Image != "" {

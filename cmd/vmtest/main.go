@@ -112,6 +112,7 @@ to its end, with the reason on standard error.`,
 	f.IntVar(&c.CPUs, "smp", c.CPUs, "processors of the guest")
 	f.StringVar(&c.CPU, "cpu", "", "processor `model`, see qemu-system-x86_64 -cpu help (default: host, or a plain one in software emulation)")
 	f.StringVar(&c.Accel, "accel", "", "kvm, hvf or tcg (default: the best that works)")
+	f.BoolVar(&c.ICount, "icount", false, "let the guest's clock count instructions, so that times in it do not depend on the host's load (software emulation)")
 	f.StringVar(&c.QEMU, "qemu", "", "QEMU binary (default qemu-system-x86_64)")
 	f.BoolVar(&c.NoReuse, "no-reuse", false, "boot a guest for this program alone")
 	f.StringArrayVar(&c.Copy, "copy", nil, "take `path` and what is below it along to the guest (repeatable)")

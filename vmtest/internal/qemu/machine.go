@@ -34,6 +34,7 @@ type Spec struct {
 	CPU     string // model; empty for the one that suits Accel
 	MemMiB  int
 	CPUs    int
+	ICount  bool // advance the guest's clock by the instructions that it runs; needs TCG
 }
 
 // Image is what a machine boots instead of a kernel.
@@ -51,12 +52,18 @@ type Image struct {
 // XSAVE, PCID); this has what GOAMD64=v2 asks for, random numbers and AES.
 const tcgCPU = "qemu64,+rdrand,+lahf-lm,+popcnt,+ssse3,+sse4.1,+sse4.2,+aes,+pclmulqdq"
 
+// icount makes each instruction take 2^2 ns, and the clock of a guest that waits jump to its next timer.
+const icount = "shift=2,sleep=off,align=off"
+
 // Args is QEMU's command line without its name.
 func (s Spec) Args() []string {
 	arm := s.Image != nil && s.Image.Arch == "arm64"
 	accel, cpu := s.Accel, "host"
 	if s.Accel == TCG {
 		accel, cpu = "tcg,thread=multi", tcgCPU
+		if s.ICount {
+			accel = "tcg,thread=single"
+		}
 		if arm {
 			cpu = "cortex-a72"
 		}
@@ -76,6 +83,9 @@ func (s Spec) Args() []string {
 		"-machine", machine, "-accel", accel, "-cpu", cpu,
 		"-m", strconv.Itoa(s.MemMiB), "-smp", strconv.Itoa(s.CPUs),
 		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+	}
+	if s.ICount {
+		args = append(args, "-icount", icount)
 	}
 	drive := func(id, file, more string) {
 		args = append(args, "-drive", "if=none,id="+id+","+more+",file="+strings.ReplaceAll(file, ",", ",,"), "-device", "virtio-blk-pci,drive="+id)

@@ -110,6 +110,13 @@ func TestArgsEscapeTheDisk(t *testing.T) {
 	assert.Contains(t, args, "tcg,thread=multi")
 }
 
+func TestArgsOfAClockThatCounts(t *testing.T) {
+	args := strings.Join(Spec{Accel: TCG, ICount: true, Disk: "/d"}.Args(), " ")
+	assert.Contains(t, args, "-icount shift=2,sleep=off,align=off")
+	assert.Contains(t, args, "-accel tcg,thread=single ", "processors take turns on the one clock")
+	assert.NotContains(t, strings.Join(Spec{Accel: TCG, Disk: "/d"}.Args(), " "), "icount")
+}
+
 func TestOlder(t *testing.T) {
 	for _, tt := range []struct {
 		a, b string

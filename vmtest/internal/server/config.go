@@ -26,6 +26,7 @@ type Config struct {
 	CPUs       int
 	QEMU       string // path or name; empty for the default
 	Accel      string // empty for the best that works
+	ICount     bool   // the guest's clock counts instructions; Accel is tcg
 	Version    string // of the runner
 	// Idle is how long the server waits for another runner.
 	Idle time.Duration

@@ -52,6 +52,10 @@ var (
 	imagePatience = patience{silence: 2 * time.Minute, hardware: 30 * time.Second, limit: 10 * time.Minute}
 )
 
+// countedSilence takes the place of wire.SilenceLimit where the guest's clock counts instructions: two of its seconds, after which
+// the agent speaks, take as long as the host needs for 500 million.
+const countedSilence = 2 * time.Minute
+
 // guest is a booted machine with its agent.
 type guest struct {
 	m        *qemu.Machine
@@ -62,6 +66,7 @@ type guest struct {
 	kernel   string
 	bootTime time.Duration
 	met      chan struct{} // closed when the boot is over, well or not
+	silence  time.Duration // see wire.SilenceLimit
 
 	spoilt error // why it cannot be used again
 	once   sync.Once
@@ -115,7 +120,7 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 		return nil, err
 	}
 	token := hex.EncodeToString(secret)
-	spec := qemu.Spec{Binary: binary, Accel: accel, CPU: s.cfg.CPU, MemMiB: s.cfg.MemMiB, CPUs: s.cfg.CPUs}
+	spec := qemu.Spec{Binary: binary, Accel: accel, CPU: s.cfg.CPU, MemMiB: s.cfg.MemMiB, CPUs: s.cfg.CPUs, ICount: s.cfg.ICount}
 	port := l.Addr().(*net.TCPAddr).Port
 	// QEMU has read or opened these files by the time the agent calls.
 	if s.cfg.Image != "" {
@@ -151,7 +156,10 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 		disk.Close()
 		return nil, err
 	}
-	g := &guest{m: m, accel: accel, disk: disk, met: make(chan struct{})}
+	g := &guest{m: m, accel: accel, disk: disk, met: make(chan struct{}), silence: wire.SilenceLimit}
+	if spec.ICount {
+		g.silence = countedSilence
+	}
 	defer close(g.met)
 	s.setGuest(g) // so that the end of the server is its end
 	patience := kernelPatience
@@ -397,7 +405,7 @@ func (g *guest) serve(c *client) error {
 		}
 	}()
 	for {
-		_ = g.nc.SetReadDeadline(time.Now().Add(wire.SilenceLimit))
+		_ = g.nc.SetReadDeadline(time.Now().Add(g.silence))
 		t, body, err := g.conn.Read()
 		if err != nil {
 			select {
@@ -406,7 +414,7 @@ func (g *guest) serve(c *client) error {
 			default:
 			}
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				return g.fault(fmt.Sprintf("the guest's agent has given no sign of life for %v", wire.SilenceLimit))
+				return g.fault(fmt.Sprintf("the guest's agent has given no sign of life for %v", g.silence))
 			}
 			return g.fault("")
 		}
