@@ -156,15 +156,22 @@ BENCH_KERNEL ?= $(or $(VMTEST_BENCH_KERNEL),$(wildcard $(or $(XDG_CACHE_HOME),$(
 BENCH_TIME   ?= 1x
 BENCH        ?= .
 BENCH_PKGS   ?= $(filter-out report,$(sort $(notdir $(patsubst %/,%,$(dir $(wildcard bench/*/*_test.go))))))
-BENCH_EXEC   := $(if $(filter FreeBSD,$(shell uname -s)),,-exec "$(CURDIR)/$(VMTEST) --no-reuse --kernel $(BENCH_KERNEL) --tunable kern.hz=1000 --sysctl net.bpf.zerocopy_enable=1")
+BENCH_VM     := $(CURDIR)/$(VMTEST) --no-reuse --kernel $(BENCH_KERNEL) --tunable kern.hz=1000 --sysctl net.bpf.zerocopy_enable=1
+# With a clock that counts instructions times do not depend on what else the host does. It is no use where processors work at once.
+BENCH_COUNT  ?= --icount --smp 1 --sysctl kern.timecounter.hardware=TSC
+BENCH_EXEC    = $(if $(filter FreeBSD,$(shell uname -s)),,-exec "$(BENCH_VM) $(if $(filter fanout,$(1)),,$(BENCH_COUNT))")
+
+define BENCH_ONE
+	@echo "bench/$(1): into out/bench/$(1).txt"
+	@(cd bench && GOOS=freebsd $(GO) test -count=1 -timeout 30m -run '^$$' -bench '$(BENCH)' -benchtime $(BENCH_TIME) $(BENCH_EXEC) ./$(1)) \
+	  >out/bench/$(1).txt 2>&1 || { cat out/bench/$(1).txt; exit 1; }
+	@grep ^Benchmark out/bench/$(1).txt
+
+endef
 
 bench-vm: $(VMTEST) ## all measurements on FreeBSD, into out/bench: in a virtual machine; on FreeBSD itself as root
 	@mkdir -p out/bench
-	@set -e; for p in $(BENCH_PKGS); do \
-	  echo "bench/$$p: into out/bench/$$p.txt"; \
-	  (cd bench && GOOS=freebsd $(GO) test -count=1 -timeout 30m -run '^$$' -bench '$(BENCH)' -benchtime $(BENCH_TIME) $(BENCH_EXEC) ./$$p) \
-	    >out/bench/$$p.txt 2>&1 || { cat out/bench/$$p.txt; exit 1; }; \
-	  grep ^Benchmark out/bench/$$p.txt; done
+	$(foreach p,$(BENCH_PKGS),$(call BENCH_ONE,$(p)))
 
 performance: ## fill in docs/performance.md from the results in out/bench
 	cd bench && $(GO) run ./report -in ../out/bench -doc ../docs/performance.md -plots ../docs/performance

@@ -25,7 +25,7 @@ func TestCountersOfSystemCallsAreExact(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s %s immediate=%v", name, l.name, immediate), func(t *testing.T) {
 					r, err := trial.Run(trial.Spec{
-						Contestant: name, Interface: s.Ifname, Share: l.share, Memory: memory, Timeout: timeout, Immediate: immediate,
+						Contestant: name, Interface: s.Ifname, Share: l.share, Memory: memoryOfAll, Timeout: timeout, Immediate: immediate,
 						Warm: warm, Length: warm, Trace: time.Second,
 					})
 					require.NoError(t, err)

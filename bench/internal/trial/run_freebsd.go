@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"time"
 
@@ -87,11 +88,18 @@ func behind() func() {
 
 // runFor runs c, which was started, for a time.
 func runFor(c contestant.Contestant, t *contestant.Tally, d time.Duration) (time.Duration, error) {
-	timer := time.AfterFunc(d, c.Stop)
-	defer timer.Stop()
+	stopped := make(chan struct{})
+	timer := time.AfterFunc(d, func() {
+		c.Stop()
+		close(stopped)
+	})
 	begin := time.Now()
 	err := c.Run(t)
-	return time.Since(begin), err
+	took := time.Since(begin)
+	if !timer.Stop() {
+		<-stopped // else it would stop the next run
+	}
+	return took, err
 }
 
 func run(s Spec) (r Result, err error) {
@@ -116,7 +124,7 @@ func run(s Spec) (r Result, err error) {
 		t.Gate = behind()
 	}
 	t.Slow(Now)
-	runtime.GC()
+	debug.FreeOSMemory() // else it goes on in the background for seconds
 	if _, err = runFor(c, t, s.Warm); err != nil {
 		return r, err
 	}
