@@ -1,4 +1,4 @@
-// Package scaling measures what a packet costs our own reader, zero-copy and buffered, at full rate, in the storm or, with one processor, from a writer:
+// Package scaling measures what a packet costs our own reader, zero-copy and buffered, in the storm at full rate:
 //
 //	Readers  by the number of readers in a process, all on one interface or on up to four
 //	Buffers  by the size of each buffer, from one page to the largest that the kernel grants

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,29 +39,6 @@ func kernel(b *testing.B) lab.World {
 	}
 	require.NoError(b, w.SetSysctl("net.bpf.zerocopy_enable", 1))
 	return w
-}
-
-func TestMain(m *testing.M) {
-	load.Main() // returns unless this is a writer's process
-	os.Exit(m.Run())
-}
-
-// packets starts the load on n interfaces: all that there is, on each an equal part.
-func packets(b *testing.B, w lab.World, n int) (ifnames []string) {
-	b.Helper()
-	if runtime.NumCPU() > 1 {
-		return storms(b, w, n)
-	}
-	var ends []string
-	for range n {
-		p := lab.NewPair(b, w)
-		ifnames, ends = append(ifnames, p.A), append(ends, p.B)
-	}
-	s, err := load.NewWriter(frameSize, ends...)
-	require.NoError(b, err)
-	b.Cleanup(func() { require.NoError(b, s.Close()) })
-	require.NoError(b, s.Share(load.Frames))
-	return ifnames
 }
 
 // storms starts n of them, which share the frames that one would have: they share the processor that carries them, too.
@@ -178,7 +154,7 @@ func BenchmarkReaders(b *testing.B) {
 				on, loops = "several", min(n, maxInterfaces)
 			}
 			b.Run(fmt.Sprintf("size=%d/interfaces=%s/readers=%d", frameSize, on, n), func(b *testing.B) {
-				made := packets(b, w, loops)
+				made := storms(b, w, loops)
 				var ifnames []string
 				for i := range n {
 					ifnames = append(ifnames, made[i%loops])
@@ -210,7 +186,7 @@ func largest(b *testing.B, w lab.World, mode bpf.Mode) int {
 
 func BenchmarkBuffers(b *testing.B) {
 	w := kernel(b)
-	ifnames := packets(b, w, 1)
+	ifnames := storms(b, w, 1)
 	for _, mode := range modes {
 		most := largest(b, w, mode)
 		var sizes []int
