@@ -124,7 +124,7 @@ func BenchmarkContest(b *testing.B) {
 							Warm: warm, Length: time.Duration(b.N) * length, Trace: traced,
 						}
 						if l.share < load.Frames {
-							spec.Length *= 4 // what Go's runtime does now and then weighs more where there is little to do
+							spec.Length *= 4 // some runs take a few ms of CPU more than others, which weighs more where there is little to do
 						}
 						if l.work {
 							spec.Work, spec.Memory = work, scarce
