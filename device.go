@@ -145,20 +145,28 @@ func (d *Device) Close() error {
 
 // enter begins a call; leave ends it.
 func (d *Device) enter(op string) error {
-	d.life.RLock()
-	if d.shut.Load() {
-		d.life.RUnlock()
+	if !d.alive() {
 		return &Error{Op: op, Err: os.ErrClosed}
 	}
 	return nil
+}
+
+// alive is enter for who has to look up what to call the operation.
+func (d *Device) alive() bool {
+	d.life.RLock()
+	if d.shut.Load() {
+		d.life.RUnlock()
+		return false
+	}
+	return true
 }
 
 func (d *Device) leave() { d.life.RUnlock() }
 
 // ioctl makes one request with the lock held for its duration.
 func (d *Device) ioctl(req Request, arg any) error {
-	if err := d.enter(req.String()); err != nil {
-		return err
+	if !d.alive() {
+		return &Error{Op: req.String(), Err: os.ErrClosed}
 	}
 	defer d.leave()
 	d.mu.Lock()
@@ -173,7 +181,10 @@ func (d *Device) ioctlLocked(req Request, arg any) error {
 			return &Error{Op: req.String(), Interface: d.iface, Err: ErrResetUnsafe}
 		}
 	}
-	return opError(req.String(), d.iface, d.res.b.Ioctl(req, arg))
+	if err := d.res.b.Ioctl(req, arg); err != nil {
+		return opError(req.String(), d.iface, err)
+	}
+	return nil
 }
 
 func (d *Device) get(req Request) (v uint32, err error) {
@@ -611,8 +622,8 @@ func (d *Device) Protect(mem []byte, accessible bool) error {
 // whether the kernel rotated, which is not to say that anything new is owned: look
 // at the headers. BIOCROTZBUF; legal when locked. Errors: EOPNOTSUPP in buffered mode.
 func (d *Device) Rotate() (bool, error) {
-	if err := d.enter(BIOCROTZBUF.String()); err != nil {
-		return false, err
+	if !d.alive() {
+		return false, &Error{Op: BIOCROTZBUF.String(), Err: os.ErrClosed}
 	}
 	defer d.leave()
 	d.mu.Lock()
