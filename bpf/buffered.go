@@ -50,6 +50,7 @@ func (s *readSource) harvest() (held, bool, error) {
 	return held{buf: s.buf[:n], own: true, view: s.mem}, true, nil
 }
 
+func (s *readSource) empty() bool  { return false }
 func (s *readSource) awaited()     {}
 func (s *readSource) release(held) {}
 func (s *readSource) rearm() bool  { return true }

@@ -162,6 +162,13 @@ func (s *lentSource) harvest() (held, bool, error) {
 	return held{}, false, nil
 }
 
+// empty: a buffer is owned, or it is the store and its mark tells of its first packet. The system call took the descriptor's
+// lock, under which the kernel writes: what was stored before is seen after.
+func (s *lentSource) empty() bool {
+	return !s.residue && !s.anyOwned() &&
+		firstHdrlen(s.buf[0].Data()).Load() == 0 && firstHdrlen(s.buf[1].Data()).Load() == 0
+}
+
 // takeRotated takes what rotation has turned up. A small fill is copied out and acknowledged at once.
 func (s *lentSource) takeRotated() (held, bool) {
 	if _, owned := s.buf[s.next].Header().Generation(); !owned {

@@ -68,6 +68,8 @@ type source interface {
 	awaited()
 	// harvest makes the system calls that turn up whatever the kernel has.
 	harvest() (held, bool, error)
+	// empty says, after a system call on the descriptor, that the kernel had nothing then, if that can be seen in memory.
+	empty() bool
 	// release gives back what take or harvest returned.
 	release(held)
 	// rearm says how to wait: whether readiness must be looked at afresh.

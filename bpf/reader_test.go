@@ -287,6 +287,56 @@ func TestIdleReaderSleeps(t *testing.T) {
 	}
 }
 
+// Whether the interface is there is looked at by who is awake anyhow, or else by a wake-up for that alone, which asks for packets
+// only if there may be some.
+func TestLookAtTheInterface(t *testing.T) {
+	const packets = 100
+	for name, c := range map[string]struct {
+		mode             bpf.Mode
+		gap              time.Duration // between packets; 0 is none of them
+		waits, eachWait  int
+		looks, eachExtra int // in ten seconds, and the system calls for one
+	}{
+		"lent, silence":     {bpf.ZeroCopy, 0, 14, 1, 14, 2},
+		"buffered, silence": {bpf.Buffered, 0, 14, 1, 14, 3},
+		"lent, packets":     {bpf.ZeroCopy, 100 * time.Millisecond, packets, 2, 20, 2},
+		"buffered, packets": {bpf.Buffered, 100 * time.Millisecond, packets, 2, 20, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, bpf.Config{Mode: c.mode, ReadTimeout: 20 * time.Millisecond})
+				if c.gap > 0 {
+					go func() {
+						for i := range uint32(packets) {
+							time.Sleep(c.gap)
+							w.em0.Receive(numbered(i, 64))
+						}
+					}()
+				}
+				require.NoError(t, w.r.SetReadDeadline(time.Now().Add(10*time.Second+time.Millisecond)))
+				for {
+					l, err := w.r.Lease(t.Context())
+					if err != nil {
+						require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+						break
+					}
+					for range l.Packets() {
+					}
+					require.NoError(t, l.Release())
+				}
+				s, err := w.r.Stats()
+				require.NoError(t, err)
+				if c.gap > 0 {
+					assert.EqualValues(t, packets, s.Packets)
+				}
+				const over = 6 // the first wait, woken by SetReadDeadline, and the last, at the deadline
+				assert.InDelta(t, c.waits, s.Waits, 2)
+				assert.InDelta(t, c.waits*c.eachWait+c.looks*c.eachExtra, s.Syscalls, over)
+			})
+		})
+	}
+}
+
 func TestReadTimeoutCountsFromArrival(t *testing.T) {
 	const timeout = 100 * time.Millisecond
 	for _, name := range []string{"undisturbed", "ioctls meanwhile", "ioctl storm"} {

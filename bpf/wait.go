@@ -12,6 +12,9 @@ import (
 // there, which kqueue does not tell. Less than a second, and fewer than three wake-ups in one.
 const backstop = 700 * time.Millisecond
 
+// early is how long before its time a look may be done by who is awake anyhow. A wake-up costs more than the look.
+const early = 200 * time.Millisecond
+
 // waiter is the sleeping half of the reader. docs/design.md, "Waiting".
 type waiter struct {
 	r         *Reader
@@ -72,13 +75,13 @@ func (w *waiter) next(ctx context.Context) (held, error) {
 			w.harvested = now
 			return h, nil
 		}
-		look := now-w.looked >= backstop
+		look := now-w.looked >= backstop-early
 		if look {
 			w.looked = now
 			w.leaving = w.detached()
 		}
 		// The look has stopped the read timeout, too, which may have been running for a packet.
-		if look || ev.Readable || ev.Woken {
+		if ev.Readable || ev.Woken || w.leaving || look && !r.src.empty() {
 			if h, ok, err := w.harvest(now); ok || err != nil {
 				return h, err
 			}
