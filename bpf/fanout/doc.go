@@ -17,8 +17,12 @@
 // # Workers
 //
 // A worker is a number from 0 to Workers-1, not a goroutine: calls with the same number never overlap, and each sees
-// what the one before it wrote. So what is indexed by that number needs no lock. Run's own goroutine does one of
-// the shares itself; at low rates, when a lease has packets for one worker only, nobody else is woken.
+// what the one before it wrote. So what is indexed by that number needs no lock. A worker is called once for a short
+// lease, and for a long one several times, each time with the next of its packets. Run's own goroutine does the work of
+// one worker itself; at low rates, when a lease has packets for one worker only, nobody else is woken.
+//
+// Hashes are computed by all of them, each for some of the packets. So Config.Hash is called from several goroutines at a
+// time.
 //
 // # Lifetimes
 //

@@ -143,49 +143,63 @@ func check(t *testing.T, ledgers []ledger, flows, packets int) {
 
 var errEnough = errors.New("enough")
 
+// Whoever deals, and however many hands a lease is: short ones, and long ones.
 func TestEachPacketOnceAndFlowsInOrder(t *testing.T) {
+	dawdling := func(linkType uint32, p []byte) uint32 { // hands are dealt in another order than they were taken in
+		if _, number := parse(p); number%100 == 0 {
+			runtime.Gosched()
+		}
+		return fanout.FlowHash(linkType, p)
+	}
 	for _, workers := range []int{1, 2, 3, 8} {
-		t.Run(fmt.Sprintf("workers=%d", workers), func(t *testing.T) {
-			modes(t, func(t *testing.T, cfg bpf.Config) {
-				cfg.BufferSize = 8192
-				w := newWorld(t, cfg)
-				const flows, count = 97, 5000
-				go func() {
-					for i := range uint32(count) {
-						// Numbers stay below the modulus of no flow, and both ways alternate.
-						p := bpftest.Packet{Data: frame(uint16(i*31%flows), i%3 == 0, i)}
-						if !assert.NoError(t, w.em0.InjectWait(t.Context(), p)) {
-							return
-						}
-					}
-				}()
-				ledgers := newLedgers(workers)
-				var seen atomic.Int64
-				err := fanout.Run(t.Context(), w.r, fanout.Config{Workers: workers, Handle: func(i int, packets []bpf.Packet) error {
-					for _, p := range packets {
-						ledgers[i].note(t, p)
-					}
-					if seen.Add(int64(len(packets))) == count {
-						return errEnough
-					}
-					return nil
-				}})
-				require.ErrorIs(t, err, errEnough)
-				check(t, ledgers, flows, count)
-				w.released(t)
-				s, err := w.r.Stats()
-				require.NoError(t, err)
-				assert.EqualValues(t, count, s.Packets)
-				assert.Zero(t, s.Dropped)
-			})
-		})
+		for name, hash := range map[string]func(uint32, []byte) uint32{"FlowHash": nil, "own": dawdling} {
+			for _, size := range []int{8192, 128 << 10} {
+				t.Run(fmt.Sprintf("workers=%d/hash=%s/buffer=%d", workers, name, size), func(t *testing.T) {
+					modes(t, func(t *testing.T, cfg bpf.Config) {
+						cfg.BufferSize = size
+						w := newWorld(t, cfg)
+						const flows, count = 97, 4000
+						go func() {
+							for i := range uint32(count) {
+								// Numbers stay below the modulus of no flow, and both ways alternate.
+								p := bpftest.Packet{Data: frame(uint16(i*31%flows), i%3 == 0, i)}
+								if !assert.NoError(t, w.em0.InjectWait(t.Context(), p)) {
+									return
+								}
+							}
+						}()
+						ledgers := newLedgers(workers)
+						busy := make([]atomic.Bool, workers)
+						var seen atomic.Int64
+						err := fanout.Run(t.Context(), w.r, fanout.Config{Workers: workers, Hash: hash, Handle: func(i int, packets []bpf.Packet) error {
+							assert.False(t, busy[i].Swap(true), "worker %d is called while it is at work", i)
+							for _, p := range packets {
+								ledgers[i].note(t, p)
+							}
+							busy[i].Store(false)
+							if seen.Add(int64(len(packets))) == count {
+								return errEnough
+							}
+							return nil
+						}})
+						require.ErrorIs(t, err, errEnough)
+						check(t, ledgers, flows, count)
+						w.released(t)
+						s, err := w.r.Stats()
+						require.NoError(t, err)
+						assert.EqualValues(t, count, s.Packets)
+						assert.Zero(t, s.Dropped)
+					})
+				})
+			}
+		}
 	}
 }
 
 // Under real concurrency, where the race detector sees every store of the kernel's into a buffer that a worker still
 // reads.
 func TestNothingIsWrittenWhereAWorkerReads(t *testing.T) {
-	w := newWorld(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 16 << 10, ReadTimeout: 5 * time.Millisecond})
+	w := newWorld(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10, ReadTimeout: 5 * time.Millisecond})
 	ctx, stop := context.WithCancel(t.Context())
 	sent := make(chan int)
 	go func() {
@@ -255,6 +269,52 @@ func TestReleaseWhenAllAreDone(t *testing.T) {
 			require.ErrorIs(t, <-ended, errEnough)
 			w.released(t)
 		}
+	})
+}
+
+// A hand that is long in being dealt keeps nobody from dealing the others, or from handling those before it.
+func TestSlowDealerDoesNotStopTheOthers(t *testing.T) {
+	modes(t, func(t *testing.T, cfg bpf.Config) {
+		const hand, count, slow = 256, 2000, 300 // a packet of the second hand
+		w := newWorld(t, cfg)
+		for i := range uint32(count) {
+			w.em0.Receive(frame(uint16(i%50), false, i))
+		}
+		proceed := make(chan struct{})
+		var hashed, seen atomic.Int64
+		ledgers := newLedgers(3)
+		ended := make(chan error)
+		go func() {
+			ended <- fanout.Run(t.Context(), w.r, fanout.Config{
+				Workers: 3,
+				Hash: func(_ uint32, p []byte) uint32 {
+					hashed.Add(1)
+					flow, number := parse(p)
+					if number == slow {
+						<-proceed
+					}
+					return uint32(flow)
+				},
+				Handle: func(i int, packets []bpf.Packet) error {
+					for _, p := range packets {
+						ledgers[i].note(t, p)
+					}
+					if seen.Add(int64(len(packets))) == count {
+						return errEnough
+					}
+					return nil
+				},
+			})
+		}()
+		time.Sleep(time.Second) // the read timeout
+		synctest.Wait()
+		assert.EqualValues(t, count-(2*hand-1-slow), hashed.Load(), "all but the rest of that hand")
+		assert.LessOrEqual(t, seen.Load(), int64(hand), "what is behind has to wait")
+		assert.Greater(t, seen.Load(), int64(hand/2), "two of three workers have nothing to do but their part of the first hand")
+		close(proceed)
+		require.ErrorIs(t, <-ended, errEnough)
+		check(t, ledgers, 50, count)
+		w.released(t)
 	})
 }
 
@@ -370,7 +430,8 @@ func TestRunGoesOnAfterADeadline(t *testing.T) {
 	})
 }
 
-// Whichever worker fails, and however: the others do their shares, the lease is released, and whoever called Run is told.
+// Whichever worker fails, and however, with its first packets or with later ones: it is not called again, the others do
+// their shares, the lease is released, and whoever called Run is told.
 func TestFailingWorkers(t *testing.T) {
 	errBroken := errors.New("broken")
 	for _, failing := range []int{0, 1, 2} { // Run does 2 itself
@@ -379,69 +440,134 @@ func TestFailingWorkers(t *testing.T) {
 			"panic":  func() error { panic(errBroken) },
 			"goexit": func() error { runtime.Goexit(); return nil },
 		} {
-			t.Run(fmt.Sprintf("worker=%d/%s", failing, how), func(t *testing.T) {
+			for _, lease := range []struct{ packets, at int }{{30, 0}, {3000, 0}, {3000, 900}, {3000, 2997}} {
+				t.Run(fmt.Sprintf("worker=%d/%s/packets=%d/at=%d", failing, how, lease.packets, lease.at), func(t *testing.T) {
+					modes(t, func(t *testing.T, cfg bpf.Config) {
+						w := newWorld(t, cfg)
+						for i := range uint32(lease.packets) {
+							w.em0.Receive(frame(uint16(i%3), false, i))
+						}
+						var seen atomic.Int64
+						var err error
+						var recovered any
+						returned := false
+						ended, fails := make(chan struct{}), make(chan struct{})
+						go func() {
+							defer close(ended)
+							defer func() { recovered = recover() }()
+							err = fanout.Run(t.Context(), w.r, fanout.Config{Workers: 3, Hash: byFlow, Handle: func(i int, packets []bpf.Packet) error {
+								if i == failing {
+									for _, p := range packets {
+										if _, number := parse(p.Data()); int(number) >= lease.at {
+											close(fails) // a second time would be a panic
+											return fail()
+										}
+									}
+									return nil
+								}
+								<-fails
+								seen.Add(int64(len(packets)))
+								return nil
+							}})
+							returned = true
+						}()
+						<-ended
+						assert.EqualValues(t, lease.packets/3*2, seen.Load(), "the others' packets")
+						switch how {
+						case "error":
+							assert.ErrorIs(t, err, errBroken)
+						case "panic":
+							require.IsType(t, &fanout.PanicError{}, recovered)
+							p := recovered.(*fanout.PanicError)
+							assert.Equal(t, failing, p.Worker)
+							assert.ErrorIs(t, p, errBroken)
+							assert.Contains(t, p.Error(), "TestFailingWorkers")
+						case "goexit":
+							if failing == 2 {
+								assert.False(t, returned, "the goroutine that called Run has ended, as Handle wanted")
+							} else {
+								assert.ErrorContains(t, err, "Goexit")
+							}
+						}
+						w.released(t)
+						s, err := w.r.Stats()
+						require.NoError(t, err)
+						assert.EqualValues(t, lease.packets, s.Packets)
+					})
+				})
+			}
+		}
+	}
+}
+
+// Nobody waits for a hand that can't be dealt: what lies before it is handled, the lease is released, and whoever called Run
+// is told.
+func TestFailingHash(t *testing.T) {
+	errBroken := errors.New("broken")
+	const hand = 256
+	for how, fail := range map[string]func(){
+		"panic":  func() { panic(errBroken) },
+		"goexit": func() { runtime.Goexit() },
+	} {
+		for _, lease := range []struct{ packets, at int }{{1, 0}, {30, 29}, {2000, 0}, {2000, 400}, {2000, 1999}} {
+			t.Run(fmt.Sprintf("%s/packets=%d/at=%d", how, lease.packets, lease.at), func(t *testing.T) {
 				modes(t, func(t *testing.T, cfg bpf.Config) {
 					w := newWorld(t, cfg)
-					for i := range uint32(30) {
+					for i := range uint32(lease.packets) {
 						w.em0.Receive(frame(uint16(i%3), false, i))
 					}
-					var seen atomic.Int64
 					var err error
 					var recovered any
 					returned := false
-					ended, fails := make(chan struct{}), make(chan struct{})
+					ended := make(chan struct{})
+					ledgers := newLedgers(3)
 					go func() {
 						defer close(ended)
 						defer func() { recovered = recover() }()
-						err = fanout.Run(t.Context(), w.r, fanout.Config{Workers: 3, Hash: byFlow, Handle: func(i int, packets []bpf.Packet) error {
-							if i == failing {
-								close(fails)
-								return fail()
-							}
-							<-fails
-							seen.Add(int64(len(packets)))
-							return nil
-						}})
+						err = fanout.Run(t.Context(), w.r, fanout.Config{
+							Workers: 3,
+							Hash: func(_ uint32, p []byte) uint32 {
+								flow, number := parse(p)
+								if int(number) == lease.at {
+									fail()
+								}
+								return uint32(flow)
+							},
+							Handle: func(i int, packets []bpf.Packet) error {
+								for _, p := range packets {
+									ledgers[i].note(t, p)
+								}
+								return nil
+							},
+						})
 						returned = true
 					}()
 					<-ended
-					assert.EqualValues(t, 20, seen.Load(), "the others' packets")
+					seen := 0
+					for _, l := range ledgers {
+						seen += l.count
+					}
+					before := lease.at / hand * hand
 					switch how {
-					case "error":
-						assert.ErrorIs(t, err, errBroken)
 					case "panic":
 						require.IsType(t, &fanout.PanicError{}, recovered)
 						p := recovered.(*fanout.PanicError)
-						assert.Equal(t, failing, p.Worker)
+						assert.Equal(t, -1, p.Worker)
 						assert.ErrorIs(t, p, errBroken)
-						assert.Contains(t, p.Error(), "TestFailingWorkers")
+						assert.Contains(t, p.Error(), "TestFailingHash")
+						assert.Equal(t, before, seen, "the packets of the hands before")
 					case "goexit":
-						if failing == 2 {
-							assert.False(t, returned, "the goroutine that called Run has ended, as Handle wanted")
-						} else {
+						if returned { // it was not the goroutine that called Run
 							assert.ErrorContains(t, err, "Goexit")
 						}
+						assert.LessOrEqual(t, seen, before)
+						assert.GreaterOrEqual(t, seen, before/3*2-2, "the other workers' packets of the hands before")
 					}
 					w.released(t)
 				})
 			})
 		}
 	}
-}
-
-func TestPanickingHashReleasesTheLease(t *testing.T) {
-	modes(t, func(t *testing.T, cfg bpf.Config) {
-		w := newWorld(t, cfg)
-		w.em0.Receive(frame(1, false, 1))
-		assert.PanicsWithValue(t, "no hash", func() {
-			fanout.Run(t.Context(), w.r, fanout.Config{
-				Workers: 2,
-				Hash:    func(uint32, []byte) uint32 { panic("no hash") },
-				Handle:  func(int, []bpf.Packet) error { return nil },
-			})
-		})
-		w.released(t)
-	})
 }
 
 // What a worker keeps is empty afterwards, rather than a look at memory that the kernel fills.

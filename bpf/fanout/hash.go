@@ -2,7 +2,10 @@ package fanout
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
+
+	"github.com/zbuf-go/zbuf/bpf"
 )
 
 // The link types that FlowHash knows, as the BIOCGDLT ioctl names them.
@@ -63,6 +66,32 @@ func FlowHash(linkType uint32, packet []byte) uint32 {
 		return hashIP(packet)
 	}
 	return 0
+}
+
+// flowHashes sets to[i] to the FlowHash of packets[i]. What most packets are is done here, without a call: TCP or UDP
+// over IPv4 over Ethernet, no tags, options or fragments.
+func flowHashes(to []uint32, linkType uint32, packets []bpf.Packet) {
+	const (
+		length       = 14 + 20 + 4
+		kindVersion  = etherIPv4<<16 | 0x4500
+		moreOrOffset = 0x3fff
+	)
+	to = to[:len(packets)]
+	for i, packet := range packets {
+		data := packet.Data()
+		if linkType == dltEther && len(data) >= length {
+			p := (*[length]byte)(data)
+			if binary.BigEndian.Uint32(p[12:])&0xffff_ff00 == kindVersion && binary.BigEndian.Uint16(p[20:])&moreOrOffset == 0 &&
+				(p[23] == protoTCP || p[23] == protoUDP) {
+				src, dst := uint64(binary.BigEndian.Uint32(p[26:])), uint64(binary.BigEndian.Uint32(p[30:]))
+				src |= uint64(binary.BigEndian.Uint16(p[34:])) << 32
+				dst |= uint64(binary.BigEndian.Uint16(p[36:])) << 32
+				to[i] = symmetric(mix(src, 0), mix(dst, 0))
+				continue
+			}
+		}
+		to[i] = FlowHash(linkType, data)
+	}
 }
 
 func hashEther(p []byte) uint32 {
@@ -188,4 +217,15 @@ func mix(a, b uint64) uint64 {
 func symmetric(a, b uint64) uint32 {
 	hi, lo := bits.Mul64(a+b, 0xbf58476d1ce4e5b9)
 	return uint32(hi ^ lo)
+}
+
+// divisor divides by multiplying: https://doi.org/10.1002/spe.2689.
+type divisor struct{ n, inverse uint64 }
+
+func newDivisor(n int) divisor { return divisor{uint64(n), math.MaxUint64/uint64(n) + 1} }
+
+// of returns x modulo the divisor.
+func (d divisor) of(x uint32) uint32 {
+	hi, _ := bits.Mul64(d.inverse*uint64(x), d.n)
+	return uint32(hi)
 }

@@ -3,11 +3,16 @@ package fanout
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
 // conversation is a packet to be, both ways.
@@ -201,6 +206,58 @@ func TestHashIsZeroOfWhatIsNotKnown(t *testing.T) {
 	arp := make([]byte, 42)
 	arp[3], arp[12], arp[13] = 7, 8, 6
 	assert.Zero(t, FlowHash(dltEther, arp), "ARP")
+}
+
+// The short way that a hand's packets go leads to the same numbers, whatever they are and wherever they are cut.
+func TestHashesOfAHandAreThoseOfItsPackets(t *testing.T) {
+	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
+	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	r, err := bpf.Open("em0", bpf.Config{System: k, Mode: bpf.ZeroCopy, ReadTimeout: bpf.NoTimeout})
+	require.NoError(t, err)
+	defer r.Close()
+	sent := 0
+	send := func(c conversation) {
+		c.a, c.b, c.portA, c.portB = 1, 2, 40000, 53
+		whole := c.packet(sent%2 == 0)
+		for n := 14; n <= len(whole); n++ {
+			em0.Receive(whole[:n])
+			sent++
+		}
+	}
+	for _, c := range transports {
+		c.link = dltEther
+		send(c)
+	}
+	for _, proto := range []byte{0, 1, protoTCP, protoUDP, protoSCTP} {
+		for _, fragment := range []uint16{0, 1, 0x1fff, 0x2000, 0x3fff, 0x4000, 0x8000, 0xc000} {
+			for _, tags := range [][]uint16{nil, {etherVLAN}} {
+				send(conversation{link: dltEther, version: 4, proto: proto, fragment: fragment, tags: tags, options: int(fragment & 1)})
+			}
+		}
+	}
+	l, err := r.Lease(t.Context())
+	require.NoError(t, err)
+	defer l.Release()
+	packets := slices.Collect(l.Packets())
+	require.Len(t, packets, sent)
+	for _, link := range []uint32{dltEther, dltNull, dltLoop, dltRaw, 147} {
+		hashes := make([]uint32, sent)
+		flowHashes(hashes, link, packets)
+		for i, p := range packets {
+			require.Equal(t, FlowHash(link, p.Data()), hashes[i], "link type %d: % x", link, p.Data())
+		}
+	}
+}
+
+func TestDivisorIsTheModulus(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 5, 7, 8, 16, 63, 64, 65, 1000, 65535, 1<<31 - 1} {
+		d := newDivisor(n)
+		for _, x := range []uint32{0, 1, 2, 12345, 1<<31 - 1, 1 << 31, math.MaxUint32} {
+			for _, around := range []uint32{x - 1, x, x + 1, x - x%uint32(n), x - x%uint32(n) - 1} {
+				require.Equal(t, around%uint32(n), d.of(around), "%d modulo %d", around, n)
+			}
+		}
+	}
 }
 
 // Flows that differ in little are spread evenly: by the chi-squared test with one in a million.

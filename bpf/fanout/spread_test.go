@@ -3,8 +3,11 @@ package fanout
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -58,5 +61,136 @@ func TestSpreadingAllocatesNothing(t *testing.T) {
 			assert.Zero(t, allocs)
 			assert.Greater(t, handled.Load()-before, int64(leases*600))
 		})
+	}
+}
+
+// Lists that were left behind would be pointers into memory that the kernel has, or nobody.
+func TestListsAreEmptyAfterALease(t *testing.T) {
+	errBroken := errors.New("broken")
+	for name, c := range map[string]Config{
+		"all went well": {Handle: func(int, []bpf.Packet) error { return nil }},
+		"an error":      {Handle: func(i int, _ []bpf.Packet) error { return []error{nil, errBroken, nil}[i] }},
+		"a panic":       {Handle: func(i int, _ []bpf.Packet) error { return []error{nil, errBroken}[i] }},
+		"a hash's panic": {
+			Hash:   func(_ uint32, p []byte) uint32 { return []uint32{0, 1, 2, 0, 1, 2, 0, 1}[p[14+15]] },
+			Handle: func(int, []bpf.Packet) error { return nil },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := leased(t, 1000, 10)
+			c.Workers = 3
+			s, err := newSpreader(bpftest.DLT_EN10MB, c)
+			require.NoError(t, err)
+			defer s.stop()
+			l, err := r.Lease(t.Context())
+			require.NoError(t, err)
+			func() {
+				defer func() { recover() }()
+				s.spread(l)
+			}()
+			require.Equal(t, 4, s.walked)
+			for i := range s.hands[:4] {
+				assert.Equal(t, [handSize]bpf.Packet{}, *s.hands[i].packets, "hand %d", i)
+			}
+			for _, w := range s.workers {
+				assert.Equal(t, [handSize]bpf.Packet{}, w.hand, "worker %d", w.number)
+			}
+		})
+	}
+}
+
+// leased returns a reader whose next lease has so many packets, of flows that differ in their byte 29.
+func leased(t testing.TB, packets, flows int) *bpf.Reader {
+	t.Helper()
+	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
+	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	r, err := bpf.Open("em0", bpf.Config{System: k, Mode: bpf.ZeroCopy, ReadTimeout: bpf.NoTimeout})
+	require.NoError(t, err)
+	t.Cleanup(func() { r.Close() })
+	for i := range packets {
+		p := make([]byte, 64)
+		binary.BigEndian.PutUint16(p[12:], etherIPv4)
+		p[14], p[14+9], p[14+15] = 0x45, protoUDP, byte(i%flows)
+		em0.Receive(p)
+	}
+	return r
+}
+
+// Who has nothing to do for a lease of one hand sleeps on.
+func TestOnlyThoseWithWorkAreWoken(t *testing.T) {
+	for name, c := range map[string]struct {
+		packets int
+		to      []uint32 // in turn
+		woken   []int
+	}{
+		"one packet":                    {1, []uint32{0}, nil},
+		"a hand of one worker":          {handSize, []uint32{1}, nil},
+		"a hand of two":                 {handSize, []uint32{1, 2}, []int{1}},
+		"a hand of two, the last too":   {20, []uint32{3, 0}, []int{0}},
+		"a hand of all":                 {handSize, []uint32{0, 1, 2, 3}, []int{0, 1, 2}},
+		"more than a hand, to be dealt": {handSize + 1, []uint32{1}, []int{0, 1, 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := leased(t, c.packets, len(c.to))
+				var handled atomic.Int64
+				s, err := newSpreader(bpftest.DLT_EN10MB, Config{
+					Workers: 4,
+					Hash:    func(_ uint32, p []byte) uint32 { return c.to[p[14+15]] },
+					Handle: func(_ int, packets []bpf.Packet) error {
+						handled.Add(int64(len(packets)))
+						return nil
+					},
+				})
+				require.NoError(t, err)
+				s.stop() // the test does what the goroutines did
+				for _, w := range s.workers {
+					w.wake = make(chan struct{}, 1)
+				}
+				l, err := r.Lease(t.Context())
+				require.NoError(t, err)
+				ended := make(chan error)
+				go func() { ended <- s.spread(l) }()
+				synctest.Wait()
+				var woken []int
+				for i, w := range s.workers {
+					if len(w.wake) > 0 {
+						woken = append(woken, i)
+						<-w.wake
+						go s.work(w)
+					}
+				}
+				require.NoError(t, <-ended)
+				assert.Equal(t, c.woken, woken)
+				assert.EqualValues(t, c.packets, handled.Load())
+			})
+		})
+	}
+}
+
+// What a lease costs before anybody handles it: one hand of it, by one goroutine.
+func BenchmarkDeal(b *testing.B) {
+	r := leased(b, handSize, 64)
+	l, err := r.Lease(b.Context())
+	require.NoError(b, err)
+	defer l.Release()
+	for _, workers := range []int{1, 2, 3, 16} {
+		for name, hash := range map[string]func(uint32, []byte) uint32{"default": nil, "FlowHash": FlowHash} {
+			b.Run(fmt.Sprintf("workers=%d/hash=%s", workers, name), func(b *testing.B) {
+				s, err := newSpreader(bpftest.DLT_EN10MB, Config{Workers: workers, Hash: hash, Handle: func(int, []bpf.Packet) error { return nil }})
+				require.NoError(b, err)
+				defer s.stop()
+				b.ReportAllocs()
+				for b.Loop() {
+					s.begin(l)
+					if s.walk(l) != 1 {
+						b.Fatal("not one hand")
+					}
+					s.taken = 1
+					s.deal(s.workers[0], 0)
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*handSize), "ns/pkt")
+			})
+		}
 	}
 }
