@@ -31,7 +31,8 @@ type Backend interface {
 	// Wait blocks until the kernel has woken the descriptor's readers since the
 	// last call (an edge, as EVFILT_READ with EV_CLEAR reports it: data that
 	// is already known of does not count), Wake was called since the last call,
-	// or timeout has passed; a negative timeout is none.
+	// or timeout has passed; a negative timeout is none. A signal may end it early,
+	// with an empty Event.
 	//
 	// With rearm the readiness is looked at afresh first, as EV_ADD does: data that
 	// counts as ready is reported again, and the read timeout (BIOCSRTIMEOUT)

@@ -44,7 +44,6 @@ func openRetry(mode int) (int, error) {
 type descriptor struct {
 	fd, kq  int
 	net     int // a socket, to ask for interfaces with; open from the start for capability mode's sake
-	opened  time.Time
 	changes [1]unix.Kevent_t // of the one goroutine in Wait
 	events  [2]unix.Kevent_t
 }
@@ -65,7 +64,7 @@ func NewHostBackend(fd int) (Backend, error) {
 		unix.Close(kq)
 		return nil, err
 	}
-	d := &descriptor{fd: fd, kq: kq, net: sock, opened: time.Now()}
+	d := &descriptor{fd: fd, kq: kq, net: sock}
 	add := []unix.Kevent_t{d.readFilter(), wakeFilter(unix.EV_ADD|unix.EV_CLEAR, 0)}
 	if _, err := unix.Kevent(kq, add, nil, nil); err != nil {
 		unix.Close(sock)
@@ -92,40 +91,31 @@ func (d *descriptor) Wait(rearm bool, timeout time.Duration) (Event, error) {
 		d.changes[0] = d.readFilter()
 		changes = d.changes[:]
 	}
-	slept := time.Since(d.opened) // one clock, where time.Now reads two
-	for {
-		var ts *unix.Timespec
-		if timeout >= 0 {
-			t := unix.NsecToTimespec(int64(timeout))
-			ts = &t
-		}
-		n, err := unix.Kevent(d.kq, changes, d.events[:], ts)
-		if err == unix.EINTR {
-			changes = nil // taken before the sleep that the signal ended
-			if timeout >= 0 {
-				now := time.Since(d.opened)
-				timeout = max(timeout-(now-slept), 0)
-				slept = now
-			}
-			continue
-		}
-		if err != nil {
-			return Event{}, err
-		}
-		var ev Event
-		for i := range d.events[:n] {
-			switch k := &d.events[i]; {
-			case k.Flags&unix.EV_ERROR != 0:
-				return Event{}, syscall.Errno(k.Data)
-			case k.Filter == unix.EVFILT_READ:
-				ev.Readable = true
-				ev.Data = int(k.Data)
-			case k.Filter == unix.EVFILT_USER:
-				ev.Woken = true
-			}
-		}
-		return ev, nil
+	var ts *unix.Timespec
+	if timeout >= 0 {
+		t := unix.NsecToTimespec(int64(timeout))
+		ts = &t
 	}
+	n, err := unix.Kevent(d.kq, changes, d.events[:], ts)
+	if err == unix.EINTR {
+		return Event{}, nil
+	}
+	if err != nil {
+		return Event{}, err
+	}
+	var ev Event
+	for i := range d.events[:n] {
+		switch k := &d.events[i]; {
+		case k.Flags&unix.EV_ERROR != 0:
+			return Event{}, syscall.Errno(k.Data)
+		case k.Filter == unix.EVFILT_READ:
+			ev.Readable = true
+			ev.Data = int(k.Data)
+		case k.Filter == unix.EVFILT_USER:
+			ev.Woken = true
+		}
+	}
+	return ev, nil
 }
 
 func (d *descriptor) Wake() error {
@@ -214,7 +204,14 @@ func (d *descriptor) Ioctl(req Request, arg any) error {
 		return syscall.EFAULT
 	}
 	for {
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), uintptr(req), uintptr(p))
+		var errno unix.Errno
+		switch req {
+		case BIOCROTZBUF, FIONREAD:
+			// Readers make these all the time. They take a lock and look: the scheduler need not be told.
+			_, _, errno = unix.RawSyscall(unix.SYS_IOCTL, uintptr(d.fd), uintptr(req), uintptr(p))
+		default:
+			_, _, errno = unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), uintptr(req), uintptr(p))
+		}
 		if errno != 0 && errno != unix.EINTR {
 			return errno
 		}

@@ -686,7 +686,7 @@ func (d *Device) Write(p []byte) (int, error) {
 }
 
 // Wait waits for a wakeup of the descriptor's readers, for Wake or for the timeout: see
-// [Backend]. One goroutine at a time.
+// [Backend]. A signal may end it early, with an empty Event. One goroutine at a time.
 func (d *Device) Wait(rearm bool, timeout time.Duration) (Event, error) {
 	if err := d.enter("kevent"); err != nil {
 		return Event{}, err

@@ -200,9 +200,7 @@ var _ = add(
 			time.Sleep(50 * time.Millisecond) // most likely it blocks by then; the result is the same if not
 			done <- w.Destroy(s.p.A)
 		}()
-		ev, err := s.Wait(true, 500*time.Millisecond)
-		require.NoError(t, err)
-		require.Equal(t, zbuf.Event{}, ev)
+		require.Equal(t, zbuf.Event{}, s.await(true, 500*time.Millisecond))
 		require.NoError(t, <-done)
 		s.requireQuiet(true, "EV_ADD does not tell either")
 	}},

@@ -370,12 +370,22 @@ func (s *sess) requireFrames(data []byte, want ...[]byte) {
 	}
 }
 
-// wait is Wait that must end with the wanted event within lab.Patience.
+// await is Wait that signals do not end.
+func (s *sess) await(rearm bool, timeout time.Duration) zbuf.Event {
+	s.t.Helper()
+	for until := time.Now().Add(timeout); ; {
+		ev, err := s.Wait(rearm, max(time.Until(until), 0))
+		require.NoError(s.t, err)
+		if ev != (zbuf.Event{}) || time.Until(until) < tick {
+			return ev
+		}
+	}
+}
+
+// wait waits for an event that must come.
 func (s *sess) wait(rearm bool) zbuf.Event {
 	s.t.Helper()
-	ev, err := s.Wait(rearm, lab.Patience)
-	require.NoError(s.t, err)
-	return ev
+	return s.await(rearm, lab.Patience)
 }
 
 // quiet is how long nothing must happen for a test to believe that nothing will.
@@ -385,9 +395,7 @@ const quiet = 250 * time.Millisecond
 func (s *sess) requireQuiet(rearm bool, why string) {
 	s.t.Helper()
 	from := time.Now()
-	ev, err := s.Wait(rearm, quiet)
-	require.NoError(s.t, err)
-	require.Equal(s.t, zbuf.Event{}, ev, why)
+	require.Equal(s.t, zbuf.Event{}, s.await(rearm, quiet), why)
 	require.GreaterOrEqual(s.t, time.Since(from), quiet-tick, why)
 }
 
