@@ -43,7 +43,7 @@ func openRetry(mode int) (int, error) {
 // own poller can't: it asks for EVFILT_WRITE too, which bpf refuses before 15.0.
 type descriptor struct {
 	fd, kq  int
-	net     int // a socket, to ask for interfaces with; open from the start for capability mode's sake
+	net     int              // a socket, to ask for interfaces with; open from the start for capability mode's sake
 	changes [1]unix.Kevent_t // of the one goroutine in Wait
 	events  [2]unix.Kevent_t
 }
