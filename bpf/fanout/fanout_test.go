@@ -607,39 +607,44 @@ func (b *mapping) Map(size int) ([]byte, error) {
 	return mem, err
 }
 
+// The packets before the bad one are handled, in whichever hand it is, and then the next buffer's.
 func TestCorruptBuffer(t *testing.T) {
-	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
-	m := &memory{System: k}
-	r, err := bpf.Open("em0", bpf.Config{Mode: bpf.ZeroCopy, System: m})
-	require.NoError(t, err)
-	defer r.Close()
-	for i := range uint32(4) {
-		em0.Receive(frame(uint16(i), false, i))
-	}
-	const record = (26 + 64 + zbuf.Alignment - 1) &^ (zbuf.Alignment - 1)
-	const at = zbuf.SizeofZbufHeader + 2*record
-	bad := 0
-	for _, mem := range m.mapped {
-		if mem[at+16] == 64 { // bh_caplen
-			binary.NativeEndian.PutUint16(mem[at+24:], 3) // bh_hdrlen
-			bad++
-		}
-	}
-	require.Equal(t, 1, bad, "one store buffer")
-	var seen atomic.Int64
-	cfg := fanout.Config{Workers: 2, Handle: func(_ int, packets []bpf.Packet) error {
-		seen.Add(int64(len(packets)))
-		return nil
-	}}
-	err = fanout.Run(t.Context(), r, cfg)
-	require.ErrorIs(t, err, bpf.ErrCorrupt)
-	assert.EqualValues(t, 2, seen.Load(), "the packets before it")
+	for _, c := range []struct{ packets, bad int }{{4, 0}, {4, 2}, {1000, 255}, {1000, 256}, {1000, 700}} {
+		t.Run(fmt.Sprintf("packets=%d/bad=%d", c.packets, c.bad), func(t *testing.T) {
+			k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
+			em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+			m := &memory{System: k}
+			r, err := bpf.Open("em0", bpf.Config{Mode: bpf.ZeroCopy, System: m})
+			require.NoError(t, err)
+			defer r.Close()
+			for i := range uint32(c.packets) {
+				em0.Receive(frame(uint16(i%50), false, i))
+			}
+			const record = (26 + 64 + zbuf.Alignment - 1) &^ (zbuf.Alignment - 1)
+			at := zbuf.SizeofZbufHeader + c.bad*record
+			bad := 0
+			for _, mem := range m.mapped {
+				if mem[at+16] == 64 { // bh_caplen
+					binary.NativeEndian.PutUint16(mem[at+24:], 3) // bh_hdrlen
+					bad++
+				}
+			}
+			require.Equal(t, 1, bad, "one store buffer")
+			var seen atomic.Int64
+			cfg := fanout.Config{Workers: 2, Handle: func(_ int, packets []bpf.Packet) error {
+				seen.Add(int64(len(packets)))
+				return nil
+			}}
+			err = fanout.Run(t.Context(), r, cfg)
+			require.ErrorIs(t, err, bpf.ErrCorrupt)
+			assert.EqualValues(t, c.bad, seen.Load(), "the packets before it")
 
-	em0.Receive(frame(9, false, 9))
-	r.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	require.ErrorIs(t, fanout.Run(t.Context(), r, cfg), os.ErrDeadlineExceeded)
-	assert.EqualValues(t, 3, seen.Load(), "it goes on with the next buffer")
+			em0.Receive(frame(9, false, 9))
+			r.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			require.ErrorIs(t, fanout.Run(t.Context(), r, cfg), os.ErrDeadlineExceeded)
+			assert.EqualValues(t, c.bad+1, seen.Load(), "it goes on with the next buffer")
+		})
+	}
 }
 
 func TestConfigIsChecked(t *testing.T) {
