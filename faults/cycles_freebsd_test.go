@@ -21,13 +21,15 @@ type holdings struct {
 	descriptors int // kern.proc.filedesc
 	mappings    int // kern.proc.vmmap
 	mapped      uint64
-	wired       int // of the whole machine, in pages
+	usable      uint64 // of it, what can be accessed: Go reserves address space, 64 MiB at a time
+	wired       int    // of the whole machine, in pages
 }
 
-// The start of struct kinfo_vmentry (sys/sys/user.h).
+// Fields of struct kinfo_vmentry (sys/sys/user.h).
 const (
-	kveStart = 8
-	kveEnd   = 16
+	kveStart      = 8
+	kveEnd        = 16
+	kveProtection = 56
 )
 
 func held(t *testing.T) holdings {
@@ -44,7 +46,7 @@ func look() (h holdings, err error) {
 		b, err := sysctl.Host().Raw(name, int32(os.Getpid()))
 		for err == nil && len(b) > 0 {
 			size := binary.NativeEndian.Uint32(b)
-			if size < 24 || int(size) > len(b) {
+			if size < kveProtection+4 || int(size) > len(b) {
 				return fmt.Errorf("%s: a struct of %d bytes in %d", name, size, len(b))
 			}
 			each(b[:size])
@@ -54,13 +56,17 @@ func look() (h holdings, err error) {
 	}
 	err = count("kern.proc.filedesc", func([]byte) { h.descriptors++ })
 	return h, errors.Join(err, count("kern.proc.vmmap", func(e []byte) {
+		size := binary.NativeEndian.Uint64(e[kveEnd:]) - binary.NativeEndian.Uint64(e[kveStart:])
 		h.mappings++
-		h.mapped += binary.NativeEndian.Uint64(e[kveEnd:]) - binary.NativeEndian.Uint64(e[kveStart:])
+		h.mapped += size
+		if binary.NativeEndian.Uint32(e[kveProtection:]) != 0 {
+			h.usable += size
+		}
 	}))
 }
 
 func (h holdings) String() string {
-	return fmt.Sprintf("%d descriptors, %d mappings of %d KiB, %d pages wired", h.descriptors, h.mappings, h.mapped>>10, h.wired)
+	return fmt.Sprintf("%d descriptors, %d mappings of %d KiB, %d of them usable, %d pages wired", h.descriptors, h.mappings, h.mapped>>10, h.usable>>10, h.wired)
 }
 
 // requireFlat waits until the process has no more than before; what one round alone would leave behind if it
@@ -71,7 +77,7 @@ func requireFlat(t *testing.T, before holdings) {
 	err := lab.Until(func() (bool, error) {
 		now = held(t)
 		return now.descriptors <= before.descriptors && now.mappings <= before.mappings+20 &&
-			now.mapped <= before.mapped+16<<20 && now.wired < before.wired+1024, nil
+			now.usable <= before.usable+16<<20 && now.wired < before.wired+1024, nil
 	})
 	t.Logf("before: %v", before)
 	t.Logf("after:  %v", now)

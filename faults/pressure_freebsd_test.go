@@ -197,7 +197,7 @@ func limited(args []string) error {
 	if err != nil {
 		return err
 	}
-	if now.descriptors > h.descriptors || now.mapped >= h.mapped+largest {
+	if now.descriptors > h.descriptors || now.usable >= h.usable+largest {
 		return fmt.Errorf("something is left: %v before, %v now", h, now)
 	}
 	say(errs)
