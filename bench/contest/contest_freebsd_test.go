@@ -124,9 +124,12 @@ func BenchmarkContest(b *testing.B) {
 							Warm: warm, Length: time.Duration(b.N) * length, Trace: traced,
 						}
 						if l.share < load.Frames {
-							spec.Length *= 4 // some runs take a few ms of CPU more than others, which weighs more where there is little to do
+							// Some runs take a few ms of CPU more than others, which weighs more where there is little to do.
+							spec.Length *= 4
+							spec.Trace *= 4
 						}
 						if l.work {
+							spec.Length *= 4 // drops come by the buffer
 							spec.Work, spec.Memory = work, scarce
 						}
 						if *profile != "" {
