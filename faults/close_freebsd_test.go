@@ -221,7 +221,9 @@ func (c *closing) controlled(t *testing.T) {
 		r.Flush,
 		func() error { return r.SetFilter(nil, true) },
 		func() error { return r.SetReadDeadline(time.Now().Add(time.Hour)) },
-		func() error { _, err := r.Write(frame(0)); return err },
+		func() error {
+			return c.p.PostBy(c.p.B, func() error { _, err := r.Write(frame(0)); return err })
+		},
 		func() error {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 			defer cancel()

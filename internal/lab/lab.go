@@ -194,6 +194,14 @@ const window = 1000
 
 // Post is Deliver without waiting, unless very many are on the way.
 func (p *Pair) Post(to string, frame []byte) error {
+	return p.PostBy(to, func() error {
+		_, err := p.write[p.Other(to)].Write(frame)
+		return err
+	})
+}
+
+// PostBy is Post for who writes a frame by other means.
+func (p *Pair) PostBy(to string, write func() error) error {
 	if p.count[to]%(window/10) == 0 {
 		err := Until(func() (bool, error) {
 			var st zbuf.Stat
@@ -204,7 +212,7 @@ func (p *Pair) Post(to string, frame []byte) error {
 			return fmt.Errorf("%d packets were sent to %s, %d are still on the way: %w", p.count[to], to, window, err)
 		}
 	}
-	_, err := p.write[p.Other(to)].Write(frame)
+	err := write()
 	if err == nil {
 		p.count[p.A]++
 		p.count[p.B]++
