@@ -534,6 +534,9 @@ func (s *side) view(list []zbuf.XbpfD) view {
 				v.mem = append(v.mem, b)
 			case gen != st.gens[j]:
 				st.gens[j] = gen
+				if gen == h.UserGen.Load() {
+					break // acknowledged before it was assigned: what is in it by now may be from different times
+				}
 				v.mem = append(v.mem, masked(b[32:][:min(int(h.KernelLen.Load()), len(b)-32)], true))
 			}
 		}
