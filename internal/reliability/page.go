@@ -143,11 +143,11 @@ func addRun(rows []*row, r *run) ([]*row, error) {
 	return rows, nil
 }
 
-var capital = regexp.MustCompile(`[a-z0-9][A-Z]`)
+var capital = regexp.MustCompile(`\B[A-Z]`)
 
-// words takes a test's name apart: CloseAgainst is "close against".
+// words takes a test's name apart: KeptByAChild is "kept by a child".
 func words(name string) string {
-	return strings.ToLower(capital.ReplaceAllStringFunc(name, func(s string) string { return s[:1] + " " + s[1:] }))
+	return strings.ToLower(capital.ReplaceAllString(name, " $0"))
 }
 
 func render(rows []*row, fuzz []*fuzzed, skipped []string) []byte {

@@ -69,10 +69,10 @@ var (
 		"pass",
 	}
 	faulty = []string{
-		"attr TestCloseAgainst/a_lease system FreeBSD 12.1-RELEASE amd64 GENERIC",
-		"attr TestCloseAgainst/a_lease parameters ",
-		"attr TestCloseAgainst/a_lease faults 40",
-		"pass TestCloseAgainst/a_lease",
+		"attr TestKeptByAChild/a_lease system FreeBSD 12.1-RELEASE amd64 GENERIC",
+		"attr TestKeptByAChild/a_lease parameters ",
+		"attr TestKeptByAChild/a_lease faults 40",
+		"pass TestKeptByAChild/a_lease",
 		"pass",
 	}
 )
@@ -95,7 +95,7 @@ func TestPage(t *testing.T) {
 		"| What | Where | With | Day | Runs | Time | Cases | Operations | Packets | Faults | Lost |",
 		"| rules of the table | model, linux/amd64 -race | short form | 2026-11-22 | 1 | 2m3s | 2 |  |  |  |  |",
 		"| an in-kernel storm with two numbered, checksummed writers on top, accounted for at rest | FreeBSD 12.1-RELEASE amd64 GENERIC | ZBUF_SOAK=60s | 2026-11-22 | 2 | 4m5s |  |  | 2,468 |  | 0 |",
-		"| faults: close against | FreeBSD 12.1-RELEASE amd64 GENERIC | short form | 2026-11-22 | 1 | 1m1s |  |  |  | 40 |  |",
+		"| faults: kept by a child | FreeBSD 12.1-RELEASE amd64 GENERIC | short form | 2026-11-22 | 1 | 1m1s |  |  |  | 40 |  |",
 		"| **total** |  |  |  |  | 7m9s | 2 |  | 2,468 | 40 | 0 |",
 		"| Package | Target | Time | Executions | New interesting | Corpus |",
 		"| internal/pcapio | FuzzReader | 31m0s | 1,234,570 | 12 | 49 |",
