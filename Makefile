@@ -155,6 +155,8 @@ bench: ## what needs no kernel, into out/bench: the walk beside a C callback loo
 # Measurements want a kernel without INVARIANTS, and 1 ms ticks.
 BENCH_KERNEL ?= $(or $(VMTEST_BENCH_KERNEL),$(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vmtest/kernel-amd64-fast),$(KERNEL))
 BENCH_TIME   ?= 1x
+# One turn of the fan-out is a few milliseconds.
+BENCH_TIME_fanout ?= 16x
 BENCH        ?= .
 BENCH_PKGS   ?= $(filter-out report,$(sort $(notdir $(patsubst %/,%,$(dir $(wildcard bench/*/*_test.go))))))
 BENCH_VM     := $(CURDIR)/$(VMTEST) --no-reuse --kernel $(BENCH_KERNEL) --tunable kern.hz=1000 --sysctl net.bpf.zerocopy_enable=1
@@ -165,7 +167,7 @@ BENCH_EXEC    = $(if $(filter FreeBSD,$(shell uname -s)),,-exec "$(BENCH_VM) $(i
 
 define BENCH_ONE
 	@echo "bench/$(1): into out/bench/$(1).txt"
-	@(cd bench && GOOS=freebsd $(GO) test -count=1 -timeout 30m -run '^$$' -bench '$(BENCH)' -benchtime $(BENCH_TIME) $(BENCH_EXEC) ./$(1)) \
+	@(cd bench && GOOS=freebsd $(GO) test -count=1 -timeout 30m -run '^$$' -bench '$(BENCH)' -benchtime $(or $(BENCH_TIME_$(1)),$(BENCH_TIME)) $(BENCH_EXEC) ./$(1)) \
 	  >out/bench/$(1).txt 2>&1 || { cat out/bench/$(1).txt; exit 1; }
 	@grep ^Benchmark out/bench/$(1).txt
 
