@@ -40,8 +40,8 @@ func (r *Reader) reset(op func() error) error {
 // itself before it takes anything else. Reader.control is held.
 func (r *Reader) dropPending() {
 	switch {
-	case r.state.CompareAndSwap(stateIdle, stateBusy):
-	case r.state.CompareAndSwap(stateCopied, stateBusy):
+	case r.state.CompareAndSwap(stateIdle, stateReset):
+	case r.state.CompareAndSwap(stateCopied, stateReset):
 		r.release(r.current)
 		r.dev.Unpin() // reset has a pin of its own
 	default:

@@ -56,6 +56,7 @@ const (
 	stateBusy   // a reading method is at work
 	statePacket // ZeroCopyReadPacketData has a lease of its own, and the caller a packet in it
 	stateCopied // ReadPacket or ReadInto has, but nobody looks at it
+	stateReset  // whoever resets gives back what was pending; Reader.control is held
 	firstLease
 )
 
@@ -430,8 +431,15 @@ func (r *Reader) begin() (was uint64, err error) {
 	if r.closed.Load() {
 		return 0, errClosed
 	}
-	if !r.state.CompareAndSwap(stateIdle, stateBusy) {
-		return 0, ErrLeaseOut
+	for !r.state.CompareAndSwap(stateIdle, stateBusy) {
+		switch r.state.Load() {
+		case stateIdle: // since
+		case stateReset:
+			r.control.Lock() // until it is through
+			r.control.Unlock()
+		default:
+			return 0, ErrLeaseOut
+		}
 	}
 	if !r.dev.Pin() {
 		r.state.Store(stateIdle)

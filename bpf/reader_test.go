@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -333,6 +335,45 @@ func TestLookAtTheInterface(t *testing.T) {
 				assert.InDelta(t, c.waits, s.Waits, 2)
 				assert.InDelta(t, c.waits*c.eachWait+c.looks*c.eachExtra, s.Syscalls, over)
 			})
+		})
+	}
+}
+
+// Whoever resets looks through what is pending, but is no reader: nobody is told that a lease is out.
+func TestReadingWhileOthersReset(t *testing.T) {
+	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
+		t.Run(mode.String(), func(t *testing.T) {
+			w := newWorld(t, bpf.Config{Mode: mode})
+			done, cancel := context.WithCancel(t.Context())
+			cancel()
+			var made atomic.Int64
+			var over atomic.Bool
+			var resets sync.WaitGroup
+			for range 8 {
+				resets.Go(func() {
+					for !over.Load() {
+						assert.NoError(t, w.r.Flush())
+						made.Add(1)
+					}
+				})
+			}
+			for i := uint32(0); made.Load() < 100_000; i++ {
+				if i%4 == 0 {
+					w.em0.Receive(numbered(i, 64))
+				}
+				runtime.Gosched()
+				l, err := w.r.Lease(done)
+				if err == nil {
+					err = l.Release()
+				} else if errors.Is(err, context.Canceled) {
+					err = nil
+				}
+				if !assert.NoError(t, err) {
+					break
+				}
+			}
+			over.Store(true)
+			resets.Wait()
 		})
 	}
 }
