@@ -205,11 +205,11 @@ func (d *descriptor) Ioctl(req Request, arg any) error {
 	}
 	for {
 		var errno unix.Errno
-		switch req {
-		case BIOCROTZBUF, FIONREAD:
-			// Readers make these all the time. They take a lock and look: the scheduler need not be told.
+		if req == BIOCROTZBUF {
+			// Readers make it all the time, and it only takes a lock and swaps (bpf_zerocopy_ioctl_rotzbuf): the
+			// scheduler need not be told. Others may sleep; FIONREAD does while a hold buffer is copied out.
 			_, _, errno = unix.RawSyscall(unix.SYS_IOCTL, uintptr(d.fd), uintptr(req), uintptr(p))
-		default:
+		} else {
 			_, _, errno = unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), uintptr(req), uintptr(p))
 		}
 		if errno != 0 && errno != unix.EINTR {

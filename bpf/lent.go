@@ -162,8 +162,8 @@ func (s *lentSource) harvest() (held, bool, error) {
 	return held{}, false, nil
 }
 
-// empty: a buffer is owned, or it is the store and its mark tells of its first packet. The system call took the descriptor's
-// lock, under which the kernel writes: what was stored before is seen after.
+// empty: anything that there is shows as a buffer that is owned, a mark in the store buffer, or a known residue. The system call
+// took the descriptor's lock, under which the kernel writes: what was stored before is seen after.
 func (s *lentSource) empty() bool {
 	return !s.residue && !s.anyOwned() &&
 		firstHdrlen(s.buf[0].Data()).Load() == 0 && firstHdrlen(s.buf[1].Data()).Load() == 0
