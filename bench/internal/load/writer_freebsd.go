@@ -2,7 +2,6 @@ package load
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bench/internal/child"
 )
 
 // Rate is how many packets a Writer makes in a second, when it makes them all.
@@ -44,12 +44,11 @@ const variable = "ZBUF_WRITER"
 // NewWriter starts a writer on the interfaces named, which get packets by turns. It writes none before Share. Main has to be called
 // at the beginning of the program.
 func NewWriter(size int, ifnames ...string) (*Writer, error) {
-	spec, err := json.Marshal(writerSpec{size, ifnames})
+	cmd, err := child.Command(variable, writerSpec{size, ifnames})
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{cmd: exec.Command(os.Args[0])}
-	w.cmd.Env = append(os.Environ(), variable+"="+string(spec))
+	w := &Writer{cmd: cmd}
 	w.cmd.Stderr = os.Stderr
 	if w.share, err = w.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -78,22 +77,7 @@ func (w *Writer) Share(n int) error {
 func (w *Writer) Close() error { return errors.Join(w.share.Close(), w.cmd.Wait()) }
 
 // Main is for TestMain: in a writer's process it writes, and exits; else it returns.
-func Main() {
-	text, ok := os.LookupEnv(variable)
-	if !ok {
-		return
-	}
-	var spec writerSpec
-	err := json.Unmarshal([]byte(text), &spec)
-	if err == nil {
-		err = write(spec)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "writer of packets:", err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
+func Main() { child.Main(variable, write) }
 
 func write(spec writerSpec) error {
 	debug.SetGCPercent(-1) // a few seconds of nothing to collect

@@ -5,8 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"time"
+
+	"github.com/zbuf-go/zbuf/bench/internal/child"
 )
 
 // Spec says what to run.
@@ -69,12 +70,10 @@ const variable = "ZBUF_TRIAL"
 
 // Start starts a trial; the function returned waits for its end.
 func Start(s Spec) (wait func() (Result, error), err error) {
-	spec, err := json.Marshal(s)
+	cmd, err := child.Command(variable, s)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), variable+"="+string(spec))
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Start(); err != nil {
@@ -99,21 +98,11 @@ func Run(s Spec) (Result, error) {
 
 // Main is for TestMain: in a child it runs the trial and exits; else it returns.
 func Main() {
-	text, ok := os.LookupEnv(variable)
-	if !ok {
-		return
-	}
-	var s Spec
-	err := json.Unmarshal([]byte(text), &s)
-	if err == nil {
-		var r Result
-		if r, err = run(s); err == nil {
-			err = json.NewEncoder(os.Stdout).Encode(r)
+	child.Main(variable, func(s Spec) error {
+		r, err := run(s)
+		if err != nil {
+			return err
 		}
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
+		return json.NewEncoder(os.Stdout).Encode(r)
+	})
 }
