@@ -24,16 +24,14 @@ const (
 	minHdrlen  = 26 // up to the end of bh_hdrlen; padding may follow
 )
 
-func (p Packet) stamp() stamp { return stamp(p.meta >> 16 & 0xff) }
-
 // CapLen returns the bytes captured, len(p.Data()).
-func (p Packet) CapLen() int { return int(p.meta >> 32) }
+func (p Packet) CapLen() int { return int(p.caplen) }
 
 // Timestamp returns when the packet was captured, in whole seconds and nanoseconds: since 1970, or since
 // boot with a monotonic Clock. Both are 0 with NoTimestamp.
 func (p Packet) Timestamp() (sec int64, nsec int64) {
 	sec, frac := p.time()
-	switch p.stamp() {
+	switch p.stamp {
 	case stampNano:
 		nsec = int64(frac)
 	case stampMicro:
@@ -51,7 +49,7 @@ func (p Packet) Timestamp() (sec int64, nsec int64) {
 // Time returns Timestamp as a time.Time. With a monotonic Clock it is the time since boot, counted
 // from 1970; with NoTimestamp it is the zero Time.
 func (p Packet) Time() time.Time {
-	if p.stamp() == stampNone {
+	if p.stamp == stampNone {
 		return time.Time{}
 	}
 	return time.Unix(p.Timestamp())

@@ -5,11 +5,13 @@ import "unsafe"
 // A Packet is one captured packet. It refers to the lent buffer: it and everything got from it
 // are valid until the lease is released. It may be copied, and read by several goroutines.
 //
-// Two words, so that it stays in registers on its way from the walk to the loop's body. Whoever makes one
-// has checked that the record lies within its buffer: minHdrlen bytes of header at least, and packet.
+// Two words, of no more than four fields, so that it stays in registers on its way from the walk to the loop's body. Whoever makes
+// one has checked that the record lies within its buffer: minHdrlen bytes of header at least, and packet.
 type Packet struct {
-	rec  unsafe.Pointer // the record header
-	meta uint64         // bytes captured, stamp, bh_hdrlen, from the top
+	rec    unsafe.Pointer // the record header
+	caplen uint32         // bytes captured
+	hdrlen uint16
+	stamp  stamp
 }
 
 // lengths loads bh_caplen and bh_hdrlen of the record at buf[at]. at+minHdrlen must be at most
@@ -20,20 +22,13 @@ func lengths(buf []byte, at uint) (caplen, hdrlen uint) {
 	return uint(*(*uint32)(unsafe.Add(rec, offCaplen))), uint(*(*uint16)(unsafe.Add(rec, offHdrlen)))
 }
 
-// packetMeta is Packet.meta.
-func packetMeta(caplen, hdrlen uint, s stamp) uint64 {
-	return uint64(caplen)<<32 | uint64(s)<<16 | uint64(hdrlen)
-}
-
 // packetAt makes a Packet of the record at buf[at], whose lengths have been checked against buf.
-func packetAt(buf []byte, at uint, meta uint64) Packet {
-	return Packet{unsafe.Add(unsafe.Pointer(unsafe.SliceData(buf)), at), meta}
+func packetAt(buf []byte, at, caplen, hdrlen uint, s stamp) Packet {
+	return Packet{unsafe.Add(unsafe.Pointer(unsafe.SliceData(buf)), at), uint32(caplen), uint16(hdrlen), s}
 }
 
 // Data returns what was captured, from the link header on.
-func (p Packet) Data() []byte {
-	return unsafe.Slice((*byte)(unsafe.Add(p.rec, p.meta&0xffff)), p.meta>>32)
-}
+func (p Packet) Data() []byte { return unsafe.Slice((*byte)(unsafe.Add(p.rec, p.hdrlen)), p.caplen) }
 
 // WireLen returns the bytes the packet had.
 func (p Packet) WireLen() int { return int(*(*uint32)(unsafe.Add(p.rec, offDatalen))) }

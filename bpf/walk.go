@@ -49,8 +49,8 @@ func bad(buf []byte, at uint) *CorruptError {
 // (Declared in the for statement it would be copied for each packet.)
 type Cursor struct {
 	buf      []byte
-	at, next uint   // the record, and where the next one begins
-	meta     uint64 // of the Packet
+	next     uint // where the next record begins
+	packet   Packet
 	n, bytes uint64 // passed and not counted yet
 	stamp    stamp
 }
@@ -67,14 +67,14 @@ func (c *Cursor) Next() bool {
 	if !ok {
 		return false
 	}
-	c.at, c.next, c.meta = at, align(at+(hdrlen+caplen)), packetMeta(caplen, hdrlen, c.stamp)
+	c.next, c.packet = align(at+(hdrlen+caplen)), packetAt(c.buf, at, caplen, hdrlen, c.stamp)
 	c.n++
 	c.bytes += uint64(caplen)
 	return true
 }
 
 // Packet returns the packet that Next advanced to.
-func (c *Cursor) Packet() Packet { return packetAt(c.buf, c.at, c.meta) }
+func (c *Cursor) Packet() Packet { return c.packet }
 
 // rest returns what Next has not passed.
 func (c *Cursor) rest() []byte { return c.buf[min(c.next, uint(len(c.buf))):] }
