@@ -175,6 +175,20 @@ func (d *descriptor) InterfaceIndex() (int, error) {
 func (d *descriptor) Ioctl(req Request, arg any) error {
 	// The argument's type has the size that the request number carries; the kernel copies
 	// exactly that many bytes. A pointer inside it is followed by bpf itself.
+	if z, ok := arg.(*Zbuf); ok && req == BIOCROTZBUF {
+		// Readers make it all the time, and it only takes a lock and swaps (bpf_zerocopy_ioctl_rotzbuf): the
+		// scheduler need not be told. Others may sleep; FIONREAD does while a hold buffer is copied out.
+		for {
+			_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(d.fd), uintptr(req), uintptr(unsafe.Pointer(z)))
+			switch errno {
+			case 0:
+				return nil
+			case unix.EINTR:
+			default:
+				return errno
+			}
+		}
+	}
 	var p unsafe.Pointer
 	switch a := arg.(type) {
 	case nil:
@@ -204,14 +218,7 @@ func (d *descriptor) Ioctl(req Request, arg any) error {
 		return syscall.EFAULT
 	}
 	for {
-		var errno unix.Errno
-		if req == BIOCROTZBUF {
-			// Readers make it all the time, and it only takes a lock and swaps (bpf_zerocopy_ioctl_rotzbuf): the
-			// scheduler need not be told. Others may sleep; FIONREAD does while a hold buffer is copied out.
-			_, _, errno = unix.RawSyscall(unix.SYS_IOCTL, uintptr(d.fd), uintptr(req), uintptr(p))
-		} else {
-			_, _, errno = unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), uintptr(req), uintptr(p))
-		}
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), uintptr(req), uintptr(p))
 		if errno != 0 && errno != unix.EINTR {
 			return errno
 		}

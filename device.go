@@ -625,12 +625,16 @@ func (d *Device) Rotate() (bool, error) {
 	if !d.alive() {
 		return false, &Error{Op: BIOCROTZBUF.String(), Err: os.ErrClosed}
 	}
-	defer d.leave()
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.rot = Zbuf{}
-	err := d.ioctlLocked(BIOCROTZBUF, &d.rot)
-	return d.rot.Bufa != nil, err
+	err := d.res.b.Ioctl(BIOCROTZBUF, &d.rot)
+	if err != nil {
+		err = opError(BIOCROTZBUF.String(), d.iface, err)
+	}
+	rotated := d.rot.Bufa != nil
+	d.mu.Unlock()
+	d.leave()
+	return rotated, err
 }
 
 // Pin keeps the lent memory mapped after Close, until Unpin. It returns false when the memory has

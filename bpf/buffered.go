@@ -47,8 +47,10 @@ func (s *readSource) harvest() (held, bool, error) {
 		return held{}, false, err
 	}
 	s.r.stats.copiedOut.Add(1)
-	return held{buf: s.buf[:n], own: true, view: s.mem}, true, nil
+	return held{buf: s.buf[:n], idx: own}, true, nil
 }
+
+func (s *readSource) guarded(h held) (mapping, buf []byte) { return s.mem, h.buf }
 
 func (s *readSource) empty() bool  { return false }
 func (s *readSource) awaited()     {}

@@ -73,7 +73,7 @@ func (s *lentSource) take() (held, bool) {
 			continue
 		}
 		s.fast = true
-		return held{buf: recs[from:], gen: gen, idx: int8(i), view: s.buf[i].View(), from: from}, true
+		return held{buf: recs[from:], gen: gen, idx: int8(i)}, true
 	}
 }
 
@@ -86,9 +86,18 @@ func (s *lentSource) acknowledge(i int, gen uint32) {
 }
 
 func (s *lentSource) release(h held) {
-	if !h.own {
+	if h.idx != own {
 		s.acknowledge(int(h.idx), h.gen)
 	}
+}
+
+func (s *lentSource) guarded(h held) (mapping, buf []byte) {
+	if h.idx == own {
+		return s.own, h.buf
+	}
+	v := s.buf[h.idx].View()
+	from := int(s.last[h.idx]) - len(h.buf) // it may begin behind what was read in place
+	return v, v[zbuf.SizeofZbufHeader+from:][:len(h.buf)]
 }
 
 func (s *lentSource) behind() bool { return s.fast || s.more }
@@ -154,6 +163,9 @@ func (s *lentSource) harvest() (held, bool, error) {
 		if rotated {
 			continue
 		}
+		if s.empty() {
+			break
+		}
 		h, ok, again, err := s.readInPlace()
 		if ok || err != nil || !again {
 			return h, ok, err
@@ -171,16 +183,13 @@ func (s *lentSource) empty() bool {
 
 // takeRotated takes what rotation has turned up. A small fill is copied out and acknowledged at once.
 func (s *lentSource) takeRotated() (held, bool) {
-	if _, owned := s.buf[s.next].Header().Generation(); !owned {
-		return held{}, false
-	}
 	h, ok := s.take()
 	s.fast = false
 	if ok && len(h.buf) <= len(s.own) && s.r.writable(s.own) == nil {
 		n := copy(s.own, h.buf)
 		s.release(h)
 		s.r.stats.copiedOut.Add(1)
-		return held{buf: s.own[:n], own: true, view: s.own}, true
+		return held{buf: s.own[:n], idx: own}, true
 	}
 	return h, ok
 }
@@ -252,7 +261,7 @@ func (s *lentSource) readInPlace() (h held, ok, again bool, err error) {
 	s.read[i] = from + size
 	s.more = s.read[i] < stored
 	s.r.stats.readInPlace.Add(1)
-	return held{buf: s.own[:size], own: true, view: s.own}, true, false, nil
+	return held{buf: s.own[:size], idx: own}, true, false, nil
 }
 
 // storeBuffer returns the buffer that the kernel has written to since it was acknowledged, while

@@ -22,6 +22,11 @@ func lengths(buf []byte, at uint) (caplen, hdrlen uint) {
 	return uint(*(*uint32)(unsafe.Add(rec, offCaplen))), uint(*(*uint16)(unsafe.Add(rec, offHdrlen)))
 }
 
+// hasHdrlen is whether bh_hdrlen of the record at buf[at] is that; at is as for lengths.
+func hasHdrlen(buf []byte, at uint, hdrlen uint16) bool {
+	return *(*uint16)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(buf)), at+offHdrlen)) == hdrlen
+}
+
 // packetAt makes a Packet of the record at buf[at], whose lengths have been checked against buf.
 func packetAt(buf []byte, at, caplen, hdrlen uint, s stamp) Packet {
 	return Packet{unsafe.Add(unsafe.Pointer(unsafe.SliceData(buf)), at), uint32(caplen), uint16(hdrlen), s}

@@ -73,6 +73,8 @@ type source interface {
 	empty() bool
 	// release gives back what take or harvest returned.
 	release(held)
+	// guarded returns the whole mapping that it is in, and where in it.
+	guarded(held) (mapping, buf []byte)
 	// rearm says how to wait: whether readiness must be looked at afresh.
 	rearm() bool
 	// behind says that more is likely to be there, so that harvest is worth it before waiting.
@@ -85,16 +87,16 @@ type source interface {
 }
 
 // held is a run of records in the reader's hands.
+//
+// No more than four words, so that it stays in registers.
 type held struct {
 	buf []byte
 	gen uint32 // with lent: what to acknowledge
-	idx int8   // which lent buffer
-	own bool   // the process' own memory: nothing to acknowledge
-
-	// Used with Config.Guard only.
-	view []byte // what to protect: the whole mapping
-	from uint   // where in the lent buffer's records buf begins
+	idx int8   // which lent buffer, or own
 }
+
+// own is the process' own memory: nothing to acknowledge.
+const own = -1
 
 // Open opens a descriptor and captures from the named interface from then on.
 //
@@ -373,7 +375,7 @@ func (r *Reader) next(ctx context.Context) (held, error) {
 			return held{}, err
 		}
 	}
-	if !h.own {
+	if h.idx != own {
 		r.stats.lent.Add(1)
 	}
 	if r.guard {
@@ -387,16 +389,16 @@ func (r *Reader) next(ctx context.Context) (held, error) {
 
 // expose makes h accessible, at the address where release protects it.
 func (r *Reader) expose(h *held) error {
-	if !h.own {
-		h.buf = h.view[zbuf.SizeofZbufHeader+h.from:][:len(h.buf)]
-	}
-	return r.dev.Protect(h.view, true)
+	mapping, buf := r.src.guarded(*h)
+	h.buf = buf
+	return r.dev.Protect(mapping, true)
 }
 
 // release gives h back. With Config.Guard nobody can look at it any more.
 func (r *Reader) release(h held) {
 	if r.guard {
-		r.dev.Protect(h.view, false) // it can fail for want of kernel memory only, and guards nothing then
+		mapping, _ := r.src.guarded(h)
+		r.dev.Protect(mapping, false) // it can fail for want of kernel memory only, and guards nothing then
 	}
 	r.src.release(h)
 }
@@ -488,10 +490,10 @@ func (l Lease) Packets() iter.Seq[Packet] {
 			// the speed hangs on; of 32 bits is the sum lest the compiler put the addition back.
 			padded := uint(uint32(hdrlen) + padding)
 			for at+minHdrlen+padding <= end {
-				caplen, h := lengths(buf, at)
-				if h != hdrlen {
+				if !hasHdrlen(buf, at, uint16(hdrlen)) {
 					continue walk
 				}
+				caplen, _ := lengths(buf, at)
 				next := at + padded + caplen
 				if next > end || zbuf.WordSize == 4 && (padded+caplen < caplen || next < at) {
 					break walk

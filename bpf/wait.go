@@ -23,6 +23,7 @@ type waiter struct {
 	begin     time.Time     // what the next two count from: time.Since reads one clock where time.Now reads two
 	harvested time.Duration // when the kernel was last asked for everything it has
 	looked    time.Duration // when the interface was last known to be there
+	several   bool          // packets come faster than one in a read timeout, as far as the last ones tell
 	leaving   bool          // the interface has gone, but perhaps not all that it left is delivered
 	gone      bool
 
@@ -62,6 +63,10 @@ func (w *waiter) next(ctx context.Context) (held, error) {
 			return held{}, over
 		}
 		rearm := r.src.rearm()
+		paced := rearm && w.several && w.timeout > 0
+		if paced {
+			rearm, sleep = false, min(sleep, w.timeout)
+		}
 		r.stats.waits.Add(1)
 		r.stats.syscalls.Add(1)
 		ev, err := r.dev.Wait(rearm, sleep)
@@ -72,7 +77,7 @@ func (w *waiter) next(ctx context.Context) (held, error) {
 		if h, ok := r.src.take(); ok {
 			// It filled up while the reader slept: what is in the store buffer is as young as this wake-up.
 			r.src.awaited()
-			w.harvested = now
+			w.harvested, w.several = now, true
 			return h, nil
 		}
 		look := now-w.looked >= backstop-early
@@ -81,7 +86,7 @@ func (w *waiter) next(ctx context.Context) (held, error) {
 			w.leaving = w.detached()
 		}
 		// The look has stopped the read timeout, too, which may have been running for a packet.
-		if ev.Readable || ev.Woken || w.leaving || look && !r.src.empty() {
+		if ev.Readable || ev.Woken || paced || w.leaving || look && !r.src.empty() {
 			if h, ok, err := w.harvest(now); ok || err != nil {
 				return h, err
 			}
@@ -112,11 +117,20 @@ func (w *waiter) now() time.Duration { return time.Since(w.begin) }
 
 func (w *waiter) harvest(now time.Duration) (held, bool, error) {
 	h, ok, err := w.r.src.harvest()
-	w.harvested = now
+	w.harvested, w.several = now, ok && several(h.buf)
 	if err != nil {
 		err = w.failed(err)
 	}
 	return h, ok, err
+}
+
+// several says that recs has more than one record.
+func several(recs []byte) bool {
+	if len(recs) < minHdrlen {
+		return false // corrupt
+	}
+	caplen, hdrlen, ok := record(recs, 0)
+	return ok && hdrlen+caplen+minHdrlen < uint(len(recs))
 }
 
 // failed turns the error of a system call into what the reader returns.
