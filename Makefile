@@ -161,8 +161,9 @@ BENCH        ?= .
 BENCH_PKGS   ?= $(filter-out report,$(sort $(notdir $(patsubst %/,%,$(dir $(wildcard bench/*/*_test.go))))))
 BENCH_VM     := $(CURDIR)/$(VMTEST) --no-reuse --kernel $(BENCH_KERNEL) --tunable kern.hz=1000 --sysctl net.bpf.zerocopy_enable=1
 # With a clock that counts instructions times do not depend on what else the host does. It is no use where processors work at once, and on one of them
-# too few packets come to see what a further reader or a larger buffer changes.
-BENCH_COUNT  ?= --icount --smp 1 --sysctl kern.timecounter.hardware=TSC
+# too few packets come to see what a further reader or a larger buffer changes. The kernel's gathering of entropy would hold the one processor up for half
+# a millisecond, ten times a second.
+BENCH_COUNT  ?= --icount --smp 1 --sysctl kern.timecounter.hardware=TSC --sysctl kern.random.harvest.mask=0
 BENCH_EXEC    = $(if $(filter FreeBSD,$(shell uname -s)),,-exec "$(BENCH_VM) $(if $(filter contest,$(1)),$(BENCH_COUNT))")
 
 define BENCH_ONE

@@ -1,12 +1,12 @@
 package contest
 
 import (
-	"encoding/binary"
+	"cmp"
 	"flag"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -34,8 +34,9 @@ const (
 	timeout     = 100 * time.Millisecond
 
 	warm   = 300 * time.Millisecond
-	length = 2500 * time.Millisecond
-	traced = 500 * time.Millisecond
+	length = 10 * time.Second
+	trials = 5
+	traced = 2 * time.Second
 )
 
 // overload is what an analyser takes for each packet, more than the next takes to come, and the memory: as much as fills before
@@ -45,9 +46,9 @@ func overload(size int) (work time.Duration, memory int) {
 	case runtime.NumCPU() > 1:
 		return 60 * time.Microsecond, memoryOfAll
 	case size <= 64:
-		return 600 * time.Microsecond, 3 * 16 << 10
+		return 200 * time.Microsecond, 3 * 16 << 10
 	}
-	return 600 * time.Microsecond, 3 * 128 << 10
+	return 200 * time.Microsecond, 3 * 128 << 10
 }
 
 var loads = []struct {
@@ -123,23 +124,20 @@ func BenchmarkContest(b *testing.B) {
 							Contestant: name, Interface: ifname, Share: l.share, Memory: memoryOfAll, Timeout: timeout,
 							Warm: warm, Length: time.Duration(b.N) * length, Trace: traced,
 						}
-						if l.share < load.Frames {
-							// Some runs take a few ms of CPU more than others, which weighs more where there is little to do.
-							spec.Length *= 4
-							spec.Trace *= 4
+						if l.share == load.Frames {
+							spec.Length /= 2
 						}
 						if l.work {
-							spec.Length *= 4 // drops come by the buffer
 							spec.Work, spec.Memory = work, scarce
 						}
 						if *profile != "" {
 							spec.Profile = fmt.Sprintf("%s%d-%s-%s.prof", *profile, size, l.name, name)
 						}
 						require.NoError(b, share(l.share))
-						r, err := trial.Run(spec)
+						r, err := best(spec)
 						require.NoError(b, err)
 						require.NoError(b, share(0))
-						report(b, r)
+						report(b, r, size)
 					})
 				}
 			}
@@ -147,8 +145,37 @@ func BenchmarkContest(b *testing.B) {
 	}
 }
 
+// best runs a contestant several times, each in a new process, and returns the run that took the least CPU time, with what all of them dropped.
+//
+// Go's scheduler falls into one of two ways of waking a process and stays in it: in one its monitor thread runs at each wake-up
+// (sysmon, which has taken the processor from a thread in the kernel), which can cost more than everything else at a wake-up.
+// Which one it is, is chance, for all contestants alike, so that only the cheaper ones compare.
+func best(spec trial.Spec) (trial.Result, error) {
+	var all []trial.Result
+	for i := range trials {
+		if i > 0 {
+			spec.Trace, spec.Profile = 0, ""
+		}
+		r, err := trial.Run(spec)
+		if err != nil {
+			return r, err
+		}
+		all = append(all, r)
+	}
+	cost := func(r trial.Result) float64 { return float64(r.User+r.System) / float64(max(r.Packets, 1)) }
+	least := slices.MinFunc(all, func(a, b trial.Result) int { return cmp.Compare(cost(a), cost(b)) })
+	least.Traced = all[0].Traced
+	least.Matched, least.Dropped, least.Lost = 0, 0, 0
+	for _, r := range all {
+		least.Matched += r.Matched
+		least.Dropped += r.Dropped
+		least.Lost += r.Lost
+	}
+	return least, nil
+}
+
 // report writes the figures. ns/pkt is the same as ms per million packets.
-func report(b *testing.B, r trial.Result) {
+func report(b *testing.B, r trial.Result, size int) {
 	b.ReportMetric(0, "ns/op")
 	sec := r.Elapsed.Seconds()
 	cpu := r.User + r.System
@@ -168,6 +195,8 @@ func report(b *testing.B, r trial.Result) {
 	b.ReportMetric(float64(r.User)/n, "user-ns/pkt")
 	b.ReportMetric(float64(r.System)/n, "sys-ns/pkt")
 	b.ReportMetric(100*float64(r.Dropped+r.Lost)/float64(r.Matched), "drop-%")
+	record := (26 + size + zbuf.Alignment - 1) &^ (zbuf.Alignment - 1)
+	b.ReportMetric(100*trials*float64(r.Kernel)/2/float64(record)/float64(r.Matched), "buffer-%")
 	b.ReportMetric(float64(r.Allocated)/n, "alloc-B/pkt")
 	b.ReportMetric(1e6*float64(r.Voluntary)/n, "sleeps/Mpkt")
 	b.ReportMetric(1e6*float64(r.Traced.Reader)/float64(r.Traced.Packets), "syscalls/Mpkt")
@@ -187,18 +216,15 @@ func BenchmarkDelay(b *testing.B) {
 			}
 			b.Run(fmt.Sprintf("wait=%s/reader=%s", how, name), func(b *testing.B) {
 				p := lab.NewPair(b, w)
-				finish, err := trial.Start(trial.Spec{
+				s, err := load.NewStamped(p.B)
+				require.NoError(b, err)
+				require.NoError(b, s.Share(1))
+				r, err := best(trial.Spec{
 					Contestant: name, Interface: p.A, Memory: memoryOfAll, Timeout: max(wait, time.Millisecond), Immediate: wait == 0,
 					Delays: 1 << 16, Warm: warm, Length: time.Duration(b.N) * length,
 				})
 				require.NoError(b, err)
-				stop := make(chan struct{})
-				sent := make(chan error)
-				go func() { sent <- send(p.B, stop) }()
-				r, err := finish()
-				close(stop)
-				require.NoError(b, <-sent)
-				require.NoError(b, err)
+				require.NoError(b, s.Close())
 				b.ReportMetric(0, "ns/op")
 				b.ReportMetric(float64(r.Delays), "pkts")
 				b.ReportMetric(float64(r.P50.Nanoseconds())/1000, "p50-us")
@@ -206,33 +232,6 @@ func BenchmarkDelay(b *testing.B) {
 				b.ReportMetric(float64(r.Max.Nanoseconds())/1000, "max-us")
 				b.ReportMetric(float64((r.User+r.System).Microseconds())/r.Elapsed.Seconds(), "cpu-us/s")
 			})
-		}
-	}
-}
-
-// send sends about 200 packets a second, each with its time, until stop is closed.
-func send(ifname string, stop chan struct{}) error {
-	d, err := zbuf.Open()
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.SetFilter(load.Nothing()); err != nil {
-		return err
-	}
-	if err := d.SetInterface(ifname); err != nil {
-		return err
-	}
-	f := lab.Frame(64, 0)
-	for {
-		select {
-		case <-stop:
-			return nil
-		case <-time.After(2*time.Millisecond + rand.N(6*time.Millisecond)):
-		}
-		binary.LittleEndian.PutUint64(f[contestant.StampAt:], uint64(trial.Now()))
-		if _, err := d.Write(f); err != nil {
-			return err
 		}
 	}
 }

@@ -4,7 +4,9 @@
 //	Contest  packets, drops, CPU time, system calls, context switches and memory, from idle to overload
 //	Delay    from sending to delivery, at a low rate
 //
-// Lengths are for -benchtime 1x; 3x measures three times as long. Thin loads are measured four times as long as others.
+// Each is run five times, in processes of their own, for 10 s (5 s at full load and overload), and the run that took the least CPU time counts: Go's scheduler
+// has two ways of waking a process, and it is chance which one it falls into. Drops are those of all five. That is for -benchtime 1x; 3x
+// measures three times as long.
 //
 // # Load
 //
@@ -14,8 +16,11 @@
 // contestants have the others. It isn't charged to the contestants' processes.
 //
 // With one processor, as under vmtest --icount, a process writes the same frames at a steady rate instead, and only those that
-// pass: 50 packets a second (low), 400 (mid), 3200 (full and overload), what is due every 10 ms. It goes before all others. At overload each packet is
-// worked on for 600 µs, and all packet buffers together have 48 KiB, or 384 KiB for packets of 1500 bytes, so that they are full from the beginning.
+// pass: 100 packets a second (low), 800 (mid), 6400 (full and overload), what is due every 10 ms. It goes before all others, and Go's
+// scheduler has no part in its loop. At overload each packet is worked on for 200 µs, and all packet buffers together have 48 KiB, or
+// 384 KiB for packets of 1500 bytes, so that they are full from the beginning.
+//
+// Delays are those of single packets of 64 bytes, which such a process writes 2 to 8 ms apart.
 //
 // # Contestants
 //
@@ -36,12 +41,13 @@
 //
 //	pkts/s             delivered
 //	drop-%             of those that passed the filter: found no room in the kernel, or were read and not delivered
+//	buffer-%           what one of the kernel's buffers holds in each run, of those that passed: drops come by the buffer
 //	cpu-ns/pkt         CPU time of the process per packet delivered, which is ms per million packets; the kernel accounts it at each
 //	                   context switch
 //	user-ns/pkt, sys-ns/pkt  the same, divided by what the statistics clock (127 Hz) happened to meet
 //	cpu-us/s           CPU time of the process per second
-//	syscalls/Mpkt, /s  of the reading thread, by ktrace(2) in a further run of half a second, without those of Go's scheduler
-//	                   (beginning and ending that run takes a few, which is some 10 a second: they show where it is idle)
+//	syscalls/Mpkt, /s  of the reading thread, by ktrace(2) in a further run of two seconds, without those of Go's scheduler
+//	                   (beginning and ending that run takes a few, which is a few a second: they show where it is idle)
 //	proc-syscalls/Mpkt, /s  of all threads, with those
 //	sleeps/Mpkt, /s    voluntary context switches of the process
 //	preempted/s        involuntary ones

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/net/bpf"
+
+	"github.com/zbuf-go/zbuf/bench/internal/load"
 )
 
 // Config is the same for all of them.
@@ -78,7 +80,7 @@ type Tally struct {
 
 	// Work is how often to go round a loop for each packet: what an analyser would do.
 	Work int
-	// Delays, if it has capacity, gets the nanoseconds since each packet was sent, which StampAt says.
+	// Delays, if it has capacity, gets the nanoseconds since each packet was sent, which load.StampAt says.
 	Delays []int64
 	// Gate, if set, is called for each packet.
 	Gate func()
@@ -86,9 +88,6 @@ type Tally struct {
 	slow bool
 	now  func() int64
 }
-
-// StampAt is where a packet carries the time it was sent, in ns of the clock that Slow is given.
-const StampAt = 24
 
 // Slow tells the tally that there is more to do than touching, after Work, Delays or Gate were set. now is
 // the clock for Delays.
@@ -110,8 +109,8 @@ func (t *Tally) Packet(data []byte) {
 
 //go:noinline
 func (t *Tally) more(data []byte) {
-	if len(t.Delays) < cap(t.Delays) && len(data) >= StampAt+8 {
-		sent := int64(binary.LittleEndian.Uint64(data[StampAt:]))
+	if len(t.Delays) < cap(t.Delays) && len(data) >= load.StampAt+8 {
+		sent := int64(binary.LittleEndian.Uint64(data[load.StampAt:]))
 		t.Delays = append(t.Delays, t.now()-sent)
 	}
 	if t.Work > 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/internal/lab"
@@ -36,7 +37,10 @@ func NewStorm() (*Storm, error) {
 		return nil, errors.Join(err, join())
 	}
 	s := &Storm{Storm: l, join: join}
-	if s.dev, err = mute(l.Ifname); err != nil {
+	if s.dev, err = zbuf.Open(); err == nil {
+		err = mute(s.dev, l.Ifname)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -62,17 +66,16 @@ func frame(i, size int) []byte {
 	return f
 }
 
-// mute opens a descriptor that gets nothing, to write to an interface.
-func mute(ifname string) (*zbuf.Device, error) {
-	d, err := zbuf.Open()
-	if err != nil {
-		return nil, err
-	}
-	err = errors.Join(d.SetFilter(Nothing()), d.SetHeaderComplete(true), d.SetInterface(ifname))
-	if err != nil {
-		return nil, errors.Join(err, d.Close())
-	}
-	return d, nil
+// Now is the clock of stamps, the same in all processes.
+func Now() int64 {
+	var ts unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
+	return ts.Nano()
+}
+
+// mute attaches a descriptor that gets nothing, to write to an interface.
+func mute(d *zbuf.Device, ifname string) error {
+	return errors.Join(d.SetFilter(Nothing()), d.SetHeaderComplete(true), d.SetInterface(ifname))
 }
 
 // Close takes everything down.

@@ -3,6 +3,7 @@
 package load
 
 import (
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,4 +20,18 @@ func realTime() error {
 		return e
 	}
 	return nil
+}
+
+// send is write(2), and pause nanosleep(2), without a word to Go's scheduler; the kernel reads what they point to during the call.
+func send(fd int, frame []byte) error {
+	_, _, e := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&frame[0])), uintptr(len(frame)))
+	if e != 0 {
+		return e
+	}
+	return nil
+}
+
+func pause(d time.Duration) {
+	ts := unix.NsecToTimespec(int64(d))
+	unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
 }

@@ -2,9 +2,11 @@ package load
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"runtime/debug"
@@ -18,7 +20,7 @@ import (
 )
 
 // Rate is how many packets a Writer makes in a second, when it makes them all.
-const Rate = 50 * Frames
+const Rate = 100 * Frames
 
 // tick is how often a Writer looks what is due.
 const tick = 10 * time.Millisecond
@@ -35,19 +37,35 @@ type Writer struct {
 // writerSpec is what its process is told.
 type writerSpec struct {
 	Size    int
-	Ifnames []string
+	Ifname  string
+	Stamped bool
 }
 
-// variable passes it.
+// environment keeps Go's scheduler out of the loop, which does not tell it when it is in the kernel: it must not interrupt, and
+// has a processor left for who listens to Share.
+var environment = []string{"GODEBUG=asyncpreemptoff=1", "GOMAXPROCS=2"}
+
+// variable passes the writerSpec.
 const variable = "ZBUF_WRITER"
 
-// NewWriter starts a writer on the interfaces named, which get packets by turns. It writes none before Share. Main has to be called
+// NewWriter starts a writer of frames of size bytes on an interface. It writes none before Share. Main has to be called
 // at the beginning of the program.
-func NewWriter(size int, ifnames ...string) (*Writer, error) {
-	cmd, err := child.Command(variable, writerSpec{size, ifnames})
+func NewWriter(size int, ifname string) (*Writer, error) {
+	return start(writerSpec{Size: size, Ifname: ifname})
+}
+
+// NewStamped starts a writer of single frames of 64 bytes, each with the time at which it was sent (StampAt), from 2 to 8 ms after the
+// last. It writes none before Share(1).
+func NewStamped(ifname string) (*Writer, error) {
+	return start(writerSpec{Size: 64, Ifname: ifname, Stamped: true})
+}
+
+func start(spec writerSpec) (*Writer, error) {
+	cmd, err := child.Command(variable, spec)
 	if err != nil {
 		return nil, err
 	}
+	cmd.Env = append(cmd.Env, environment...)
 	w := &Writer{cmd: cmd}
 	w.cmd.Stderr = os.Stderr
 	if w.share, err = w.cmd.StdinPipe(); err != nil {
@@ -84,20 +102,24 @@ func write(spec writerSpec) error {
 	if err := realTime(); err != nil {
 		return fmt.Errorf("real-time priority: %w", err)
 	}
-	var devs []*zbuf.Device
-	for _, ifname := range spec.Ifnames {
-		d, err := mute(ifname)
-		if err != nil {
-			return err
-		}
-		devs = append(devs, d)
+	fd, err := unix.Open("/dev/bpf", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
 	}
-	var frames [][]byte
-	for i := range Frames {
-		frames = append(frames, frame(i, spec.Size))
+	b, err := zbuf.NewHostBackend(fd)
+	if err != nil {
+		return err
+	}
+	d, err := zbuf.Adopt(b)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := mute(d, spec.Ifname); err != nil {
+		return err
 	}
 
-	var now atomic.Int64 // how many of the frames
+	var share atomic.Int64
 	ended := make(chan error, 1)
 	go func() {
 		b := make([]byte, 1)
@@ -106,7 +128,7 @@ func write(spec writerSpec) error {
 				ended <- err
 				return
 			}
-			now.Store(int64(b[0]))
+			share.Store(int64(b[0]))
 			if _, err := os.Stdout.Write(b); err != nil {
 				ended <- err
 				return
@@ -114,10 +136,11 @@ func write(spec writerSpec) error {
 		}
 	}()
 
-	var due int64 // packets, times the nanoseconds of a second
-	wait := unix.NsecToTimespec(int64(tick))
-	last := time.Now()
-	for n := 0; ; {
+	next := steady(fd, spec.Size)
+	if spec.Stamped {
+		next = stamped(fd, spec.Size)
+	}
+	for {
 		select {
 		case err := <-ended:
 			if err == io.EOF {
@@ -126,16 +149,43 @@ func write(spec writerSpec) error {
 			return err
 		default:
 		}
-		if err := unix.Nanosleep(&wait, nil); err != nil && err != unix.EINTR {
+		if err := next(share.Load()); err != nil {
 			return err
 		}
-		t, share := time.Now(), now.Load()
+	}
+}
+
+// steady writes what is due of the Frames frames.
+func steady(fd, size int) func(share int64) error {
+	var frames [][]byte
+	for i := range Frames {
+		frames = append(frames, frame(i, size))
+	}
+	var due, n int64 // due in packets, times the nanoseconds of a second
+	last := time.Now()
+	return func(share int64) error {
+		pause(tick)
+		t := time.Now()
 		due += int64(min(t.Sub(last), 10*tick)) * share * (Rate / Frames)
 		for last = t; due >= int64(time.Second); due -= int64(time.Second) {
-			if _, err := devs[n%len(devs)].Write(frames[n/len(devs)%int(max(share, 1))]); err != nil {
+			if err := send(fd, frames[n%max(share, 1)]); err != nil {
 				return err
 			}
 			n++
 		}
+		return nil
+	}
+}
+
+// stamped writes one frame, after a while.
+func stamped(fd, size int) func(share int64) error {
+	f := frame(0, size)
+	return func(share int64) error {
+		pause(2*time.Millisecond + rand.N(6*time.Millisecond))
+		if share == 0 {
+			return nil
+		}
+		binary.LittleEndian.PutUint64(f[StampAt:], uint64(Now()))
+		return send(fd, f)
 	}
 }

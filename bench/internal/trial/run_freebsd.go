@@ -18,13 +18,6 @@ import (
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
-// Now is the clock that delays are measured with, the same in all processes.
-func Now() int64 {
-	var ts unix.Timespec
-	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
-	return ts.Nano()
-}
-
 // scheduling are calls that are not the reader's: those that Go's scheduler makes on the thread of whoever it stops and
 // wakes.
 var scheduling = map[int]bool{
@@ -123,7 +116,7 @@ func run(s Spec) (r Result, err error) {
 	if s.Behind {
 		t.Gate = behind()
 	}
-	t.Slow(Now)
+	t.Slow(load.Now)
 	debug.FreeOSMemory() // else it goes on in the background for seconds
 	if _, err = runFor(c, t, s.Warm); err != nil {
 		return r, err
@@ -131,7 +124,7 @@ func run(s Spec) (r Result, err error) {
 
 	if s.Delays > 0 {
 		t.Delays = make([]int64, 0, s.Delays)
-		t.Slow(Now)
+		t.Slow(load.Now)
 	}
 	var heap [2]runtime.MemStats
 	var use [2]unix.Rusage
