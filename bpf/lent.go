@@ -4,9 +4,15 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// copyOut is the most bytes of a partly filled buffer that are copied out, so that the buffer
-// can be acknowledged at once: a packet that arrives while it is not would stick.
-const copyOut = 32 << 10
+const (
+	// ownSize is the most bytes of memory that packets are copied to, except for a single larger one.
+	ownSize = 32 << 10
+
+	// copyOut is the most bytes of a partly filled buffer that are copied out, so that the buffer
+	// can be acknowledged at once: a packet that arrives while it is not would stick. More packets than
+	// that are hardly the last before a silence: the next one frees what sticks, and copying would cost more than all else.
+	copyOut = 8 << 10
+)
 
 // lentSource takes the two lent buffers in turn. docs/design.md, "The lent buffers", has the states
 // and why each step is right.
@@ -31,7 +37,7 @@ type lentSource struct {
 }
 
 func newLentSource(r *Reader, bufs *zbuf.Buffers, immediate bool) (*lentSource, error) {
-	own, err := r.memory(min(len(bufs.A.Data()), copyOut))
+	own, err := r.memory(min(len(bufs.A.Data()), ownSize))
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +191,7 @@ func (s *lentSource) empty() bool {
 func (s *lentSource) takeRotated() (held, bool) {
 	h, ok := s.take()
 	s.fast = false
-	if ok && len(h.buf) <= len(s.own) && s.r.writable(s.own) == nil {
+	if ok && len(h.buf) <= min(len(s.own), copyOut) && s.r.writable(s.own) == nil {
 		n := copy(s.own, h.buf)
 		s.release(h)
 		s.r.stats.copiedOut.Add(1)
