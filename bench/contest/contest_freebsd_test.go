@@ -36,7 +36,6 @@ const (
 	warm   = 300 * time.Millisecond
 	length = 10 * time.Second
 	trials = 5
-	traced = 2 * time.Second
 )
 
 // overload is what an analyser takes for each packet, more than the next takes to come, and the memory: as much as fills before
@@ -52,15 +51,17 @@ func overload(size int) (work time.Duration, memory int) {
 }
 
 var loads = []struct {
-	name  string
-	share int
-	work  bool
+	name           string
+	share          int
+	work           bool
+	runs           int
+	length, traced time.Duration // of one run, and of a further one with system calls traced
 }{
-	{"idle", 0, false},
-	{"low", 1, false},
-	{"mid", load.Frames / 8, false},
-	{"full", load.Frames, false},
-	{"overload", load.Frames, true},
+	{"idle", 0, false, trials, length, length / 5},
+	{"low", 1, false, trials, length, length / 5},
+	{"mid", load.Frames / 8, false, trials, length, length / 5},
+	{"full", load.Frames, false, trials, length / 5, length / 20},
+	{"overload", load.Frames, true, 1, length / 2, length / 20}, // nobody sleeps, and drops come by the buffer
 }
 
 func kernel(tb testing.TB) lab.World {
@@ -122,10 +123,7 @@ func BenchmarkContest(b *testing.B) {
 					b.Run(fmt.Sprintf("load=%s/reader=%s", l.name, name), func(b *testing.B) {
 						spec := trial.Spec{
 							Contestant: name, Interface: ifname, Share: l.share, Memory: memoryOfAll, Timeout: timeout,
-							Warm: warm, Length: time.Duration(b.N) * length, Trace: traced,
-						}
-						if l.share == load.Frames {
-							spec.Length /= 2
+							Warm: warm, Length: time.Duration(b.N) * l.length, Trace: l.traced,
 						}
 						if l.work {
 							spec.Work, spec.Memory = work, scarce
@@ -134,10 +132,10 @@ func BenchmarkContest(b *testing.B) {
 							spec.Profile = fmt.Sprintf("%s%d-%s-%s.prof", *profile, size, l.name, name)
 						}
 						require.NoError(b, share(l.share))
-						r, err := best(spec)
+						r, err := best(l.runs, spec)
 						require.NoError(b, err)
 						require.NoError(b, share(0))
-						report(b, r, size)
+						report(b, r, size, l.runs)
 					})
 				}
 			}
@@ -145,14 +143,14 @@ func BenchmarkContest(b *testing.B) {
 	}
 }
 
-// best runs a contestant several times, each in a new process, and returns the run that took the least CPU time, with what all of them dropped.
+// best runs a contestant as often as runs says, each time in a new process, and returns the run that took the least CPU time, with what all of them dropped.
 //
 // Go's scheduler falls into one of two ways of waking a process and stays in it: in one its monitor thread runs at each wake-up
 // (sysmon, which has taken the processor from a thread in the kernel), which can cost more than everything else at a wake-up.
 // Which one it is, is chance, for all contestants alike, so that only the cheaper ones compare.
-func best(spec trial.Spec) (trial.Result, error) {
+func best(runs int, spec trial.Spec) (trial.Result, error) {
 	var all []trial.Result
-	for i := range trials {
+	for i := range runs {
 		if i > 0 {
 			spec.Trace, spec.Profile = 0, ""
 		}
@@ -175,7 +173,7 @@ func best(spec trial.Spec) (trial.Result, error) {
 }
 
 // report writes the figures. ns/pkt is the same as ms per million packets.
-func report(b *testing.B, r trial.Result, size int) {
+func report(b *testing.B, r trial.Result, size, runs int) {
 	b.ReportMetric(0, "ns/op")
 	sec := r.Elapsed.Seconds()
 	cpu := r.User + r.System
@@ -196,7 +194,7 @@ func report(b *testing.B, r trial.Result, size int) {
 	b.ReportMetric(float64(r.System)/n, "sys-ns/pkt")
 	b.ReportMetric(100*float64(r.Dropped+r.Lost)/float64(r.Matched), "drop-%")
 	record := (26 + size + zbuf.Alignment - 1) &^ (zbuf.Alignment - 1)
-	b.ReportMetric(100*trials*float64(r.Kernel)/2/float64(record)/float64(r.Matched), "buffer-%")
+	b.ReportMetric(100*float64(runs)*float64(r.Kernel)/2/float64(record)/float64(r.Matched), "buffer-%")
 	b.ReportMetric(float64(r.Allocated)/n, "alloc-B/pkt")
 	b.ReportMetric(1e6*float64(r.Voluntary)/n, "sleeps/Mpkt")
 	b.ReportMetric(1e6*float64(r.Traced.Reader)/float64(r.Traced.Packets), "syscalls/Mpkt")
@@ -219,7 +217,7 @@ func BenchmarkDelay(b *testing.B) {
 				s, err := load.NewStamped(p.B)
 				require.NoError(b, err)
 				require.NoError(b, s.Share(1))
-				r, err := best(trial.Spec{
+				r, err := best(trials, trial.Spec{
 					Contestant: name, Interface: p.A, Memory: memoryOfAll, Timeout: max(wait, time.Millisecond), Immediate: wait == 0,
 					Delays: 1 << 16, Warm: warm, Length: time.Duration(b.N) * length,
 				})

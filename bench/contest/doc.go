@@ -4,8 +4,9 @@
 //	Contest  packets, drops, CPU time, system calls, context switches and memory, from idle to overload
 //	Delay    from sending to delivery, at a low rate
 //
-// Each is run five times, in processes of their own, for 10 s (5 s at full load and overload), and the run that took the least CPU time counts: Go's scheduler
-// has two ways of waking a process, and it is chance which one it falls into. Drops are those of all five. That is for -benchtime 1x; 3x
+// Each is run five times, in processes of their own, for 10 s (2 s at full load), and the run that took the least CPU time counts: Go's scheduler
+// has two ways of waking a process, and it is chance which one it falls into. Drops are those of all five. At overload, where nobody sleeps, there is one run
+// of 5 s. That is for -benchtime 1x; 3x
 // measures three times as long.
 //
 // # Load
@@ -46,7 +47,7 @@
 //	                   context switch
 //	user-ns/pkt, sys-ns/pkt  the same, divided by what the statistics clock (127 Hz) happened to meet
 //	cpu-us/s           CPU time of the process per second
-//	syscalls/Mpkt, /s  of the reading thread, by ktrace(2) in a further run of two seconds, without those of Go's scheduler
+//	syscalls/Mpkt, /s  of the reading thread, by ktrace(2) in a further run of two seconds (half a second at full load and overload), without those of Go's scheduler
 //	                   (beginning and ending that run takes a few, which is a few a second: they show where it is idle)
 //	proc-syscalls/Mpkt, /s  of all threads, with those
 //	sleeps/Mpkt, /s    voluntary context switches of the process
