@@ -168,7 +168,7 @@ BENCH_EXEC    = $(if $(filter FreeBSD,$(shell uname -s)),,-exec "$(BENCH_VM) $(i
 
 define BENCH_ONE
 	@echo "bench/$(1): into out/bench/$(1).txt"
-	@(cd bench && GOOS=freebsd $(GO) test -count=1 -timeout 30m -run '^$$' -bench '$(BENCH)' -benchtime $(or $(BENCH_TIME_$(1)),$(BENCH_TIME)) $(BENCH_EXEC) ./$(1)) \
+	@(cd bench && GOOS=freebsd $(GO) test -count=1 -timeout 60m -run '^$$' -bench '$(BENCH)' -benchtime $(or $(BENCH_TIME_$(1)),$(BENCH_TIME)) $(BENCH_EXEC) ./$(1)) \
 	  >out/bench/$(1).txt 2>&1 || { cat out/bench/$(1).txt; exit 1; }
 	@grep ^Benchmark out/bench/$(1).txt
 
