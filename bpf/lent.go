@@ -5,7 +5,8 @@ import (
 )
 
 const (
-	// ownSize is the most bytes of memory that packets are copied to, except for a single larger one.
+	// ownSize is the most bytes of memory that packets are copied to, except for a single larger one. It takes all that
+	// copyOut allows: a smaller buffer has no more.
 	ownSize = 32 << 10
 
 	// copyOut is the most bytes of a partly filled buffer that are copied out, so that the buffer
@@ -191,7 +192,7 @@ func (s *lentSource) empty() bool {
 func (s *lentSource) takeRotated() (held, bool) {
 	h, ok := s.take()
 	s.fast = false
-	if ok && len(h.buf) <= min(len(s.own), copyOut) && s.r.writable(s.own) == nil {
+	if ok && len(h.buf) <= copyOut && s.r.writable(s.own) == nil {
 		n := copy(s.own, h.buf)
 		s.release(h)
 		s.r.stats.copiedOut.Add(1)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/internal/lab"
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
@@ -90,15 +91,7 @@ func TestMain(m *testing.M) {
 
 func hold(how string) error {
 	if how != "wait" {
-		fd, err := unix.Open("/dev/bpf", unix.O_RDWR|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		b, err := zbuf.NewHostBackend(fd)
-		if err != nil {
-			return err
-		}
-		d, err := zbuf.Adopt(b)
+		fd, d, err := lab.OpenHost()
 		if err != nil {
 			return err
 		}

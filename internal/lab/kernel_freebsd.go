@@ -76,6 +76,21 @@ func (d *descriptor) AddFilter(filter int16) error {
 	return err
 }
 
+// OpenHost opens a descriptor and tells its number too, for what a Device does not do.
+func OpenHost() (fd int, d *zbuf.Device, err error) {
+	if fd, err = unix.Open("/dev/bpf", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
+		return -1, nil, err
+	}
+	b, err := zbuf.NewHostBackend(fd)
+	if err != nil {
+		return -1, nil, errors.Join(err, unix.Close(fd))
+	}
+	if d, err = zbuf.Adopt(b); err != nil {
+		return -1, nil, errors.Join(err, b.Close())
+	}
+	return fd, d, nil
+}
+
 // request makes an interface ioctl with a value in the union of struct ifreq.
 func request(req uintptr, ifname string, value uint32) (name string, out uint32, err error) {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

@@ -13,10 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bench/internal/child"
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 // Rate is how many packets a Writer makes in a second, when it makes them all.
@@ -102,15 +100,7 @@ func write(spec writerSpec) error {
 	if err := realTime(); err != nil {
 		return fmt.Errorf("real-time priority: %w", err)
 	}
-	fd, err := unix.Open("/dev/bpf", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	b, err := zbuf.NewHostBackend(fd)
-	if err != nil {
-		return err
-	}
-	d, err := zbuf.Adopt(b)
+	fd, d, err := lab.OpenHost()
 	if err != nil {
 		return err
 	}
