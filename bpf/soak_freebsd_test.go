@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/internal/lab"
 	"github.com/zbuf-go/zbuf/sysctl"
@@ -185,11 +184,13 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 	}()
 
 	writers := make([]*sealer, len(l.writers))
-	devices := make([]*zbuf.Device, len(writers))
+	feeders := make([]*lab.Feeder, len(writers))
 	for i := range writers {
 		writers[i] = newSealer(rand.New(rand.NewPCG(seed, uint64(2+i))), i)
 		copy(writers[i].to[:], storm.Sink)
-		devices[i] = feeder(t, storm.Ifname)
+		feeders[i], err = storm.NewFeeder()
+		require.NoError(t, err)
+		t.Cleanup(func() { feeders[i].Close() })
 	}
 	var buffered, rounds uint64
 	var drains []lab.Span
@@ -198,19 +199,20 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 		return buffered > 0 && !slices.ContainsFunc(l.writers[:], func(w numbers) bool { return w.next == 0 })
 	}
 	for stormed := time.Duration(0); stormed < how || !enough() && stormed < how+2*lab.Patience; {
+		began := lag.Now()
+		require.NoError(t, storm.Start())
 		var silent atomic.Bool
 		var all sync.WaitGroup
 		for i, s := range writers {
 			all.Go(func() {
 				for !silent.Load() {
-					if _, err := devices[i].Write(s.seal(lag.Now(), sealMin+s.rng.IntN(200))); err == nil { // else it was not sent
-						s.sent++
+					if !assert.NoError(t, feeders[i].Write(s.seal(lag.Now(), sealMin+s.rng.IntN(200)))) {
+						return
 					}
+					s.sent++
 				}
 			})
 		}
-		began := lag.Now()
-		require.NoError(t, storm.Start())
 		time.Sleep(time.Duration(200+rng.IntN(1000)) * time.Millisecond)
 		halt.Store(int32(1 + rng.IntN(2)))
 		select {
@@ -264,16 +266,4 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 	assert.Empty(t, late, "late deliveries")
 	lab.Report(t, lab.Packets, x.Matched)
 	lab.Report(t, lab.Lost, x.Matched-l.delivered.Load()-x.Dropped+uint64(len(late)))
-}
-
-// feeder opens a descriptor whose written frames come in on the interface as well (BIOCFEEDBACK).
-func feeder(t *testing.T, ifname string) *zbuf.Device {
-	d, err := zbuf.Open()
-	require.NoError(t, err)
-	t.Cleanup(func() { d.Close() })
-	require.NoError(t, d.SetHeaderComplete(true))
-	require.NoError(t, d.SetFeedback(true))
-	require.NoError(t, d.SetFilter([]zbuf.Insn{{Op: 0x06}})) // gets nothing itself
-	require.NoError(t, d.SetInterface(ifname))
-	return d
 }

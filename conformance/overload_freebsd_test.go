@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/zbuf-go/zbuf"
@@ -32,11 +33,9 @@ func overload(t *testing.T, w lab.World, prepare func(*sess) *sess) {
 	s := prepare(open(t, w))
 	s.set(zbuf.BIOCSDIRECTION, zbuf.BPF_D_IN)
 	s.attach(storm.Ifname)
-	out := open(t, w)
-	out.set(zbuf.BIOCSHDRCMPLT, 1)
-	out.set(zbuf.BIOCFEEDBACK, 1)
-	out.do(zbuf.BIOCSETF, program(retK(0)))
-	out.attach(storm.Ifname)
+	out, err := storm.NewFeeder()
+	require.NoError(t, err)
+	defer out.Close()
 
 	var num numbers
 	others := 0
@@ -71,6 +70,7 @@ func overload(t *testing.T, w lab.World, prepare func(*sess) *sess) {
 		}
 	}
 
+	require.NoError(t, storm.Start())
 	var stop atomic.Bool
 	sent := make(chan int, 1)
 	halt := sync.OnceValue(func() int {
@@ -84,12 +84,12 @@ func overload(t *testing.T, w lab.World, prepare func(*sess) *sess) {
 		for !stop.Load() {
 			f := lab.Frame(60+n%200, uint32(n))
 			copy(f, storm.Sink)
-			if _, err := out.Write(f); err == nil {
-				n++
+			if !assert.NoError(t, out.Write(f)) {
+				return
 			}
+			n++
 		}
 	}()
-	require.NoError(t, storm.Start())
 	rng := seeded(t)
 	for until := time.Now().Add(soak(4 * time.Second)); time.Now().Before(until); {
 		got, err := pass()

@@ -217,6 +217,20 @@ func TestSignalsReachTheGuest(t *testing.T) {
 
 // TestNothingHoldsTheOutput: the go command waits until everybody has closed
 // its test's output, and the server lives on for seconds.
+// An epair whose queue was full once may carry nothing any more, and so may all epairs made after it.
+func TestOverflowedWiresAreNotUsedAgain(t *testing.T) {
+	needGuest(t)
+	s := newSession(t, 1023)
+	defer s.gone(t)
+	out, err := s.command([]string{"--sysctl", "net.link.epair.netisr_maxqlen=1"}, "flood").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.Contains(t, string(out), "overflowed after ")
+	out, err = s.command(nil, "hello").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Regexp(t, `vmtest: the guest is not used again: the queue of all epairs overflowed \(\d+ frames?\)`, string(out))
+	assert.Contains(t, string(out), "hello\n")
+}
+
 func TestNothingHoldsTheOutput(t *testing.T) {
 	needGuest(t)
 	s := newSession(t, 1017)

@@ -103,6 +103,14 @@ func params(t *testing.T, dir string) testscript.Params {
 			e.Setenv("CGO_ENABLED", "0")
 			return nil
 		},
+		// A kernel has a debugger or not: GENERIC of a release has none.
+		Condition: func(cond string) (bool, error) {
+			if cond != "debugger" {
+				return false, fmt.Errorf("unknown condition %q", cond)
+			}
+			b, err := os.ReadFile(kernel)
+			return bytes.Contains(b, []byte("db_command_loop")), err
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exitcode":   exitCode,
 			"fakekernel": fakeKernel,

@@ -1,11 +1,15 @@
 package lab
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zbuf-go/zbuf"
 )
 
 // Storm is a broadcast that goes round for ever between two bridges joined by two wires:
@@ -13,8 +17,8 @@ import (
 type Storm struct {
 	// Ifname is where to capture it.
 	Ifname string
-	// Sink is the address of the other end of Ifname's wire, where frames for it end: one that is
-	// written with BIOCFEEDBACK comes in on Ifname once, in order, and never again. What goes out is
+	// Sink is the address of the other end of Ifname's wire, where frames for it end: one that a
+	// Feeder writes comes in on Ifname once, in order, and never again. What goes out is
 	// no measure: when an epair's queue has overflowed, the kernel shows the frames that had to
 	// wait a second time.
 	Sink net.HardwareAddr
@@ -22,6 +26,8 @@ type Storm struct {
 	made  []string // the wires, then the bridges while there are any
 	wires [2][2]string
 	pair  *Pair
+	sunk  *zbuf.Device // counts what has reached Sink, as dropped: it has room for two packets
+	fed   atomic.Uint32
 }
 
 // NewStorm builds the loop. Nothing goes round before Start.
@@ -55,8 +61,69 @@ func (s *Storm) build() error {
 		return err
 	}
 	s.Ifname, s.Sink = p.A, end.HardwareAddr
-	return nil
+	if s.sunk, err = zbuf.Open(); err != nil {
+		return err
+	}
+	if _, err := s.sunk.SetBufferLen(zbuf.BPF_MINBUFSIZE); err != nil {
+		return err
+	}
+	return errors.Join(s.sunk.SetFilter(to(s.Sink)), s.sunk.SetDirection(zbuf.BPF_D_IN), s.sunk.SetInterface(p.B))
 }
+
+// to is a filter for frames to an address.
+func to(addr net.HardwareAddr) []zbuf.Insn {
+	return []zbuf.Insn{
+		{Op: 0x20, K: 0}, // ld [0]
+		{Op: 0x15, Jf: 3, K: binary.BigEndian.Uint32(addr)},
+		{Op: 0x28, K: 4}, // ldh [4]
+		{Op: 0x15, Jf: 1, K: uint32(binary.BigEndian.Uint16(addr[4:]))},
+		{Op: 0x06, K: 1},
+		{Op: 0x06},
+	}
+}
+
+// Feeder writes frames that come in on a storm's interface.
+type Feeder struct {
+	storm *Storm
+	d     *zbuf.Device
+	n     int
+}
+
+// NewFeeder opens a descriptor to feed the storm's interface by. It gets no packets itself.
+func (s *Storm) NewFeeder() (*Feeder, error) {
+	d, err := zbuf.Open()
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(d.SetFilter([]zbuf.Insn{{Op: 0x06}}), d.SetHeaderComplete(true), d.SetFeedback(true), d.SetInterface(s.Ifname)); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return &Feeder{storm: s, d: d}, nil
+}
+
+// Write writes a frame to Sink, and waits first while too many are on the way: see window. A frame is three on the wires: the
+// bridge sends what is written on both, and what is fed back on the other.
+func (f *Feeder) Write(frame []byte) error {
+	const most = window / 3
+	if f.n%(most/10) == 0 {
+		err := Until(func() (bool, error) {
+			st, err := f.storm.sunk.Stats()
+			return int32(f.storm.fed.Load()-st.Drop) < most, err
+		})
+		if err != nil {
+			return fmt.Errorf("%d frames and more are on the way to %s: %w", most, f.storm.Sink, err)
+		}
+	}
+	_, err := f.d.Write(frame)
+	if err == nil {
+		f.n++
+		f.storm.fed.Add(1)
+	}
+	return err
+}
+
+// Close closes the descriptor.
+func (f *Feeder) Close() error { return f.d.Close() }
 
 // bridge joins the ends of the two wires.
 func (s *Storm) bridge() error {
@@ -140,6 +207,9 @@ func (s *Storm) Close() error {
 	errs := []error{s.hush()}
 	if s.pair != nil {
 		s.pair.Close()
+	}
+	if s.sunk != nil {
+		errs = append(errs, s.sunk.Close())
 	}
 	for len(s.made) > 0 {
 		errs = append(errs, kernel{}.Destroy(s.made[len(s.made)-1]))

@@ -23,6 +23,8 @@ type machine interface {
 	settingName(i int) string
 	// others describes what cannot be put back: loaded modules, jails.
 	others() (string, error)
+	// overflows counts the frames that found an epair's queue full.
+	overflows() (uint64, error)
 }
 
 // baseline is the state that each program finds.
@@ -32,12 +34,13 @@ type baseline struct {
 	mounts     []string
 	settings   [][]byte
 	others     string
+	overflows  uint64
 }
 
 // restore puts the machine back. The error says what could not be: then the
 // machine must not be used again.
 func (b *baseline) restore() error {
-	return errors.Join(b.restoreInterfaces(), b.restoreMounts(), b.restoreSettings(), b.checkOthers())
+	return errors.Join(b.restoreInterfaces(), b.restoreMounts(), b.restoreSettings(), b.checkOthers(), b.checkWires())
 }
 
 func (b *baseline) restoreInterfaces() error {
@@ -113,6 +116,19 @@ func (b *baseline) checkOthers() error {
 	}
 	if now != b.others {
 		return fmt.Errorf("modules and jails are %s, were %s", oneLine(now), oneLine(b.others))
+	}
+	return nil
+}
+
+// checkWires sees whether epairs may have gone dead: when the queue that all of them share was full once, the driver may
+// take no frame any more, whichever epair it is for: see epair_transmit_locked in 12.1.
+func (b *baseline) checkWires() error {
+	now, err := b.m.overflows()
+	if err != nil {
+		return err
+	}
+	if n := now - b.overflows; n > 0 {
+		return fmt.Errorf("the queue of all epairs overflowed (%d frames), after which they may carry nothing any more", n)
 	}
 	return nil
 }

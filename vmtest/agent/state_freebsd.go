@@ -34,6 +34,9 @@ func takeBaseline() (*baseline, error) {
 	if b.others, err = g.others(); err != nil {
 		return nil, err
 	}
+	if b.overflows, err = g.overflows(); err != nil {
+		return nil, err
+	}
 	return b, nil
 }
 
@@ -59,6 +62,20 @@ func (g *guest) unmount(path string) error          { return unmount(path) }
 func (g *guest) readSetting(i int) ([]byte, error)  { return readSysctl(g.entries[i].mib) }
 func (g *guest) writeSetting(i int, v []byte) error { return writeSysctl(g.entries[i].mib, v) }
 func (g *guest) settingName(i int) string           { return nameOf(g.entries[i].mib) }
+
+func (g *guest) overflows() (uint64, error) {
+	const epair = 8 // NETISR_EPAIR
+	mib, err := mibOf("net.isr.work")
+	if err != nil {
+		return 0, fmt.Errorf("sysctl net.isr.work: %w", err)
+	}
+	buf := make([]byte, 64<<10)
+	n, err := rawSysctl(mib, buf, nil)
+	if err != nil {
+		return 0, fmt.Errorf("sysctl net.isr.work: %w", err)
+	}
+	return drops(buf[:n], epair)
+}
 
 // others lists kernel modules and jails by number.
 func (g *guest) others() (string, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -20,6 +21,7 @@ type fakeMachine struct {
 	settings map[string]string
 	names    []string
 	rest     string
+	lost     uint64
 
 	stuck map[string]bool // what does not go away or back
 }
@@ -33,6 +35,7 @@ func newFake() *fakeMachine {
 		settings: map[string]string{"net.a": "1", "net.b": "2"},
 		names:    []string{"net.a", "net.b"},
 		rest:     "modules 1 jails 1",
+		lost:     3,
 		stuck:    map[string]bool{},
 	}
 }
@@ -69,6 +72,7 @@ func (f *fakeMachine) unmount(path string) error {
 func (f *fakeMachine) readSetting(i int) ([]byte, error) { return []byte(f.settings[f.names[i]]), nil }
 func (f *fakeMachine) settingName(i int) string          { return f.names[i] }
 func (f *fakeMachine) others() (string, error)           { return f.rest, nil }
+func (f *fakeMachine) overflows() (uint64, error)        { return f.lost, nil }
 
 func (f *fakeMachine) writeSetting(i int, v []byte) error {
 	if !f.stuck[f.names[i]] {
@@ -94,13 +98,14 @@ func TestRestore(t *testing.T) {
 		{"a mount stays", func(f *fakeMachine) { f.mnts = append(f.mnts, "/vm"); f.stuck["/vm"] = true }, "unmount /vm"},
 		{"settings go back", func(f *fakeMachine) { f.settings["net.b"] = "9" }, ""},
 		{"a setting stays", func(f *fakeMachine) { f.settings["net.b"] = "9"; f.stuck["net.b"] = true }, "net.b does not go back"},
+		{"the wires' queue overflowed", func(f *fakeMachine) { f.lost += 2 }, "the queue of all epairs overflowed (2 frames)"},
 		{"a module was loaded", func(f *fakeMachine) { f.rest = "modules 1 2 jails 1" }, "modules and jails are"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFake()
 			ifs, _ := f.interfaces()
 			mnts, _ := f.mounts()
-			b := &baseline{m: f, interfaces: ifs, mounts: mnts, settings: [][]byte{[]byte("1"), []byte("2")}, others: f.rest}
+			b := &baseline{m: f, interfaces: ifs, mounts: mnts, settings: [][]byte{[]byte("1"), []byte("2")}, others: f.rest, overflows: f.lost}
 			tt.change(f)
 			err := b.restore()
 			if tt.want != "" {
@@ -109,6 +114,40 @@ func TestRestore(t *testing.T) {
 			}
 			require.NoError(t, err)
 			assert.Equal(t, newFake(), f)
+		})
+	}
+}
+
+func TestDrops(t *testing.T) {
+	record := func(size, proto uint32, drops uint64) []byte {
+		b := make([]byte, size)
+		binary.NativeEndian.PutUint32(b, size)
+		binary.NativeEndian.PutUint32(b[8:], proto)
+		binary.NativeEndian.PutUint64(b[48:], drops)
+		return b
+	}
+	for _, tt := range []struct {
+		name string
+		work []byte
+		want uint64
+		err  string
+	}{
+		{"no thread", nil, 0, ""},
+		{"other protocols do not count", record(128, 1, 5), 0, ""},
+		{"all threads count", slices.Concat(record(128, 8, 5), record(128, 1, 9), record(128, 8, 2)), 7, ""},
+		{"a longer struct", slices.Concat(record(136, 8, 5), record(136, 8, 2)), 7, ""},
+		{"cut short", record(128, 8, 5)[:100], 0, "a record of 128 bytes where 100 are left"},
+		{"no length", make([]byte, 128), 0, "a record of 0 bytes where 128 are left"},
+		{"a stub", make([]byte, 8), 0, "8 bytes are left"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := drops(tt.work, 8)
+			if tt.err != "" {
+				assert.ErrorContains(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, got)
 		})
 	}
 }

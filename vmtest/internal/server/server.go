@@ -187,7 +187,7 @@ func (s *server) lend(c *client) {
 	reused := s.guest != nil
 	if reused {
 		if why := s.guest.check(); why != nil {
-			c.note("the guest is not used again: %v", why)
+			c.notice("the guest is not used again: %v", why)
 			s.drop()
 			reused = false
 		}

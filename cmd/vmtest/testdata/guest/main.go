@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -29,7 +31,7 @@ func main() {
 	case "hello":
 		fmt.Println("hello")
 	case "alone": // makes a pair of interfaces and looks whether anybody else has
-		if err := createInterface("epair"); err != nil {
+		if _, err := createInterface("epair"); err != nil {
 			panic(err)
 		}
 		for range 10 {
@@ -44,5 +46,38 @@ func main() {
 			time.Sleep(100 * time.Millisecond)
 		}
 		fmt.Println("alone", os.Args[2])
+	case "flood": // writes to one end of a pair until its queue is full
+		n, err := flood()
+		if err != syscall.ENOBUFS {
+			panic(err)
+		}
+		fmt.Println("overflowed after", n)
 	}
+}
+
+func flood() (n int, err error) {
+	ifname, err := createInterface("epair")
+	if err != nil {
+		return 0, err
+	}
+	for _, end := range []string{"a", "b"} {
+		if err := interfaceUp(strings.TrimSuffix(ifname, "a") + end); err != nil {
+			return 0, err
+		}
+	}
+	fd, err := syscall.Open("/dev/bpf", syscall.O_RDWR, 0)
+	if err != nil {
+		return 0, err
+	}
+	if err := syscall.SetBpfInterface(fd, ifname); err != nil {
+		return 0, err
+	}
+	frame := make([]byte, 64)
+	for range 1_000_000 {
+		if _, err := syscall.Write(fd, frame); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
 }
