@@ -2,8 +2,10 @@ package contest
 
 import (
 	"cmp"
+	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -33,9 +35,10 @@ const (
 	memoryOfAll = 3 * 512 << 10
 	timeout     = 100 * time.Millisecond
 
-	warm   = 300 * time.Millisecond
-	length = 10 * time.Second
-	trials = 5
+	warm      = 300 * time.Millisecond
+	length    = 10 * time.Second
+	trials    = 5
+	overloads = 4
 )
 
 // overload is what an analyser takes for each packet, more than the next takes to come, and the memory: as much as fills before
@@ -53,15 +56,17 @@ func overload(size int) (work time.Duration, memory int) {
 var loads = []struct {
 	name           string
 	share          int
-	work           bool
+	work           bool // on each packet, more than there is time for
+	own            bool // the contestant has a processor to itself
 	runs           int
 	length, traced time.Duration // of one run, and of a further one with system calls traced
 }{
-	{"idle", 0, false, trials, length, length / 5},
-	{"low", 1, false, trials, length, length / 5},
-	{"mid", load.Frames / 8, false, trials, length, length / 5},
-	{"full", load.Frames, false, trials, length / 5, length / 20},
-	{"overload", load.Frames, true, 1, length / 2, length / 20}, // nobody sleeps, and drops come by the buffer
+	{"idle", 0, false, false, trials, length, length / 5},
+	{"low", 1, false, false, trials, length, length / 5},
+	{"mid", load.Frames / 8, false, false, trials, length, length / 5},
+	{"full", load.Frames, false, false, trials, length / 5, length / 20},
+	{"overload", load.Frames, true, true, overloads, length / 2, length / 20}, // nobody sleeps, so there is less chance
+	{"shared-overload", load.Frames, true, false, overloads, length / 2, length / 20},
 }
 
 func kernel(tb testing.TB) lab.World {
@@ -74,17 +79,38 @@ func kernel(tb testing.TB) lab.World {
 	return w
 }
 
-// packets starts the load, and returns the interface it is on and what sets the share of it that is needed.
-func packets(b *testing.B, w lab.World, size int) (ifname string, share func(int) error) {
+// source is the load, on an interface.
+type source struct {
+	ifname string
+	writer *load.Writer // nil is a storm, of which the filter takes the share that is needed
+}
+
+func newSource(b *testing.B, w lab.World, size int) *source {
 	b.Helper()
 	if runtime.NumCPU() > 1 {
-		return storm(b, size).Ifname, func(int) error { return nil } // the filter does it
+		return &source{ifname: storm(b, size).Ifname}
 	}
 	p := lab.NewPair(b, w)
 	s, err := load.NewWriter(size, p.B)
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, s.Close()) })
-	return p.A, s.Share
+	return &source{p.A, s}
+}
+
+// run runs a contestant under load.
+func (s *source) run(spec trial.Spec, own bool) (r trial.Result, err error) {
+	if s.writer == nil {
+		return trial.Run(spec)
+	}
+	share := s.writer.Share
+	if own {
+		share = s.writer.ShareOfTheRest
+	}
+	if err := share(spec.Share); err != nil {
+		return r, err
+	}
+	r, err = trial.Run(spec)
+	return r, errors.Join(err, s.writer.Share(0))
 }
 
 func storm(tb testing.TB, size int) *load.Storm {
@@ -114,15 +140,18 @@ func BenchmarkContest(b *testing.B) {
 		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
 			workTime, scarce := overload(size)
 			work := spins(workTime)
-			ifname, share := packets(b, w, size)
+			src := newSource(b, w, size)
 			for _, l := range loads {
 				if l.share == 0 && size != 64 {
 					continue // no packet, no size
 				}
+				if l.work && !l.own && src.writer == nil {
+					continue // each has a processor to itself
+				}
 				for _, name := range contestant.Names {
 					b.Run(fmt.Sprintf("load=%s/reader=%s", l.name, name), func(b *testing.B) {
 						spec := trial.Spec{
-							Contestant: name, Interface: ifname, Share: l.share, Memory: memoryOfAll, Timeout: timeout,
+							Contestant: name, Interface: src.ifname, Share: l.share, Memory: memoryOfAll, Timeout: timeout,
 							Warm: warm, Length: time.Duration(b.N) * l.length, Trace: l.traced,
 						}
 						if l.work {
@@ -131,11 +160,9 @@ func BenchmarkContest(b *testing.B) {
 						if *profile != "" {
 							spec.Profile = fmt.Sprintf("%s%d-%s-%s.prof", *profile, size, l.name, name)
 						}
-						require.NoError(b, share(l.share))
-						r, err := best(l.runs, spec)
+						all, err := times(l.runs, spec, func(spec trial.Spec) (trial.Result, error) { return src.run(spec, l.own) })
 						require.NoError(b, err)
-						require.NoError(b, share(0))
-						report(b, r, size, l.runs)
+						report(b, all, size, l.work)
 					})
 				}
 			}
@@ -143,37 +170,56 @@ func BenchmarkContest(b *testing.B) {
 	}
 }
 
-// best runs a contestant as often as runs says, each time in a new process, and returns the run that took the least CPU time, with what all of them dropped.
+// times runs a contestant n times, each time in a new process, the first one also with system calls traced.
+func times(n int, spec trial.Spec, run func(trial.Spec) (trial.Result, error)) (all []trial.Result, err error) {
+	for range n {
+		r, err := run(spec)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+		spec.Trace, spec.Profile = 0, ""
+	}
+	return all, nil
+}
+
+// best returns the run that took the least CPU time, with the traced system calls of the first.
 //
 // Go's scheduler falls into one of two ways of waking a process and stays in it: in one its monitor thread runs at each wake-up
 // (sysmon, which has taken the processor from a thread in the kernel), which can cost more than everything else at a wake-up.
 // Which one it is, is chance, for all contestants alike, so that only the cheaper ones compare.
-func best(runs int, spec trial.Spec) (trial.Result, error) {
-	var all []trial.Result
-	for i := range runs {
-		if i > 0 {
-			spec.Trace, spec.Profile = 0, ""
-		}
-		r, err := trial.Run(spec)
-		if err != nil {
-			return r, err
-		}
-		all = append(all, r)
-	}
+func best(all []trial.Result) trial.Result {
 	cost := func(r trial.Result) float64 { return float64(r.User+r.System) / float64(max(r.Packets, 1)) }
 	least := slices.MinFunc(all, func(a, b trial.Result) int { return cmp.Compare(cost(a), cost(b)) })
 	least.Traced = all[0].Traced
-	least.Matched, least.Dropped, least.Lost = 0, 0, 0
-	for _, r := range all {
-		least.Matched += r.Matched
-		least.Dropped += r.Dropped
-		least.Lost += r.Lost
+	return least
+}
+
+// drops is how many of the packets that passed the filter were dropped in a run, in per cent. What the kernel dropped while measuring depends on how full its buffers
+// were at the beginning and at the end. Where the reader is behind, they are full both times, so that what was not delivered is the better figure.
+func drops(r trial.Result, behind bool) (percent float64) {
+	dropped := r.Dropped + r.Lost
+	if behind {
+		dropped = r.Matched - min(r.Matched, r.Packets)
 	}
-	return least, nil
+	return 100 * float64(dropped) / float64(max(r.Matched, 1))
+}
+
+// estimate returns the mean, and its standard error.
+func estimate(x []float64) (mean, within float64) {
+	n := float64(len(x))
+	for _, v := range x {
+		mean += v / n
+	}
+	for _, v := range x {
+		within += (v - mean) * (v - mean)
+	}
+	return mean, math.Sqrt(within / (n - 1) / n)
 }
 
 // report writes the figures. ns/pkt is the same as ms per million packets.
-func report(b *testing.B, r trial.Result, size, runs int) {
+func report(b *testing.B, all []trial.Result, size int, behind bool) {
+	r := best(all)
 	b.ReportMetric(0, "ns/op")
 	sec := r.Elapsed.Seconds()
 	cpu := r.User + r.System
@@ -192,9 +238,15 @@ func report(b *testing.B, r trial.Result, size, runs int) {
 	b.ReportMetric(float64(cpu)/n, "cpu-ns/pkt")
 	b.ReportMetric(float64(r.User)/n, "user-ns/pkt")
 	b.ReportMetric(float64(r.System)/n, "sys-ns/pkt")
-	b.ReportMetric(100*float64(r.Dropped+r.Lost)/float64(r.Matched), "drop-%")
+	var dropped []float64
+	for _, r := range all {
+		dropped = append(dropped, drops(r, behind))
+	}
+	mean, within := estimate(dropped)
+	b.ReportMetric(mean, "drop-%")
+	b.ReportMetric(within, "drop-error-%")
 	record := (26 + size + zbuf.Alignment - 1) &^ (zbuf.Alignment - 1)
-	b.ReportMetric(100*float64(runs)*float64(r.Kernel)/2/float64(record)/float64(r.Matched), "buffer-%")
+	b.ReportMetric(100*float64(r.Kernel)/2/float64(record)/float64(r.Matched), "buffer-%")
 	b.ReportMetric(float64(r.Allocated)/n, "alloc-B/pkt")
 	b.ReportMetric(1e6*float64(r.Voluntary)/n, "sleeps/Mpkt")
 	b.ReportMetric(1e6*float64(r.Traced.Reader)/float64(r.Traced.Packets), "syscalls/Mpkt")
@@ -217,12 +269,13 @@ func BenchmarkDelay(b *testing.B) {
 				s, err := load.NewStamped(p.B)
 				require.NoError(b, err)
 				require.NoError(b, s.Share(1))
-				r, err := best(trials, trial.Spec{
+				all, err := times(trials, trial.Spec{
 					Contestant: name, Interface: p.A, Memory: memoryOfAll, Timeout: max(wait, time.Millisecond), Immediate: wait == 0,
 					Delays: 1 << 16, Warm: warm, Length: time.Duration(b.N) * length,
-				})
+				}, trial.Run)
 				require.NoError(b, err)
 				require.NoError(b, s.Close())
+				r := best(all)
 				b.ReportMetric(0, "ns/op")
 				b.ReportMetric(float64(r.Delays), "pkts")
 				b.ReportMetric(float64(r.P50.Nanoseconds())/1000, "p50-us")

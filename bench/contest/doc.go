@@ -5,7 +5,7 @@
 //	Delay    from sending to delivery, at a low rate
 //
 // Each is run five times, in processes of their own, for 10 s (2 s at full load), and the run that took the least CPU time counts: Go's scheduler
-// has two ways of waking a process, and it is chance which one it falls into. Drops are those of all five. At overload, where nobody sleeps, there is one run
+// has two ways of waking a process, and it is chance which one it falls into. Drops are the mean of all five. At overload, where nobody sleeps, there are four runs
 // of 5 s. That is for -benchtime 1x; 3x
 // measures three times as long.
 //
@@ -19,7 +19,9 @@
 // With one processor, as under vmtest --icount, a process writes the same frames at a steady rate instead, and only those that
 // pass: 100 packets a second (low), 800 (mid), 6400 (full and overload), what is due every 10 ms. It goes before all others, and Go's
 // scheduler has no part in its loop. At overload each packet is worked on for 200 µs, and all packet buffers together have 48 KiB, or
-// 384 KiB for packets of 1500 bytes, so that they are full from the beginning.
+// 384 KiB for packets of 1500 bytes, so that they are full from the beginning. There are two ways of it. At overload proper the reader has a processor of its own:
+// the writer goes by what it and the kernel's interrupt threads leave of the processor, so that what they take, which is what brings the packets, stands still for
+// the reader. At shared-overload the writer goes by the clock, and what brings the packets is taken from the reader.
 //
 // Delays are those of single packets of 64 bytes, which such a process writes 2 to 8 ms apart.
 //
@@ -41,8 +43,10 @@
 // # Figures
 //
 //	pkts/s             delivered
-//	drop-%             of those that passed the filter: found no room in the kernel, or were read and not delivered
-//	buffer-%           what one of the kernel's buffers holds in each run, of those that passed: drops come by the buffer
+//	drop-%             of those that passed the filter: found no room in the kernel, or were read and not delivered; at overload, where buffers are
+//	                   full at the beginning and at the end: were not delivered
+//	drop-error-%       the standard error of that, by how much the runs differ
+//	buffer-%           what one of the kernel's buffers holds in each run, of those that passed
 //	cpu-ns/pkt         CPU time of the process per packet delivered, which is ms per million packets; the kernel accounts it at each
 //	                   context switch
 //	user-ns/pkt, sys-ns/pkt  the same, divided by what the statistics clock (127 Hz) happened to meet

@@ -165,17 +165,20 @@ func TestTargetsTellTheWorst(t *testing.T) {
 	d := &data{}
 	var text strings.Builder
 	for _, c := range []string{
-		"size=64/load=full/reader=zbuf-lease-2 1 200 cpu-ns/pkt 0 drop-% 0.5 buffer-%", "size=64/load=full/reader=bare-2 1 190 cpu-ns/pkt 0 drop-%",
-		"size=1500/load=full/reader=zbuf-lease-2 1 260 cpu-ns/pkt 3 drop-% 0.5 buffer-%", "size=1500/load=full/reader=bare-2 1 200 cpu-ns/pkt 1 drop-%",
-		"size=64/load=overload/reader=zbuf-lease-2 1 9000 cpu-ns/pkt 50.4 drop-% 0.5 buffer-% 7 syscalls/Mpkt",
+		"size=64/load=full/reader=zbuf-lease-2 1 200 cpu-ns/pkt 0 drop-%", "size=64/load=full/reader=bare-2 1 190 cpu-ns/pkt 0 drop-%",
+		"size=1500/load=full/reader=zbuf-lease-2 1 260 cpu-ns/pkt 3 drop-% 0.3 drop-error-%", "size=1500/load=full/reader=bare-2 1 200 cpu-ns/pkt 1 drop-% 0.4 drop-error-%",
+		"size=64/load=overload/reader=zbuf-lease-2 1 9000 cpu-ns/pkt 50.4 drop-% 0.3 drop-error-% 7 syscalls/Mpkt",
 		"size=64/load=overload/reader=bare-2 1 200 cpu-ns/pkt 50 drop-% 0 syscalls/Mpkt",
+		"size=64/load=shared-overload/reader=zbuf-lease-2 1 9000 cpu-ns/pkt 60.4 drop-% 0 syscalls/Mpkt",
+		"size=64/load=shared-overload/reader=bare-2 1 200 cpu-ns/pkt 60 drop-% 0 syscalls/Mpkt",
 	} {
 		text.WriteString("BenchmarkContest/" + c + "\n")
 	}
 	require.NoError(t, d.add("a.txt", []byte(text.String()+"PASS\n")))
 	table := d.targets()
-	assert.Contains(t, table, "| no system call by the reader while it is behind (per million packets) | at most 0 | 7.00 | 7.00 | size=64/load=overload | **no**: 0 of 1 |")
+	assert.Contains(t, table, "| no system call by the reader while it is behind (per million packets) | at most 0 | 0 | 7.00 | size=64/load=overload | **no**: 1 of 2 |")
 	assert.Contains(t, table, "| CPU per packet, lease to the bare loop | at most 1.1 × | 1.05 | 1.30 | size=1500/load=full | **no**: 1 of 2 |")
-	assert.Contains(t, table, "beyond the contestant that drops least | at most 1 buffer | 0 | 4.00 | size=1500/load=full | **no**: 2 of 3 |")
+	assert.Contains(t, table, "beyond the contestant that drops least | at most 0 points | 0 | 0.50 | size=1500/load=full | **no**: 2 of 3 |")
+	assert.Contains(t, table, "shares the only processor | at most 0 points | 0.40 | 0.40 | size=64/load=shared-overload | **no**: 0 of 1 |")
 	assert.Contains(t, table, "| speed-up by a worker for each processor | at least 1 × | – | – | | not measured |")
 }

@@ -20,8 +20,11 @@ import (
 // Rate is how many packets a Writer makes in a second, when it makes them all.
 const Rate = 100 * Frames
 
-// tick is how often a Writer looks what is due.
-const tick = 10 * time.Millisecond
+// A Writer looks what is due this often. What is compared to the packet takes smaller bursts.
+const (
+	tick     = 10 * time.Millisecond
+	fineTick = 2 * time.Millisecond
+)
 
 // Writer writes the frames that a storm would carry, in the same order, at a steady rate. It is for machines with one processor,
 // where a storm would leave nobody else time: a process of its own, which runs whenever it is due, before all others, and sleeps
@@ -82,7 +85,25 @@ func start(spec writerSpec) (*Writer, error) {
 
 // Share makes it write n of the Frames frames, at that share of Rate.
 func (w *Writer) Share(n int) error {
-	if _, err := w.share.Write([]byte{byte(n)}); err != nil {
+	return w.order(order{share: n})
+}
+
+// ShareOfTheRest is Share with what the packets leave of the one processor for time: that of this writer and of the kernel's interrupt threads,
+// which carry them, does not count. So what comes is what would come to a reader with a processor of its own, and the packets on another.
+func (w *Writer) ShareOfTheRest(n int) error { return w.order(order{share: n, rest: true}) }
+
+// order is what a writer is told, in two bytes, and answers with one.
+type order struct {
+	share int
+	rest  bool
+}
+
+func (w *Writer) order(o order) error {
+	b := []byte{byte(o.share), 0}
+	if o.rest {
+		b[1] = 1
+	}
+	if _, err := w.share.Write(b); err != nil {
 		return fmt.Errorf("the writer has ended: %w", err)
 	}
 	_, err := w.said.ReadByte()
@@ -109,17 +130,18 @@ func write(spec writerSpec) error {
 		return err
 	}
 
-	var share atomic.Int64
+	var told atomic.Pointer[order]
+	told.Store(&order{})
 	ended := make(chan error, 1)
 	go func() {
-		b := make([]byte, 1)
+		b := make([]byte, 2)
 		for {
-			if _, err := os.Stdin.Read(b); err != nil {
+			if _, err := io.ReadFull(os.Stdin, b); err != nil {
 				ended <- err
 				return
 			}
-			share.Store(int64(b[0]))
-			if _, err := os.Stdout.Write(b); err != nil {
+			told.Store(&order{share: int(b[0]), rest: b[1] != 0})
+			if _, err := os.Stdout.Write(b[:1]); err != nil {
 				ended <- err
 				return
 			}
@@ -139,26 +161,41 @@ func write(spec writerSpec) error {
 			return err
 		default:
 		}
-		if err := next(share.Load()); err != nil {
+		if err := next(*told.Load()); err != nil {
 			return err
 		}
 	}
 }
 
 // steady writes what is due of the Frames frames.
-func steady(fd, size int) func(share int64) error {
+func steady(fd, size int) func(order) error {
 	var frames [][]byte
 	for i := range Frames {
 		frames = append(frames, frame(i, size))
 	}
 	var due, n int64 // due in packets, times the nanoseconds of a second
-	last := time.Now()
-	return func(share int64) error {
-		pause(tick)
-		t := time.Now()
-		due += int64(min(t.Sub(last), 10*tick)) * share * (Rate / Frames)
+	var was order
+	var last time.Duration
+	return func(o order) error {
+		if !o.rest {
+			pause(tick)
+		} else {
+			pause(fineTick)
+		}
+		t := time.Duration(Now())
+		if o.rest {
+			used, err := carriers()
+			if err != nil {
+				return err
+			}
+			t -= used
+		}
+		if o != was {
+			was, last, due = o, t, 0
+		}
+		due += int64(min(t-last, 10*tick)) * int64(o.share) * (Rate / Frames)
 		for last = t; due >= int64(time.Second); due -= int64(time.Second) {
-			if err := send(fd, frames[n%max(share, 1)]); err != nil {
+			if err := send(fd, frames[n%int64(o.share)]); err != nil {
 				return err
 			}
 			n++
@@ -168,11 +205,11 @@ func steady(fd, size int) func(share int64) error {
 }
 
 // stamped writes one frame, after a while.
-func stamped(fd, size int) func(share int64) error {
+func stamped(fd, size int) func(order) error {
 	f := frame(0, size)
-	return func(share int64) error {
+	return func(o order) error {
 		pause(2*time.Millisecond + rand.N(6*time.Millisecond))
-		if share == 0 {
+		if o.share == 0 {
 			return nil
 		}
 		binary.LittleEndian.PutUint64(f[StampAt:], uint64(Now()))
