@@ -73,7 +73,7 @@ VMPKGS ?= $(shell GOOS=freebsd $(GO) list ./... | grep -vE '/(vmtest|bpfctl|capg
 KERNELPKGS = $(shell echo '$(VMPKGS)' | tr ' ' '\n' | grep -vE '/(bpftest|sysctltest|conformance)$$')
 
 # The value of net.bpf.zerocopy_enable and the closing quote follow.
-ONKERNEL = GOOS=freebsd $(GO) test -p 1 -count=1 -short -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable
+ONKERNEL = GOOS=freebsd $(GO) test -p 1 -count=1 -short -timeout 10m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable
 
 # What of bpfctl has to do with a kernel; the rest is the same everywhere, and slow under emulation.
 BPFCTL = 'Kernel|Persist|StatsReset|Colours|Watch|Progress'

@@ -60,12 +60,14 @@ func TestKernelStreamIsComplete(t *testing.T) {
 				}
 				var sent sync.WaitGroup
 				defer sent.Wait()
+				ctx, cancel := context.WithTimeout(t.Context(), 3*lab.Patience)
+				defer cancel()
 				var room atomic.Int64 // how far the writer may go ahead, so that nothing is dropped
 				room.Store(int64(r.BufferSize()) / 1600)
 				start := time.Now()
 				sent.Go(func() {
 					for i := range count {
-						for int64(i) >= room.Load() {
+						for int64(i) >= room.Load() && ctx.Err() == nil {
 							runtime.Gosched()
 						}
 						if !assert.NoError(t, p.Post(p.A, numbered(i, 64+int(i%1400)))) {
@@ -74,7 +76,7 @@ func TestKernelStreamIsComplete(t *testing.T) {
 					}
 				})
 				for next := uint32(0); next < count; {
-					l, err := r.Lease(t.Context())
+					l, err := r.Lease(ctx)
 					require.NoError(t, err)
 					for pkt := range l.Packets() {
 						require.Equal(t, numbered(next, 64+int(next%1400)), pkt.Data(), "packet %d", next)

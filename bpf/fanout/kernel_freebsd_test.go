@@ -1,6 +1,7 @@
 package fanout_test
 
 import (
+	"context"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -34,9 +35,11 @@ func TestKernelEachPacketOnceAndFlowsInOrder(t *testing.T) {
 			var seen atomic.Int64
 			var sent sync.WaitGroup
 			defer sent.Wait()
+			ctx, cancel := context.WithTimeout(t.Context(), 3*lab.Patience)
+			defer cancel()
 			sent.Go(func() {
 				for i := range uint32(count) {
-					for int64(i) >= seen.Load()+ahead { // so that nothing is dropped
+					for int64(i) >= seen.Load()+ahead && ctx.Err() == nil { // so that nothing is dropped
 						runtime.Gosched()
 					}
 					if !assert.NoError(t, p.Post(p.A, frame(uint16(i*31%flows), i%3 == 0, i))) {
@@ -45,7 +48,7 @@ func TestKernelEachPacketOnceAndFlowsInOrder(t *testing.T) {
 				}
 			})
 			ledgers := newLedgers(3)
-			err = fanout.Run(t.Context(), r, fanout.Config{Workers: 3, Handle: func(i int, packets []bpf.Packet) error {
+			err = fanout.Run(ctx, r, fanout.Config{Workers: 3, Handle: func(i int, packets []bpf.Packet) error {
 				for _, p := range packets {
 					ledgers[i].note(t, p)
 				}

@@ -223,6 +223,9 @@ func TestOverflowedWiresAreNotUsedAgain(t *testing.T) {
 	s := newSession(t, 1023)
 	defer s.gone(t)
 	out, err := s.command([]string{"--sysctl", "net.link.epair.netisr_maxqlen=1"}, "flood").CombinedOutput()
+	if strings.Contains(string(out), "this kernel has no such entry") {
+		t.Skip("NOT RUN: the epairs of this kernel have no queue in common")
+	}
 	require.NoError(t, err, "%s", out)
 	require.Contains(t, string(out), "overflowed after ")
 	out, err = s.command(nil, "hello").CombinedOutput()
