@@ -39,6 +39,7 @@ const (
 	length    = 10 * time.Second
 	trials    = 5
 	overloads = 4
+	delays    = 10
 )
 
 // overload is what an analyser takes for each packet, more than the next takes to come, and the memory: as much as fills before
@@ -269,7 +270,7 @@ func BenchmarkDelay(b *testing.B) {
 				s, err := load.NewStamped(p.B)
 				require.NoError(b, err)
 				require.NoError(b, s.Share(1))
-				all, err := times(trials, trial.Spec{
+				all, err := times(delays, trial.Spec{
 					Contestant: name, Interface: p.A, Memory: memoryOfAll, Timeout: max(wait, time.Millisecond), Immediate: wait == 0,
 					Delays: 1 << 16, Warm: warm, Length: time.Duration(b.N) * length,
 				}, trial.Run)
@@ -278,9 +279,19 @@ func BenchmarkDelay(b *testing.B) {
 				r := best(all)
 				b.ReportMetric(0, "ns/op")
 				b.ReportMetric(float64(r.Delays), "pkts")
-				b.ReportMetric(float64(r.P50.Nanoseconds())/1000, "p50-us")
-				b.ReportMetric(float64(r.P99.Nanoseconds())/1000, "p99-us")
-				b.ReportMetric(float64(r.Max.Nanoseconds())/1000, "max-us")
+				for name, of := range map[string]func(trial.Result) time.Duration{
+					"p50": func(r trial.Result) time.Duration { return r.P50 },
+					"p99": func(r trial.Result) time.Duration { return r.P99 },
+					"max": func(r trial.Result) time.Duration { return r.Max },
+				} {
+					var us []float64
+					for _, r := range all {
+						us = append(us, float64(of(r).Nanoseconds())/1000)
+					}
+					mean, within := estimate(us)
+					b.ReportMetric(mean, name+"-us")
+					b.ReportMetric(within, name+"-error-us")
+				}
 				b.ReportMetric(float64((r.User+r.System).Microseconds())/r.Elapsed.Seconds(), "cpu-us/s")
 			})
 		}

@@ -23,7 +23,7 @@
 // the writer goes by what it and the kernel's interrupt threads leave of the processor, so that what they take, which is what brings the packets, stands still for
 // the reader. At shared-overload the writer goes by the clock, and what brings the packets is taken from the reader.
 //
-// Delays are those of single packets of 64 bytes, which such a process writes 2 to 8 ms apart.
+// Delays are those of single packets of 64 bytes, which such a process writes 2 to 8 ms apart. There are ten runs of them, and of delays the mean of all counts.
 //
 // # Contestants
 //
@@ -59,5 +59,6 @@
 //	rss-KiB            the most that was resident, lent buffers included
 //	kernel-KiB         the two buffers in the kernel, or lent to it and wired
 //	alloc-B/pkt        allocated on Go's heap
-//	p50-us, p99-us, max-us  of the delay
+//	p50-us, p99-us, max-us  of the delay: the mean of the runs'
+//	p50-error-us …     the standard error of that
 package contest

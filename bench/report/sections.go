@@ -42,6 +42,7 @@ var sections = []section{
 			{"sys-ns/pkt", "system", true},
 			{"cpu-us/s", "CPU", true},
 			{"drop-%", "dropped, %", false},
+			{"drop-error-%", "standard error, %", false},
 			{"syscalls/Mpkt", "system calls per million packets", false},
 			{"sleeps/Mpkt", "sleeps per million packets", false},
 			{"syscalls/s", "system calls/s", false},
@@ -66,7 +67,9 @@ var sections = []section{
 			{"max-us", "all within", true},
 			{"cpu-us/s", "CPU", true},
 			{"p50-us", "half within, µs", false},
+			{"p50-error-us", "standard error, µs", false},
 			{"p99-us", "99 % within, µs", false},
+			{"p99-error-us", "standard error, µs", false},
 			{"max-us", "all within, µs", false},
 		},
 		plots: []plotSpec{{

@@ -16,8 +16,14 @@ type target struct {
 	unit  string
 	// figure is what counts of a result; ok if the target is about it.
 	figure func(d *data, r *result) (v float64, ok bool)
+	// chance is how far off that may be; nil for figures that have no error of their own.
+	chance func(d *data, r *result) float64
 	bench  string
 }
+
+// apart is how far the values of two results may be from their true difference: three standard errors, which is 95 % certain for four runs, and more for
+// more. unit is that of the standard errors.
+func apart(a, b *result, unit string) float64 { return 3 * math.Hypot(a.values[unit], b.values[unit]) }
 
 // to is the ratio of one reader's value to another's in the same run, where both deliver packets.
 func to(reader, other, unit string, only func(r *result) bool) func(*data, *result) (float64, bool) {
@@ -41,24 +47,53 @@ func noWork(r *result) bool { return !work(r) }
 // shared is the load at which the reader shares the only processor with what brings the packets.
 const shared = "shared-overload"
 
-// beyond is by how many points of packets a reader drops more than the contestant that drops least. What may be chance does not count: three times the
-// standard error of the difference, which is more with a certainty of 95 % for four runs.
-func beyond(reader string, only func(r *result) bool) func(*data, *result) (float64, bool) {
+// beyond is by how many points of packets lease drops more than another contestant in the same run, and how far off that may be: of the contestant to
+// whom that is the most for certain.
+func (d *data) beyond(run *result) (points, off float64, ok bool) {
+	for _, o := range d.single {
+		if o == run || d.against(run, map[string]string{"reader": o.at["reader"]}) != o {
+			continue
+		}
+		v, has := run.values["drop-%"]
+		w, hasToo := o.values["drop-%"]
+		if e := apart(run, o, "drop-error-%"); has && hasToo && (!ok || v-w-e > points-off) {
+			points, off, ok = v-w, e, true
+		}
+	}
+	return max(points, 0), off, ok
+}
+
+func drops(only func(r *result) bool) func(*data, *result) (float64, bool) {
 	return func(d *data, r *result) (float64, bool) {
-		if r.at["reader"] != reader || !only(r) {
+		if r.at["reader"] != "zbuf-lease" || !only(r) {
 			return 0, false
 		}
-		return r.each(func(run *result) (most float64, ok bool) {
-			v, has := run.values["drop-%"]
-			for _, o := range d.single {
-				w, hasToo := o.values["drop-%"]
-				if !has || !hasToo || o == run || d.against(run, map[string]string{"reader": o.at["reader"]}) != o {
-					continue
-				}
-				most, ok = max(most, v-w-3*math.Hypot(run.values["drop-error-%"], o.values["drop-error-%"])), true
-			}
-			return most, ok
+		return r.each(func(run *result) (float64, bool) {
+			v, _, ok := d.beyond(run)
+			return v, ok
 		})
+	}
+}
+
+func dropChance(d *data, r *result) float64 {
+	off, _ := r.each(func(run *result) (float64, bool) {
+		_, off, ok := d.beyond(run)
+		return off, ok
+	})
+	return off
+}
+
+// delayChance is how far off the ratio of lease's to buffered's may be.
+func delayChance(unit, errorUnit string) func(*data, *result) float64 {
+	return func(d *data, r *result) float64 {
+		off, _ := r.each(func(run *result) (float64, bool) {
+			o := d.against(run, map[string]string{"reader": "zbuf-buffered"})
+			if o == nil {
+				return 0, false
+			}
+			return apart(run, o, errorUnit) / o.values[unit], true
+		})
+		return off
 	}
 }
 
@@ -77,13 +112,13 @@ var targets = []target{
 	{text: "CPU per packet, lease to gopacket", bench: "Contest", limit: 0.3, unit: "×",
 		figure: to("zbuf-lease", "gopacket", "cpu-ns/pkt", noWork)},
 	{text: "packets dropped, lease, beyond the contestant that drops least", bench: "Contest", limit: 0, unit: "points",
-		figure: beyond("zbuf-lease", func(r *result) bool { return r.at["load"] != shared })},
+		figure: drops(func(r *result) bool { return r.at["load"] != shared }), chance: dropChance},
 	{text: "the same, where what brings the packets shares the only processor", bench: "Contest", limit: 0, unit: "points",
-		figure: beyond("zbuf-lease", at("load", shared))},
+		figure: drops(at("load", shared)), chance: dropChance},
 	{text: "delay in immediate mode, half of the packets, lease to buffered", bench: "Delay", limit: 1, unit: "×",
-		figure: to("zbuf-lease", "zbuf-buffered", "p50-us", at("wait", "immediate"))},
+		figure: to("zbuf-lease", "zbuf-buffered", "p50-us", at("wait", "immediate")), chance: delayChance("p50-us", "p50-error-us")},
 	{text: "delay in immediate mode, 99 %, lease to buffered", bench: "Delay", limit: 1, unit: "×",
-		figure: to("zbuf-lease", "zbuf-buffered", "p99-us", at("wait", "immediate"))},
+		figure: to("zbuf-lease", "zbuf-buffered", "p99-us", at("wait", "immediate")), chance: delayChance("p99-us", "p99-error-us")},
 	{text: "CPU when idle and at the low rate, lease to buffered", bench: "Contest", limit: 1, unit: "×",
 		figure: to("zbuf-lease", "zbuf-buffered", "cpu-us/s", at("load", "idle", "low"))},
 	{text: "speed-up by a worker for each processor", bench: "Fanout", limit: 1, least: true, unit: "×",
@@ -101,7 +136,7 @@ var targets = []target{
 // targets shows how well each is kept.
 func (d *data) targets() string {
 	var b strings.Builder
-	b.WriteString("| target | limit | best | worst | where | kept |\n|---|--:|--:|--:|---|---|\n")
+	b.WriteString("| target | limit | best | worst | ± | where | kept |\n|---|--:|--:|--:|--:|---|---|\n")
 	for _, t := range targets {
 		limit := "at most "
 		if t.least {
@@ -109,7 +144,7 @@ func (d *data) targets() string {
 		}
 		limit += strings.TrimSpace(strconv.FormatFloat(t.limit, 'g', -1, 64) + " " + t.unit)
 		var worst *result
-		var worstV, bestV float64
+		var worstV, bestV, off float64
 		kept, of := 0, 0
 		for _, r := range d.of(t.bench) {
 			v, ok := t.figure(d, r)
@@ -117,39 +152,42 @@ func (d *data) targets() string {
 				continue
 			}
 			of++
-			if t.keeps(v) {
+			e := 0.0
+			if t.chance != nil {
+				e = t.chance(d, r)
+			}
+			if t.keeps(v, e) {
 				kept++
 			}
-			if worst == nil || t.worse(v, worstV) {
-				worst, worstV = r, v
+			if worst == nil || t.short(v, e) > t.short(worstV, off) {
+				worst, worstV, off = r, v, e
 			}
-			if of == 1 || t.worse(bestV, v) {
+			if of == 1 || t.short(v, 0) < t.short(bestV, 0) {
 				bestV = v
 			}
 		}
 		if worst == nil {
-			fmt.Fprintf(&b, "| %s | %s | – | – | | not measured |\n", t.text, limit)
+			fmt.Fprintf(&b, "| %s | %s | – | – | | | not measured |\n", t.text, limit)
 			continue
 		}
-		verdict := "yes"
+		verdict, within := "yes", ""
 		if kept < of {
 			verdict = fmt.Sprintf("**no**: %d of %d", kept, of)
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", t.text, limit, number(bestV), number(worstV), worst.where("reader"), verdict)
+		if t.chance != nil {
+			within = number(off)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", t.text, limit, number(bestV), number(worstV), within, worst.where("reader"), verdict)
 	}
 	return b.String()
 }
 
-func (t *target) worse(a, b float64) bool {
+// short is by how much a figure misses the limit, for certain; negative if it keeps it.
+func (t *target) short(v, off float64) float64 {
 	if t.least {
-		return a < b
+		return t.limit - v - off
 	}
-	return a > b
+	return v - off - t.limit
 }
 
-func (t *target) keeps(v float64) bool {
-	if t.least {
-		return v >= t.limit
-	}
-	return v <= t.limit
-}
+func (t *target) keeps(v, off float64) bool { return t.short(v, off) <= 0 }
