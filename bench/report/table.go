@@ -96,6 +96,9 @@ func (s *section) table(b *strings.Builder, d *data, rs []*result) {
 				}
 			} else if v, ok := r.values[c.unit]; ok {
 				text, some = number(v), true
+				if c.unit == "drop-%" && v != 0 { // of which differences count
+					text = strconv.FormatFloat(v, 'f', 2, 64)
+				}
 			}
 			col = append(col, text)
 		}
