@@ -165,7 +165,8 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 	require.NoError(t, err)
 	t.Cleanup(func() { r.Close() })
 
-	// The reader is slow, and stops for good when it is told to, with a lease or without.
+	// The reader is slow, for as long as it takes to fill both buffers now and then, and stops for good when it is told to,
+	// with a lease or without.
 	var quiet atomic.Int64
 	l := ledger{other: lab.StormFrame(), quiet: &quiet}
 	var halt atomic.Int32 // 0 go on, 1 stop with a lease, 2 stop without
@@ -177,8 +178,8 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 			if h := halt.Load(); h == 1 && leased || h == 2 && !leased {
 				stopped <- struct{}{}
 				<-resume
-			} else if h == 0 && reader.IntN(8) == 0 {
-				time.Sleep(time.Duration(reader.IntN(20)) * time.Millisecond)
+			} else if h == 0 && quiet.Load() == 0 && reader.IntN(8) == 0 {
+				time.Sleep(time.Duration(reader.IntN(20*size>>14)) * time.Millisecond)
 			}
 		})
 	}()
@@ -192,11 +193,11 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 		require.NoError(t, err)
 		t.Cleanup(func() { feeders[i].Close() })
 	}
-	var buffered, rounds uint64
+	var buffered, dropped, rounds uint64
 	var drains []lab.Span
 	// A storm may leave the writers and the reader no time at all for seconds: then it takes a round more.
 	enough := func() bool {
-		return buffered > 0 && !slices.ContainsFunc(l.writers[:], func(w numbers) bool { return w.next == 0 })
+		return buffered > 0 && dropped > 0 && !slices.ContainsFunc(l.writers[:], func(w numbers) bool { return w.next == 0 })
 	}
 	for stormed := time.Duration(0); stormed < how || !enough() && stormed < how+2*lab.Patience; {
 		began := lag.Now()
@@ -248,6 +249,7 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 		require.Equal(t, due, l.delivered.Load(), "matched %d = delivered %d + dropped %d + still buffered", x.Matched, before, x.Dropped)
 		quiet.Store(0)
 		buffered += due - before
+		dropped = x.Dropped
 		rounds++
 	}
 	r.SetReadDeadline(time.Now())

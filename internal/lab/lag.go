@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // Slack is how late things may be anyway: two clock ticks of an emulated machine at 100 Hz, and its
@@ -27,12 +28,14 @@ type Lag struct {
 // A Span of time, From and To counted from when a Lag began.
 type Span struct{ From, To time.Duration }
 
-// WatchLag watches until the test is over.
+// WatchLag watches until the test is over. A storm must be there before.
 func WatchLag(t testing.TB) *Lag {
 	l := &Lag{epoch: time.Now()}
 	stop := make(chan struct{})
 	var watchers sync.WaitGroup
-	for cpu := range runtime.NumCPU() {
+	cpus, err := Processors()
+	require.NoError(t, err)
+	for _, cpu := range cpus {
 		watchers.Go(func() {
 			runtime.LockOSThread() // for good: the thread ends with the goroutine
 			// An emulated machine's processors do not stand still together: each has its watcher.

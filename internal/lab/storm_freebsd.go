@@ -30,8 +30,12 @@ type Storm struct {
 	fed   atomic.Uint32
 }
 
-// NewStorm builds the loop. Nothing goes round before Start.
+// NewStorm builds the loop, and leaves processes all processors but the last until Close. Nothing goes round before
+// Start.
 func NewStorm() (*Storm, error) {
+	if err := separate(); err != nil {
+		return nil, err
+	}
 	s := &Storm{}
 	if err := s.build(); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -202,7 +206,7 @@ func (s *Storm) Stop() error {
 	return errors.Join(errs...)
 }
 
-// Close takes everything down.
+// Close takes everything down. It is called once.
 func (s *Storm) Close() error {
 	errs := []error{s.hush()}
 	if s.pair != nil {
@@ -215,5 +219,5 @@ func (s *Storm) Close() error {
 		errs = append(errs, kernel{}.Destroy(s.made[len(s.made)-1]))
 		s.made = s.made[:len(s.made)-1]
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, join())...)
 }

@@ -92,9 +92,27 @@ func SetAffinity(level, which uintptr, id int, cpus ...int) error {
 	for _, cpu := range cpus {
 		set[cpu/8] |= 1 << (cpu % 8)
 	}
+	return affinity(unix.SYS_CPUSET_SETAFFINITY, level, which, id, &set)
+}
+
+// Affinity is cpuset_getaffinity(2), for 64-bit programs too.
+func Affinity(level, which uintptr, id int) (cpus []int, err error) {
+	var set [128]byte
+	if err := affinity(unix.SYS_CPUSET_GETAFFINITY, level, which, id, &set); err != nil {
+		return nil, err
+	}
+	for cpu := range 8 * len(set) {
+		if set[cpu/8]>>(cpu%8)&1 != 0 {
+			cpus = append(cpus, cpu)
+		}
+	}
+	return cpus, nil
+}
+
+func affinity(call, level, which uintptr, id int, set *[128]byte) error {
 	var errno unix.Errno
 	for _, n := range []uintptr{32, 128} { // sizeof(cpuset_t), to 13 and since 14
-		_, _, errno = unix.Syscall6(unix.SYS_CPUSET_SETAFFINITY, level, which, uintptr(id), n, uintptr(unsafe.Pointer(&set[0])), 0)
+		_, _, errno = unix.Syscall6(call, level, which, uintptr(id), n, uintptr(unsafe.Pointer(&set[0])), 0)
 		if errno != unix.ERANGE {
 			break
 		}

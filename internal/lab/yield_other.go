@@ -8,3 +8,11 @@ func yield() { runtime.Gosched() }
 
 // Pin does nothing here.
 func Pin(cpu int) error { return nil }
+
+// Processors returns all.
+func Processors() (list []int, err error) {
+	for cpu := range runtime.NumCPU() {
+		list = append(list, cpu)
+	}
+	return list, nil
+}

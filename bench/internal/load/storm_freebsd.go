@@ -22,21 +22,16 @@ const (
 // Storm is broadcasts that go round for ever between two bridges.
 type Storm struct {
 	*lab.Storm
-	dev  *zbuf.Device
-	join func() error // undoes separate
+	dev *zbuf.Device
 }
 
 // NewStorm builds the loop; nothing goes round before Fill.
 func NewStorm() (*Storm, error) {
-	join, err := separate()
+	l, err := lab.NewStorm()
 	if err != nil {
 		return nil, err
 	}
-	l, err := lab.NewStorm()
-	if err != nil {
-		return nil, errors.Join(err, join())
-	}
-	s := &Storm{Storm: l, join: join}
+	s := &Storm{Storm: l}
 	if s.dev, err = zbuf.Open(); err == nil {
 		err = mute(s.dev, l.Ifname)
 	}
@@ -84,7 +79,7 @@ func (s *Storm) Close() error {
 	if s.dev != nil {
 		errs = append(errs, s.dev.Close())
 	}
-	return errors.Join(append(errs, s.Storm.Close(), s.join())...)
+	return errors.Join(append(errs, s.Storm.Close())...)
 }
 
 // Nothing is a filter that passes nothing.

@@ -1,0 +1,46 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zbuf-go/zbuf/internal/lab"
+)
+
+// interrupts is the number of the kernel's process of interrupt threads, netisr's among them.
+var interrupts = sync.OnceValues(func() (int, error) {
+	list, err := lab.Processes("kern.proc.proc")
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range list {
+		if p.Command() == "intr" {
+			return p.PID(), nil
+		}
+	}
+	return 0, errors.New("there is no process intr")
+})
+
+// carriers returns the processor time of who carries a Writer's packets: this process, which writes them, and the kernel's interrupt threads.
+func carriers() (time.Duration, error) {
+	pid, err := interrupts()
+	if err != nil {
+		return 0, err
+	}
+	var own unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &own); err != nil {
+		return 0, err
+	}
+	list, err := lab.Processes("kern.proc.pid", pid)
+	if err != nil {
+		return 0, err
+	}
+	if len(list) != 1 {
+		return 0, fmt.Errorf("process %d is there %d times", pid, len(list))
+	}
+	return time.Duration(own.Nano()) + list[0].Runtime(), nil
+}

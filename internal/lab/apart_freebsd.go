@@ -1,0 +1,120 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+// apart keeps the kernel's threads that carry what is on an epair from all processes while there is a storm: they
+// have the last processor, and processes the others.
+//
+// In a storm such a thread is never idle and goes before almost everything else. On the first processor it would stop the
+// thread that runs the timeouts of the whole system, TCP's and the read timeouts of bpf among them. And a thread of a
+// process that is bound to the same processor, as the watchers of a Lag are, or that the scheduler leaves there, does not
+// run at all. If it is about to run Go code, the whole program waits for it when garbage is collected, and nobody is
+// left who could end the storm.
+var apart struct {
+	sync.Mutex
+	storms int
+	was    []binding // to be put back
+}
+
+// binding is what may run where.
+type binding struct {
+	level, which uintptr
+	id           int
+	cpus         []int
+}
+
+// separate begins it, for one storm more. One processor can't be shared so.
+func separate() error {
+	apart.Lock()
+	defer apart.Unlock()
+	if apart.storms > 0 {
+		apart.storms++
+		return nil
+	}
+	all, err := Processors()
+	if err != nil {
+		return err
+	}
+	apart.was = nil
+	if last := len(all) - 1; last > 0 {
+		ids, err := carriers()
+		if err != nil {
+			return err
+		}
+		var now []binding
+		for _, id := range ids {
+			now = append(now, binding{LevelWhich, WhichThread, id, all[last:]})
+		}
+		const everybody = 1 // the set of all processes that are in no other
+		now = append(now, binding{LevelCPUSet, WhichCPUSet, everybody, all[:last]})
+		for _, b := range now {
+			was := b
+			if was.cpus, err = Affinity(b.level, b.which, b.id); err == nil {
+				err = bind(b)
+			}
+			if err != nil {
+				return errors.Join(err, bind(apart.was...))
+			}
+			apart.was = append(apart.was, was)
+		}
+	}
+	apart.storms++
+	return nil
+}
+
+// join ends it, with the last storm.
+func join() error {
+	apart.Lock()
+	defer apart.Unlock()
+	apart.storms--
+	if apart.storms > 0 {
+		return nil
+	}
+	return bind(apart.was...)
+}
+
+func bind(list ...binding) error {
+	for _, b := range list {
+		if err := SetAffinity(b.level, b.which, b.id, b.cpus...); err != nil {
+			return fmt.Errorf("bind (level %d, which %d, number %d) to processors %v: %w", b.level, b.which, b.id, b.cpus, err)
+		}
+	}
+	return nil
+}
+
+// carriers returns the threads that take packets off the queues of an epair: netisr's, and from 14 on the epair's own.
+func carriers() (ids []int, err error) {
+	threads, err := Processes("kern.proc.proc_td")
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range threads {
+		if name := t.ThreadName(); strings.HasPrefix(name, "swi1: netisr") || strings.HasPrefix(name, "epair_task") {
+			ids = append(ids, t.Thread())
+		}
+	}
+	if len(ids) == 0 {
+		return nil, errors.New("there is no thread swi1: netisr or epair_task")
+	}
+	return ids, nil
+}
+
+// Processors returns those on which this process may run. In a 32-bit program it takes all for that.
+func Processors() (list []int, err error) {
+	if zbuf.WordSize == 4 {
+		for cpu := range runtime.NumCPU() {
+			list = append(list, cpu)
+		}
+		return list, nil
+	}
+	const process = 2 // CPU_WHICH_PID
+	return Affinity(LevelWhich, process, -1)
+}
