@@ -142,8 +142,8 @@ soak: $(VMTEST) $(RELIABILITY) ## everything in its long form (hours): PACKETS (
 	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(RECORD)/kernel-rules.json $(LONGINSTORM) -run 'TestConformance$$/(tail|assignment|overload)' ./conformance
 	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(RECORD)/kernel-faults.json $(LONGONKERNEL) ./faults
 
-reliability: $(RELIABILITY) ## docs/reliability.md, of what make soak and make fuzz have left in out/reliability
-	$(RELIABILITY) page out/reliability >out/reliability.md
+reliability: $(RELIABILITY) ## docs/reliability.md, of what make soak and make fuzz have left in out/reliability; without make fuzz that part stays
+	$(RELIABILITY) page out/reliability docs/reliability.md >out/reliability.md
 	mv out/reliability.md docs/reliability.md
 
 bench: ## what needs no kernel, into out/bench: the walk beside a C callback loop, the fan-out on the model

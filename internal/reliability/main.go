@@ -1,7 +1,7 @@
 // Command reliability keeps the output of long test runs and makes docs/reliability.md of it.
 //
 //	reliability record FILE COMMAND…   run a command, keep what it prints in FILE, and show it
-//	reliability page FOLDER            print the page made of the runs in FOLDER
+//	reliability page FOLDER OLD        print the page made of the runs in FOLDER; if none was of a fuzz target, with the part about them of the page OLD
 //
 // Runs of go test -json are named *.json. Runs of go test -fuzz are named PACKAGE-TARGET.log, with the last
 // element of the package's path.
@@ -24,13 +24,16 @@ func main() {
 	switch args := os.Args[1:]; {
 	case len(args) > 2 && args[0] == "record":
 		err = record(args[1], args[2:], os.Stdout)
-	case len(args) == 2 && args[0] == "page":
-		var page []byte
-		if page, err = makePage(os.DirFS(args[1])); err == nil {
+	case len(args) == 3 && args[0] == "page":
+		var page, old []byte
+		if old, err = os.ReadFile(args[2]); err != nil {
+			break
+		}
+		if page, err = makePage(os.DirFS(args[1]), old); err == nil {
 			_, err = os.Stdout.Write(page)
 		}
 	default:
-		err = errors.New("usage: reliability record FILE COMMAND…, or reliability page FOLDER")
+		err = errors.New("usage: reliability record FILE COMMAND…, or reliability page FOLDER OLD")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "reliability:", err)

@@ -56,8 +56,12 @@ type row struct {
 	sum               map[lab.Figure]uint64 // without what nobody has reported
 }
 
-// makePage reads every run of a folder.
-func makePage(dir fs.FS) ([]byte, error) {
+// fuzzing begins the second part of the page.
+const fuzzing = "\n## Fuzzing\n"
+
+// makePage reads every run of a folder. Fuzzing takes a day and finds out about other code than the tests do: a folder without it
+// leaves the old page's part about it.
+func makePage(dir fs.FS, old []byte) ([]byte, error) {
 	names, err := fs.Glob(dir, "*")
 	if err != nil {
 		return nil, err
@@ -100,7 +104,11 @@ func makePage(dir fs.FS) ([]byte, error) {
 	slices.SortStableFunc(rows, func(a, b *row) int {
 		return cmp.Or(cmp.Compare(a.suite, b.suite), cmp.Compare(a.what, b.what), cmp.Compare(a.where, b.where), cmp.Compare(a.with, b.with))
 	})
-	return render(rows, fuzz, skipped), nil
+	page := render(rows, fuzz, skipped)
+	if at := bytes.Index(old, []byte(fuzzing)); len(fuzz) == 0 && at >= 0 {
+		page = append(page, old[at:]...)
+	}
+	return page, nil
 }
 
 // addRun adds each test's figures to its row.
@@ -154,7 +162,7 @@ func render(rows []*row, fuzz []*fuzzed, skipped []string) []byte {
 	var b bytes.Buffer
 	b.WriteString(`# Reliability
 
-Made by ` + "`make reliability`" + ` of what ` + "`make soak`" + ` and ` + "`make fuzz`" + ` have written. Nothing here is typed by hand; a run that
+Made by ` + "`make reliability`" + ` of what ` + "`make soak`" + ` and ` + "`make fuzz`" + ` have written, each part of the last time. Nothing here is typed by hand; a run that
 failed or did not end makes no page. *Lost* is what was promised and not kept: a packet that neither came nor was counted,
 came twice, torn or late.
 
@@ -190,7 +198,7 @@ came twice, torn or late.
 		}
 	}
 	if len(fuzz) > 0 {
-		b.WriteString("\n## Fuzzing\n\nA run that finds something makes no row: the input becomes a seed, and the target runs again.\n\n")
+		b.WriteString(fuzzing + "\nA run that finds something makes no row: the input becomes a seed, and the target runs again.\n\n")
 		slices.SortFunc(fuzz, func(a, b *fuzzed) int {
 			return cmp.Or(cmp.Compare(a.pkg, b.pkg), cmp.Compare(a.target, b.target))
 		})

@@ -83,7 +83,7 @@ func TestPage(t *testing.T) {
 		"again.json":            {Data: []byte(stream("bpf", onKernel...))},
 		"both.json":             {Data: []byte(stream("conformance", onModel...) + stream("faults", faulty...))},
 		"pcapio-FuzzReader.log": {Data: []byte(fuzzLog)},
-	})
+	}, nil)
 	require.NoError(t, err)
 	var rows []string
 	for line := range strings.Lines(string(page)) {
@@ -102,6 +102,23 @@ func TestPage(t *testing.T) {
 		"| **total** |  | 31m0s | 1,234,570 | 12 |  |",
 	}, rows)
 	assert.Contains(t, string(page), "- bpf on FreeBSD 12.1-RELEASE amd64 GENERIC: TestKernelOverload/buffered\n")
+}
+
+// A folder without a run of a fuzz target leaves what the page says of them, and one with any replaces it.
+func TestFuzzingIsKept(t *testing.T) {
+	tests := &fstest.MapFile{Data: []byte(stream("bpf", onKernel...))}
+	both, err := makePage(fstest.MapFS{"kernel.json": tests, "pcapio-FuzzReader.log": {Data: []byte(fuzzLog)}}, nil)
+	require.NoError(t, err)
+	kept, err := makePage(fstest.MapFS{"kernel.json": tests}, both)
+	require.NoError(t, err)
+	assert.Equal(t, string(both), string(kept))
+	log := strings.ReplaceAll(fuzzLog, "31m0s", "32m0s")
+	anew, err := makePage(fstest.MapFS{"kernel.json": tests, "pcapio-FuzzReader.log": {Data: []byte(log)}}, both)
+	require.NoError(t, err)
+	assert.Equal(t, strings.ReplaceAll(string(both), "31m0s", "32m0s"), string(anew))
+	none, err := makePage(fstest.MapFS{"kernel.json": tests}, nil)
+	require.NoError(t, err)
+	assert.NotContains(t, string(none), "Fuzzing")
 }
 
 // Whatever is wrong with a run, there is no page.
@@ -158,7 +175,7 @@ func TestRefused(t *testing.T) {
 			if !strings.Contains(c.why, "nothing") && !strings.Contains(c.why, "alone") {
 				dir["good.json"] = &fstest.MapFile{Data: []byte(stream("conformance", onModel...))}
 			}
-			page, err := makePage(dir)
+			page, err := makePage(dir, nil)
 			assert.ErrorContains(t, err, c.says)
 			assert.Nil(t, page)
 		})
