@@ -40,6 +40,7 @@ func WatchLag(t testing.TB) *Lag {
 			runtime.LockOSThread() // for good: the thread ends with the goroutine
 			// An emulated machine's processors do not stand still together: each has its watcher.
 			assert.NoError(t, Pin(cpu))
+			defer Pin(cpus...) // Go keeps a process' first thread, and a storm can have no processor that a thread is bound to
 			const nap = 5 * time.Millisecond
 			for {
 				select {

@@ -120,12 +120,12 @@ func affinity(call, level, which uintptr, id int, set *[128]byte) error {
 	return errnoErr(errno)
 }
 
-// Pin keeps the calling thread on one processor. In a 32-bit program it does nothing.
-func Pin(cpu int) error {
+// Pin keeps the calling thread on some processors. In a 32-bit program it does nothing.
+func Pin(cpus ...int) error {
 	if unsafe.Sizeof(uintptr(0)) == 4 {
 		return nil
 	}
-	return SetAffinity(LevelWhich, WhichThread, -1, cpu)
+	return SetAffinity(LevelWhich, WhichThread, -1, cpus...)
 }
 
 func errnoErr(e unix.Errno) error {

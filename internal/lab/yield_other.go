@@ -7,7 +7,7 @@ import "runtime"
 func yield() { runtime.Gosched() }
 
 // Pin does nothing here.
-func Pin(cpu int) error { return nil }
+func Pin(cpus ...int) error { return nil }
 
 // Processors returns all.
 func Processors() (list []int, err error) {
