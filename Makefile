@@ -68,10 +68,6 @@ FORCE:
 
 # Packages with something to show on FreeBSD; the runner and its insides are the host's.
 VMPKGS ?= $(shell GOOS=freebsd $(GO) list ./... | grep -vE '/(vmtest|bpfctl|capgen|termshot|pcapio|reliability)')
-# Those that ask a kernel with the sysctl as it is: not what has only the model to do with, nor conformance, whose rules set
-# it as they need it.
-KERNELPKGS = $(shell echo '$(VMPKGS)' | tr ' ' '\n' | grep -vE '/(bpftest|sysctltest|conformance)$$')
-
 # The value of net.bpf.zerocopy_enable and the closing quote follow.
 ONKERNEL = GOOS=freebsd $(GO) test -p 1 -count=1 -short -timeout 10m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable
 
@@ -91,7 +87,7 @@ vm-allowed:
 	ZBUF_GUARD=1 $(ONKERNEL)=1" -run 'Kernel(Stream|Stuck|Guard|Filter|Fork|Numbered)' ./bpf
 
 vm-forbidden:
-	$(ONKERNEL)=0 --tunable vmtest.second=1" $(KERNELPKGS)
+	$(ONKERNEL)=0 --tunable vmtest.second=1" $(VMPKGS)
 	$(ONKERNEL)=0 --tunable vmtest.second=1" -run $(BPFCTL) ./cmd/bpfctl
 
 vm-runner:

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -140,9 +139,7 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 // A storm in the kernel with two numbered writers on top of it, in bursts: whenever it is at rest,
 // matched = delivered + dropped + still buffered. ZBUF_SOAK is how long it storms in each mode, 6 s by default.
 func TestKernelOverload(t *testing.T) {
-	if runtime.GOARCH == "386" {
-		t.Skip("a 32-bit program cannot build bridges on a 64-bit kernel: SIOCSDRVSPEC has no 32-bit form")
-	}
+	lab.WantStorm(t)
 	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		total := soakTime(t, 6*time.Second)
 		sizes := []int{16 << 10, 256 << 10}

@@ -3,11 +3,8 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"sync"
-
-	"github.com/zbuf-go/zbuf"
 )
 
 // apart keeps the kernel's threads that carry what is on an epair from all processes while there is a storm: they
@@ -16,8 +13,8 @@ import (
 // In a storm such a thread is never idle and goes before almost everything else. On the first processor it would stop the
 // thread that runs the timeouts of the whole system, TCP's and the read timeouts of bpf among them. And a thread of a
 // process that is bound to the same processor, as the watchers of a Lag are, or that the scheduler leaves there, does not
-// run at all. If it is about to run Go code, the whole program waits for it when garbage is collected, and nobody is
-// left who could end the storm.
+// run at all. Go can't stop such a thread either, as it has to for the garbage collector: then the program stands still, and
+// nobody is left who could end the storm.
 var apart struct {
 	sync.Mutex
 	storms int
@@ -51,13 +48,13 @@ func separate() error {
 		}
 		var now []binding
 		for _, id := range ids {
-			now = append(now, binding{LevelWhich, WhichThread, id, all[last:]})
+			now = append(now, binding{levelWhich, whichThread, id, all[last:]})
 		}
 		const everybody = 1 // the set of all processes that are in no other
-		now = append(now, binding{LevelCPUSet, WhichCPUSet, everybody, all[:last]})
+		now = append(now, binding{levelCPUSet, whichCPUSet, everybody, all[:last]})
 		for _, b := range now {
 			was := b
-			if was.cpus, err = Affinity(b.level, b.which, b.id); err == nil {
+			if was.cpus, err = getAffinity(b.level, b.which, b.id); err == nil {
 				err = bind(b)
 			}
 			if err != nil {
@@ -83,14 +80,15 @@ func join() error {
 
 func bind(list ...binding) error {
 	for _, b := range list {
-		if err := SetAffinity(b.level, b.which, b.id, b.cpus...); err != nil {
+		if err := setAffinity(b.level, b.which, b.id, b.cpus...); err != nil {
 			return fmt.Errorf("bind (level %d, which %d, number %d) to processors %v: %w", b.level, b.which, b.id, b.cpus, err)
 		}
 	}
 	return nil
 }
 
-// carriers returns the threads that take packets off the queues of an epair: netisr's, and from 14 on the epair's own.
+// carriers returns the threads that take packets off the queues of an epair: netisr's, and from 14 on the epair's own (if_epair.c
+// of 14; not run).
 func carriers() (ids []int, err error) {
 	threads, err := Processes("kern.proc.proc_td")
 	if err != nil {
@@ -105,16 +103,4 @@ func carriers() (ids []int, err error) {
 		return nil, errors.New("there is no thread swi1: netisr or epair_task")
 	}
 	return ids, nil
-}
-
-// Processors returns those on which this process may run. In a 32-bit program it takes all for that.
-func Processors() (list []int, err error) {
-	if zbuf.WordSize == 4 {
-		for cpu := range runtime.NumCPU() {
-			list = append(list, cpu)
-		}
-		return list, nil
-	}
-	const process = 2 // CPU_WHICH_PID
-	return Affinity(LevelWhich, process, -1)
 }

@@ -28,7 +28,7 @@ type Lag struct {
 // A Span of time, From and To counted from when a Lag began.
 type Span struct{ From, To time.Duration }
 
-// WatchLag watches until the test is over. A storm must be there before.
+// WatchLag watches until the test is over. A storm can't begin meanwhile: make it before.
 func WatchLag(t testing.TB) *Lag {
 	l := &Lag{epoch: time.Now()}
 	stop := make(chan struct{})
@@ -40,7 +40,8 @@ func WatchLag(t testing.TB) *Lag {
 			runtime.LockOSThread() // for good: the thread ends with the goroutine
 			// An emulated machine's processors do not stand still together: each has its watcher.
 			assert.NoError(t, Pin(cpu))
-			defer Pin(cpus...) // Go keeps a process' first thread, and a storm can have no processor that a thread is bound to
+			// Go keeps a process' first thread, and a storm can have no processor that a thread is bound to.
+			defer func() { assert.NoError(t, Pin(cpus...)) }()
 			const nap = 5 * time.Millisecond
 			for {
 				select {

@@ -3,6 +3,10 @@ package lab
 import (
 	"runtime"
 	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf"
 )
 
 // OnKernel returns the running kernel, or skips the test where there is none.
@@ -29,5 +33,18 @@ func WantZeroCopy(t testing.TB, w World) {
 	Want64Bit(t)
 	if on, err := w.Sysctl("net.bpf.zerocopy_enable"); err != nil || on == 0 {
 		t.Skip("net.bpf.zerocopy_enable is 0")
+	}
+}
+
+// WantStorm skips a test where no storm can be had.
+func WantStorm(t testing.TB) {
+	t.Helper()
+	if zbuf.WordSize == 4 {
+		t.Skip("a 32-bit program cannot build bridges on a 64-bit kernel: SIOCSDRVSPEC has no 32-bit form")
+	}
+	cpus, err := Processors()
+	require.NoError(t, err)
+	if len(cpus) == 1 {
+		t.Skip("a storm takes a processor of its own, and there is one")
 	}
 }

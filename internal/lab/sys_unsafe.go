@@ -79,15 +79,16 @@ func poll(fd int, events int16, ms int) (int16, error) {
 
 // Levels and things of cpuset_setaffinity(2).
 const (
-	LevelCPUSet = 2 // CPU_LEVEL_CPUSET
-	LevelWhich  = 3 // CPU_LEVEL_WHICH
-	WhichThread = 1 // CPU_WHICH_TID
-	WhichCPUSet = 3 // CPU_WHICH_CPUSET
+	levelCPUSet  = 2 // CPU_LEVEL_CPUSET
+	levelWhich   = 3 // CPU_LEVEL_WHICH
+	whichThread  = 1 // CPU_WHICH_TID
+	whichProcess = 2 // CPU_WHICH_PID
+	whichCPUSet  = 3 // CPU_WHICH_CPUSET
 )
 
-// SetAffinity is cpuset_setaffinity(2) with a mask of the processors given. It is for 64-bit programs: in others,
+// setAffinity is cpuset_setaffinity(2) with a mask of the processors given. It is for 64-bit programs: in others,
 // arguments of 64 bits are passed otherwise.
-func SetAffinity(level, which uintptr, id int, cpus ...int) error {
+func setAffinity(level, which uintptr, id int, cpus ...int) error {
 	var set [128]byte
 	for _, cpu := range cpus {
 		set[cpu/8] |= 1 << (cpu % 8)
@@ -95,8 +96,8 @@ func SetAffinity(level, which uintptr, id int, cpus ...int) error {
 	return affinity(unix.SYS_CPUSET_SETAFFINITY, level, which, id, &set)
 }
 
-// Affinity is cpuset_getaffinity(2), for 64-bit programs too.
-func Affinity(level, which uintptr, id int) (cpus []int, err error) {
+// getAffinity is cpuset_getaffinity(2), for 64-bit programs too.
+func getAffinity(level, which uintptr, id int) (cpus []int, err error) {
 	var set [128]byte
 	if err := affinity(unix.SYS_CPUSET_GETAFFINITY, level, which, id, &set); err != nil {
 		return nil, err
@@ -125,7 +126,7 @@ func Pin(cpus ...int) error {
 	if unsafe.Sizeof(uintptr(0)) == 4 {
 		return nil
 	}
-	return SetAffinity(LevelWhich, WhichThread, -1, cpus...)
+	return setAffinity(levelWhich, whichThread, -1, cpus...)
 }
 
 func errnoErr(e unix.Errno) error {

@@ -5,14 +5,3 @@ package lab
 import "runtime"
 
 func yield() { runtime.Gosched() }
-
-// Pin does nothing here.
-func Pin(cpus ...int) error { return nil }
-
-// Processors returns all.
-func Processors() (list []int, err error) {
-	for cpu := range runtime.NumCPU() {
-		list = append(list, cpu)
-	}
-	return list, nil
-}

@@ -1,0 +1,18 @@
+package lab
+
+import (
+	"runtime"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+// Processors returns those on which this process may run. In a 32-bit program it takes all for that.
+func Processors() (list []int, err error) {
+	if zbuf.WordSize == 4 {
+		for cpu := range runtime.NumCPU() {
+			list = append(list, cpu)
+		}
+		return list, nil
+	}
+	return getAffinity(levelWhich, whichProcess, -1)
+}

@@ -1,0 +1,16 @@
+//go:build !freebsd
+
+package lab
+
+import "runtime"
+
+// Pin does nothing here.
+func Pin(cpus ...int) error { return nil }
+
+// Processors returns all.
+func Processors() (list []int, err error) {
+	for cpu := range runtime.NumCPU() {
+		list = append(list, cpu)
+	}
+	return list, nil
+}
