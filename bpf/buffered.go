@@ -31,7 +31,7 @@ func newReadSource(r *Reader) (*readSource, error) {
 
 func (s *readSource) take() (held, bool) { return held{}, false }
 
-func (s *readSource) harvest() (held, bool, error) {
+func (s *readSource) harvest(bool) (held, bool, error) {
 	if err := s.r.writable(s.mem); err != nil {
 		return held{}, false, err
 	}

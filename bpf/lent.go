@@ -152,7 +152,7 @@ func (s *lentSource) catchUp() {
 	s.read = [2]uint{}
 }
 
-func (s *lentSource) harvest() (held, bool, error) {
+func (s *lentSource) harvest(readable bool) (held, bool, error) {
 	s.r.control.Lock()
 	defer s.r.control.Unlock()
 	s.fast = false
@@ -170,7 +170,9 @@ func (s *lentSource) harvest() (held, bool, error) {
 		if rotated {
 			continue
 		}
-		if s.empty() {
+		// If the kernel says that there is something, but memory does not, both buffers were full and have been read and
+		// acknowledged, which the kernel finds out with the next packet: a residue.
+		if s.empty() && !readable {
 			break
 		}
 		h, ok, again, err := s.readInPlace()

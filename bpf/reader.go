@@ -67,8 +67,8 @@ type source interface {
 	take() (held, bool)
 	// awaited says that what take returned last came while the reader slept, so that it is not behind.
 	awaited()
-	// harvest makes the system calls that turn up whatever the kernel has.
-	harvest() (held, bool, error)
+	// harvest makes the system calls that turn up whatever the kernel has. readable is whether it has just said that it has something.
+	harvest(readable bool) (held, bool, error)
 	// empty says, after a system call on the descriptor, that the kernel had nothing then, if that can be seen in memory.
 	empty() bool
 	// release gives back what take or harvest returned.

@@ -251,28 +251,12 @@ func TestBehindNoSystemCallsNoAllocations(t *testing.T) {
 // already known to be there.
 func TestIdleReaderSleeps(t *testing.T) {
 	for _, immediate := range []bool{false, true} {
-		for _, tail := range []bool{false, true} {
+		for _, left := range []string{"nothing", "a tail", "two full buffers"} {
 			for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
-				t.Run(fmt.Sprintf("immediate=%v/tail=%v/%v", immediate, tail, mode), func(t *testing.T) {
+				t.Run(fmt.Sprintf("immediate=%v/left=%s/%v", immediate, left, mode), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: 10 * time.Millisecond, Immediate: immediate})
-						if tail {
-							for i := range uint32(500) {
-								w.em0.Receive(numbered(i, 128))
-							}
-							l, err := w.r.Lease(t.Context())
-							require.NoError(t, err)
-							w.em0.Receive(numbered(1000, 64))
-							require.NoError(t, l.Release())
-							for {
-								w.r.SetReadDeadline(time.Now().Add(time.Second))
-								l, err := w.r.Lease(t.Context())
-								if err != nil {
-									break
-								}
-								l.Release()
-							}
-						}
+						leave(t, w.r, left, func(i uint32) { w.em0.Receive(numbered(i, 128)) })
 						before, err := w.r.Stats()
 						require.NoError(t, err)
 						w.r.SetReadDeadline(time.Now().Add(10 * time.Second))
@@ -280,13 +264,119 @@ func TestIdleReaderSleeps(t *testing.T) {
 						require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 						after, err := w.r.Stats()
 						require.NoError(t, err)
-						// The two calls above wake it too.
-						assert.LessOrEqual(t, after.Waits-before.Waits, uint64(30+2))
+						// The two calls above wake it too, and so does what is left, once.
+						assert.LessOrEqual(t, after.Waits-before.Waits, uint64(30+3))
+						w.r.SetReadDeadline(time.Time{})
+						w.em0.Receive(numbered(3000, 128))
+						data, _, err := w.r.ReadPacket(t.Context())
+						require.NoError(t, err)
+						assert.EqualValues(t, 3000, number(t, data))
 					})
 				})
 			}
 		}
 	}
+}
+
+// leave has a reader with buffers of 64 KiB read everything, with what is called left in the kernel's buffers.
+func leave(t *testing.T, r *bpf.Reader, left string, receive func(number uint32)) {
+	t.Helper()
+	const most = (64 << 10) / 128 // no buffer has so many
+	switch left {
+	case "a tail":
+		for i := range uint32(most) {
+			receive(i)
+		}
+		l, err := r.Lease(t.Context())
+		require.NoError(t, err)
+		receive(most)
+		require.NoError(t, l.Release())
+	case "two full buffers": // and one more that did not fit
+		for i := range uint32(2 * most) {
+			receive(i)
+		}
+		s, err := r.Stats()
+		require.NoError(t, err)
+		require.NotZero(t, s.Dropped)
+	}
+	r.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	for {
+		l, err := r.Lease(t.Context())
+		if err != nil {
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			return
+		}
+		require.NoError(t, l.Release())
+	}
+}
+
+// The same, whatever came before and however it was read.
+func TestIdleReaderSleepsAfterAnything(t *testing.T) {
+	for _, immediate := range []bool{false, true} {
+		for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
+			t.Run(fmt.Sprintf("immediate=%v/%v", immediate, mode), func(t *testing.T) {
+				seed := rand.Uint64()
+				t.Logf("seed %#x", seed)
+				rnd := rand.New(rand.NewPCG(seed, 0))
+				for range 100 {
+					synctest.Test(t, func(t *testing.T) { anythingThenIdle(t, rnd, mode, immediate) })
+				}
+			})
+		}
+	}
+}
+
+func anythingThenIdle(t *testing.T, rnd *rand.Rand, mode bpf.Mode, immediate bool) {
+	w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 10 * time.Millisecond, Immediate: immediate})
+	read := func(wait time.Duration) error {
+		w.r.SetReadDeadline(time.Now().Add(wait))
+		l, err := w.r.Lease(t.Context())
+		if err != nil {
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			return err
+		}
+		if rnd.IntN(2) == 0 {
+			for range rnd.IntN(60) {
+				w.em0.Receive(numbered(0, 60+rnd.IntN(300)))
+			}
+		}
+		return l.Release()
+	}
+	var did []string
+	for range 2 + rnd.IntN(12) {
+		var op string
+		switch rnd.IntN(8) {
+		case 0, 1:
+			op = "packet"
+			w.em0.Receive(numbered(0, 60))
+		case 2:
+			op = "packets"
+			for range rnd.IntN(200) {
+				w.em0.Receive(numbered(0, 60+rnd.IntN(300)))
+			}
+		case 3, 4, 5:
+			op = "read"
+			read(time.Duration(rnd.IntN(30)) * time.Millisecond)
+		case 6:
+			op = "flush"
+			require.NoError(t, w.r.Flush())
+		default:
+			op = "statistics"
+			_, err := w.r.Stats()
+			require.NoError(t, err)
+		}
+		did = append(did, op)
+	}
+	for read(100*time.Millisecond) == nil {
+	}
+	before, err := w.r.Stats()
+	require.NoError(t, err)
+	w.r.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_, err = w.r.Lease(t.Context())
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	after, err := w.r.Stats()
+	require.NoError(t, err)
+	require.LessOrEqual(t, after.Waits-before.Waits, uint64(30+3), "%v", did)
 }
 
 // Whether the interface is there is looked at by who is awake anyhow, or else by a wake-up for that alone, which asks for packets

@@ -46,7 +46,7 @@ func (w *waiter) next(ctx context.Context) (held, error) {
 	// begins only now, so that counts against it.
 	now := w.now()
 	if w.leaving || r.src.behind() || w.timeout > 0 && now-w.harvested > w.timeout/8 {
-		if h, ok, err := w.harvest(now); ok || err != nil {
+		if h, ok, err := w.harvest(now, false); ok || err != nil {
 			return h, err
 		}
 	}
@@ -57,7 +57,7 @@ func (w *waiter) next(ctx context.Context) (held, error) {
 		}
 		sleep, over := w.sleep(ctx, now)
 		if over != nil {
-			if h, ok, err := w.harvest(now); ok || err != nil {
+			if h, ok, err := w.harvest(now, false); ok || err != nil {
 				return h, err
 			}
 			return held{}, over
@@ -87,7 +87,7 @@ func (w *waiter) next(ctx context.Context) (held, error) {
 		}
 		// The look has stopped the read timeout, too, which may have been running for a packet.
 		if ev.Readable || ev.Woken || paced || w.leaving || look && !r.src.empty() {
-			if h, ok, err := w.harvest(now); ok || err != nil {
+			if h, ok, err := w.harvest(now, ev.Readable); ok || err != nil {
 				return h, err
 			}
 		}
@@ -115,8 +115,8 @@ func (w *waiter) sleep(ctx context.Context, now time.Duration) (time.Duration, e
 
 func (w *waiter) now() time.Duration { return time.Since(w.begin) }
 
-func (w *waiter) harvest(now time.Duration) (held, bool, error) {
-	h, ok, err := w.r.src.harvest()
+func (w *waiter) harvest(now time.Duration, readable bool) (held, bool, error) {
+	h, ok, err := w.r.src.harvest(readable)
 	w.harvested, w.several = now, ok && several(h.buf)
 	if err != nil {
 		err = w.failed(err)

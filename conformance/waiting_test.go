@@ -52,6 +52,23 @@ var _ = add(
 		require.Equal(t, zbuf.Event{Readable: true, Data: fullLen + one}, s.wait(false))
 		s.requireHeader(0, 1, fullLen, 0)
 	}},
+	rule{name: "kqueue/EV_ADD looks afresh: two full buffers, acknowledged, until the next packet", run: func(t *testing.T, w lab.World) {
+		s := zerocopy(t, w, page)
+		s.set(zbuf.BIOCIMMEDIATE, 1)
+		s.inject(2*full + 1)
+		s.requireHeader(0, 1, fullLen, 0)
+		s.requireHeader(1, 1, fullLen, 0)
+		s.h[0].Ack()
+		s.h[1].Ack()
+		for range 3 {
+			require.Equal(t, zbuf.Event{Readable: true, Data: 2 * fullLen}, s.wait(true), "although there is nothing to have")
+			which, _ := s.rotate()
+			require.Equal(t, -1, which)
+		}
+		s.requireQuiet(false, "no further edge")
+		s.inject(1)
+		require.Equal(t, zbuf.Event{Readable: true, Data: fullLen + one}, s.wait(false))
+	}},
 	rule{name: "kqueue/EV_ADD looks afresh: immediate and bytes in store", run: func(t *testing.T, w lab.World) {
 		s := zerocopy(t, w, page)
 		s.set(zbuf.BIOCIMMEDIATE, 1)
