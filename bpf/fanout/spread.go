@@ -16,6 +16,10 @@ import (
 // dealing it, so few that a lease has enough for everybody.
 const handSize = 256
 
+// turnsPerHand is how often who has handled a lease looks for the next one before going to sleep, for each hand of it: that
+// costs no more than a tenth of what the hand did, and waking up costs as much as handling many packets.
+const turnsPerHand = handSize / 32
+
 // hand is a run of packets of the lease. docs/design.md, "Fan-out", has the states and who owns it in each.
 type hand struct {
 	packets *[handSize]bpf.Packet // in the order of capture; when dealt, worker by worker
@@ -40,8 +44,10 @@ type spreader struct {
 	handle   func(worker int, packets []bpf.Packet) error
 	workers  []*worker
 	modulo   divisor        // their number
-	pending  sync.WaitGroup // workers that are not through with the lease
 	running  sync.WaitGroup // goroutines
+
+	pending atomic.Int32  // workers that are not through with the lease, and Run's goroutine until it waits for them
+	over    chan struct{} // pending has come to 0
 
 	hands []hand // more than the lease has
 
@@ -77,14 +83,14 @@ func newSpreader(linkType uint32, cfg Config) (*spreader, error) {
 	if cfg.Handle == nil {
 		return nil, fmt.Errorf("%w: Handle is missing", ErrConfig)
 	}
-	s := &spreader{linkType: linkType, hash: cfg.Hash, handle: cfg.Handle, workers: make([]*worker, cfg.Workers), modulo: newDivisor(cfg.Workers)}
+	s := &spreader{linkType: linkType, hash: cfg.Hash, handle: cfg.Handle, workers: make([]*worker, cfg.Workers), modulo: newDivisor(cfg.Workers), over: make(chan struct{}, 1)}
 	s.changed.L = &s.mu
 	for i := range s.workers {
 		w := &worker{number: i, wake: make(chan struct{}, 1)}
 		s.workers[i] = w
 		s.running.Go(func() {
-			for range w.wake {
-				s.work(w)
+			for turns := 0; receive(w.wake, turns); {
+				turns = s.work(w) * turnsPerHand
 			}
 		})
 	}
@@ -121,6 +127,7 @@ func (s *spreader) begin(l bpf.Lease) {
 		s.hands = append(s.hands, make([]hand, most-len(s.hands))...)
 	}
 	s.walked, s.taken, s.end = 0, 0, math.MaxInt
+	s.pending.Store(1)
 }
 
 // handleAll returns when everybody is through. Run's goroutine does the work of one worker itself.
@@ -207,7 +214,9 @@ func (s *spreader) wakeThoseWithPackets() (last *worker) {
 
 // through waits for the workers. Those that failed have left packets in their lists.
 func (s *spreader) through() {
-	s.pending.Wait()
+	if s.pending.Add(-1) != 0 {
+		receive(s.over, s.walked*turnsPerHand)
+	}
 	failed := s.failed != nil
 	for _, w := range s.workers {
 		failed = failed || w.err != nil
@@ -236,32 +245,37 @@ func (s *spreader) result() error {
 	return errors.Join(errs...)
 }
 
-// work is what a worker does for one lease.
-func (s *spreader) work(w *worker) {
-	defer s.pending.Done()
+// work is what a worker does for one lease. It returns how many hands that had.
+func (s *spreader) work(w *worker) (hands int) {
+	defer func() {
+		if s.pending.Add(-1) == 0 {
+			s.over <- struct{}{}
+		}
+	}()
 	w.err = errGoexit
 	defer func() {
 		if v := recover(); v != nil {
 			w.panicked = &PanicError{Worker: w.number, Value: v, Stack: debug.Stack()}
 		}
 	}()
-	w.err = s.handleHands(w)
+	hands, w.err = s.handleHands(w)
+	return hands
 }
 
 // handleHands handles w's packets of all hands, in order, and helps dealing.
-func (s *spreader) handleHands(w *worker) error {
-	for c := 0; s.await(w, c); c++ {
-		packets := s.hands[c].of(w.number)
+func (s *spreader) handleHands(w *worker) (hands int, err error) {
+	for ; s.await(w, hands); hands++ {
+		packets := s.hands[hands].of(w.number)
 		if len(packets) == 0 {
 			continue
 		}
 		err := s.handle(w.number, packets)
 		clear(packets) // whoever keeps them has none
 		if err != nil {
-			return err
+			return hands, err
 		}
 	}
-	return nil
+	return hands, nil
 }
 
 // await returns when hand c is dealt. Until then it deals what nobody else does: that one, or if somebody is at it
@@ -283,7 +297,7 @@ func (s *spreader) await(w *worker, c int) bool {
 func (s *spreader) take(c int) (next int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for {
+	for turns := turnsPerHand; ; turns-- {
 		switch {
 		case c >= s.end:
 			return 0, false
@@ -293,8 +307,28 @@ func (s *spreader) take(c int) (next int, ok bool) {
 			s.taken++
 			return s.taken - 1, true
 		}
-		s.changed.Wait()
+		if turns <= 0 {
+			s.changed.Wait()
+			continue
+		}
+		s.mu.Unlock()
+		runtime.Gosched()
+		s.mu.Lock()
 	}
+}
+
+// receive returns false if c is closed. Before it sleeps it lets others run so often, and looks again: they may be about to send.
+func receive(c <-chan struct{}, turns int) bool {
+	for range turns {
+		select {
+		case _, ok := <-c:
+			return ok
+		default:
+			runtime.Gosched()
+		}
+	}
+	_, ok := <-c
+	return ok
 }
 
 // deal sorts hand c by worker.

@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -114,6 +116,31 @@ func leased(t testing.TB, packets, flows int) *bpf.Reader {
 		em0.Receive(p)
 	}
 	return r
+}
+
+// Whoever waits for a lease gets it, be it there, or sent before it sleeps or while it does.
+func TestReceive(t *testing.T) {
+	for name, c := range map[string]struct {
+		turns int
+		send  func(c chan struct{})
+		want  bool
+	}{
+		"there":                {0, func(c chan struct{}) { c <- struct{}{} }, true},
+		"sent while it looks":  {math.MaxInt, func(c chan struct{}) { go func() { c <- struct{}{} }() }, true},
+		"sent while it sleeps": {0, func(c chan struct{}) { time.AfterFunc(time.Second, func() { c <- struct{}{} }) }, true},
+		"sent after it looked": {100, func(c chan struct{}) { time.AfterFunc(time.Second, func() { c <- struct{}{} }) }, true},
+		"closed":               {0, func(c chan struct{}) { close(c) }, false},
+		"closed while looking": {math.MaxInt, func(c chan struct{}) { go close(c) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ch := make(chan struct{}, 1)
+				c.send(ch)
+				assert.Equal(t, c.want, receive(ch, c.turns))
+				assert.Empty(t, ch)
+			})
+		})
+	}
 }
 
 // Who has nothing to do for a lease of one hand sleeps on.
