@@ -62,16 +62,23 @@ func fill(b *testing.B, p *lab.Pair, frames [][]byte) {
 	require.NoError(b, p.SettleNow())
 }
 
-// spins returns how often Spin goes round in d, where nothing disturbs it.
+// work is not inlined, so that everybody runs the same code.
+//
+//go:noinline
+func work(spin int) uint64 { return contestant.Spin(spin) }
+
+// spins returns with what work takes d, where nothing disturbs it.
 func spins(d time.Duration) int {
-	const n = 20_000
+	const n, calls = 100, 100
 	best := time.Hour
-	for range 300 {
+	for range 500 {
 		begin := time.Now()
-		contestant.Spin(n)
+		for range calls {
+			work(n)
+		}
 		best = min(best, time.Since(begin))
 	}
-	return int(n * d / best)
+	return int(n * calls * d / best)
 }
 
 func median(x []float64) float64 {
@@ -85,12 +92,9 @@ type counter struct {
 	_            [112]byte
 }
 
-// handle is not inlined, so that both run the same code.
-//
-//go:noinline
 func (c *counter) handle(p bpf.Packet, spin int) {
 	c.packets++
-	c.sum += uint64(p.Data()[0]) + contestant.Spin(spin)
+	c.sum += uint64(p.Data()[0]) + work(spin)
 }
 
 // alone is the one goroutine that fan-out is compared to.
@@ -216,10 +220,10 @@ func BenchmarkFanout(b *testing.B) {
 	for i := range frames {
 		frames[i] = frame(i)
 	}
-	for _, work := range []time.Duration{200 * time.Nanosecond, 2 * time.Microsecond} {
+	for _, d := range []time.Duration{200 * time.Nanosecond, 2 * time.Microsecond} {
 		for _, workers := range []int{1, 2, 4} {
-			b.Run(fmt.Sprintf("world=%s/work=%dns/cpus=%d/workers=%d", w.Name(), work.Nanoseconds(), runtime.NumCPU(), workers), func(b *testing.B) {
-				spin := spins(work)
+			b.Run(fmt.Sprintf("world=%s/work=%dns/cpus=%d/workers=%d", w.Name(), d.Nanoseconds(), runtime.NumCPU(), workers), func(b *testing.B) {
+				spin := spins(d)
 				var alone alone
 				alone.pair, alone.r = open(b, w)
 				spread := newSpread(b, w, workers, spin)
