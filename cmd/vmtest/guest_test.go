@@ -215,8 +215,6 @@ func TestSignalsReachTheGuest(t *testing.T) {
 	}
 }
 
-// TestNothingHoldsTheOutput: the go command waits until everybody has closed
-// its test's output, and the server lives on for seconds.
 // An epair whose queue was full once may carry nothing any more, and so may all epairs made after it.
 func TestOverflowedWiresAreNotUsedAgain(t *testing.T) {
 	needGuest(t)
@@ -234,6 +232,8 @@ func TestOverflowedWiresAreNotUsedAgain(t *testing.T) {
 	assert.Contains(t, string(out), "hello\n")
 }
 
+// TestNothingHoldsTheOutput: the go command waits until everybody has closed
+// its test's output, and the server lives on for seconds.
 func TestNothingHoldsTheOutput(t *testing.T) {
 	needGuest(t)
 	s := newSession(t, 1017)
