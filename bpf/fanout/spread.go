@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/zbuf-go/zbuf/bpf"
 )
@@ -16,9 +17,13 @@ import (
 // dealing it, so few that a lease has enough for everybody.
 const handSize = 256
 
-// turnsPerHand is how often who has handled a lease looks for the next one before going to sleep, for each hand of it: that
-// costs no more than a tenth of what the hand did, and waking up costs as much as handling many packets.
-const turnsPerHand = handSize / 32
+// Who is through with a lease looks for the next one before going to sleep: as many times as it was at work for perTurn, but not
+// for ever. A time costs less than a tenth of that; to be woken costs as much as handling many packets.
+const (
+	perTurn   = time.Microsecond
+	mostTurns = 1000
+	dealTurns = 32 // while somebody deals a hand: about as long as that takes
+)
 
 // hand is a run of packets of the lease. docs/design.md, "Fan-out", has the states and who owns it in each.
 type hand struct {
@@ -48,6 +53,7 @@ type spreader struct {
 
 	pending atomic.Int32  // workers that are not through with the lease, and Run's goroutine until it waits for them
 	over    chan struct{} // pending has come to 0
+	turns   int           // that Run's goroutine looks for that
 
 	hands []hand // more than the lease has
 
@@ -90,7 +96,7 @@ func newSpreader(linkType uint32, cfg Config) (*spreader, error) {
 		s.workers[i] = w
 		s.running.Go(func() {
 			for turns := 0; receive(w.wake, turns); {
-				turns = s.work(w) * turnsPerHand
+				turns = s.work(w)
 			}
 		})
 	}
@@ -144,7 +150,7 @@ func (s *spreader) handleAll(l bpf.Lease) {
 		}
 	}
 	s.pending.Add(1)
-	s.work(own)
+	s.turns = s.work(own)
 }
 
 // walk lists the packets of l, and returns how many hands they are. If more than one, the other workers are woken, and
@@ -215,7 +221,7 @@ func (s *spreader) wakeThoseWithPackets() (last *worker) {
 // through waits for the workers. Those that failed have left packets in their lists.
 func (s *spreader) through() {
 	if s.pending.Add(-1) != 0 {
-		receive(s.over, s.walked*turnsPerHand)
+		receive(s.over, s.turns)
 	}
 	failed := s.failed != nil
 	for _, w := range s.workers {
@@ -245,8 +251,9 @@ func (s *spreader) result() error {
 	return errors.Join(errs...)
 }
 
-// work is what a worker does for one lease. It returns how many hands that had.
-func (s *spreader) work(w *worker) (hands int) {
+// work is what a worker does for one lease. It returns how many times to look for what comes next.
+func (s *spreader) work(w *worker) (turns int) {
+	began := time.Now()
 	defer func() {
 		if s.pending.Add(-1) == 0 {
 			s.over <- struct{}{}
@@ -258,24 +265,24 @@ func (s *spreader) work(w *worker) (hands int) {
 			w.panicked = &PanicError{Worker: w.number, Value: v, Stack: debug.Stack()}
 		}
 	}()
-	hands, w.err = s.handleHands(w)
-	return hands
+	w.err = s.handleHands(w)
+	return int(min(time.Since(began)/perTurn, mostTurns))
 }
 
 // handleHands handles w's packets of all hands, in order, and helps dealing.
-func (s *spreader) handleHands(w *worker) (hands int, err error) {
-	for ; s.await(w, hands); hands++ {
-		packets := s.hands[hands].of(w.number)
+func (s *spreader) handleHands(w *worker) error {
+	for c := 0; s.await(w, c); c++ {
+		packets := s.hands[c].of(w.number)
 		if len(packets) == 0 {
 			continue
 		}
 		err := s.handle(w.number, packets)
 		clear(packets) // whoever keeps them has none
 		if err != nil {
-			return hands, err
+			return err
 		}
 	}
-	return hands, nil
+	return nil
 }
 
 // await returns when hand c is dealt. Until then it deals what nobody else does: that one, or if somebody is at it
@@ -297,7 +304,7 @@ func (s *spreader) await(w *worker, c int) bool {
 func (s *spreader) take(c int) (next int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for turns := turnsPerHand; ; turns-- {
+	for turns := dealTurns; ; turns-- {
 		switch {
 		case c >= s.end:
 			return 0, false
