@@ -152,7 +152,7 @@ bench: ## what needs no kernel, into out/bench: the walk beside a C callback loo
 BENCH_KERNEL ?= $(or $(VMTEST_BENCH_KERNEL),$(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vmtest/kernel-amd64-fast),$(KERNEL))
 BENCH_TIME   ?= 1x
 # One turn of the fan-out is a few milliseconds.
-BENCH_TIME_fanout ?= 16x
+BENCH_TIME_fanout ?= 60x
 BENCH        ?= .
 BENCH_PKGS   ?= $(filter-out report,$(sort $(notdir $(patsubst %/,%,$(dir $(wildcard bench/*/*_test.go))))))
 BENCH_VM     := $(CURDIR)/$(VMTEST) --no-reuse --kernel $(BENCH_KERNEL) --tunable kern.hz=1000 --sysctl net.bpf.zerocopy_enable=1
