@@ -257,15 +257,7 @@ func TestIdleReaderSleeps(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: 10 * time.Millisecond, Immediate: immediate})
 						leave(t, w.r, left, func(i uint32) { w.em0.Receive(numbered(i, 128)) })
-						before, err := w.r.Stats()
-						require.NoError(t, err)
-						w.r.SetReadDeadline(time.Now().Add(10 * time.Second))
-						_, err = w.r.Lease(t.Context())
-						require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-						after, err := w.r.Stats()
-						require.NoError(t, err)
-						// The two calls above wake it too, and so does what is left, once.
-						assert.LessOrEqual(t, after.Waits-before.Waits, uint64(30+3))
+						requireSleeps(t, w.r, 10)
 						w.r.SetReadDeadline(time.Time{})
 						w.em0.Receive(numbered(3000, 128))
 						data, _, err := w.r.ReadPacket(t.Context())
@@ -276,6 +268,20 @@ func TestIdleReaderSleeps(t *testing.T) {
 			}
 		}
 	}
+}
+
+// requireSleeps has r wait for so many seconds in which nothing comes.
+func requireSleeps(t *testing.T, r *bpf.Reader, seconds int, what ...any) {
+	t.Helper()
+	before, err := r.Stats()
+	require.NoError(t, err)
+	r.SetReadDeadline(time.Now().Add(time.Duration(seconds) * time.Second))
+	_, err = r.Lease(t.Context())
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	after, err := r.Stats()
+	require.NoError(t, err)
+	// The two calls above wake it too, and so does what is left, once.
+	require.LessOrEqual(t, after.Waits-before.Waits, uint64(3*seconds+3), what...)
 }
 
 // leave has a reader with buffers of 64 KiB read everything, with what is called left in the kernel's buffers.
@@ -369,14 +375,7 @@ func anythingThenIdle(t *testing.T, rnd *rand.Rand, mode bpf.Mode, immediate boo
 	}
 	for read(100*time.Millisecond) == nil {
 	}
-	before, err := w.r.Stats()
-	require.NoError(t, err)
-	w.r.SetReadDeadline(time.Now().Add(10 * time.Second))
-	_, err = w.r.Lease(t.Context())
-	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
-	after, err := w.r.Stats()
-	require.NoError(t, err)
-	require.LessOrEqual(t, after.Waits-before.Waits, uint64(30+3), "%v", did)
+	requireSleeps(t, w.r, 10, "%v", did)
 }
 
 // Whether the interface is there is looked at by who is awake anyhow, or else by a wake-up for that alone, which asks for packets
