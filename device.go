@@ -34,7 +34,7 @@ type Device struct {
 	alien bool // buffers of somebody else
 	iface string
 	rot   Zbuf  // scratch of Rotate, which is called often
-	nread int32 // scratch of Buffered, likewise
+	nread int32 // scratch of BytesReadable, likewise
 
 	leak runtime.Cleanup
 }
@@ -388,8 +388,8 @@ func (d *Device) Stats() (s Stat, err error) {
 // SetImmediate makes every packet wake waiting readers. BIOCIMMEDIATE; legal when locked.
 func (d *Device) SetImmediate(on bool) error { return d.setBool(BIOCIMMEDIATE, on) }
 
-// LanguageVersion returns the version of the filter language. BIOCVERSION; legal when locked.
-func (d *Device) LanguageVersion() (v Version, err error) {
+// FilterVersion returns the version of the filter language. BIOCVERSION; legal when locked.
+func (d *Device) FilterVersion() (v Version, err error) {
 	err = d.ioctl(BIOCVERSION, &v)
 	return v, err
 }
@@ -459,18 +459,18 @@ func (d *Device) SetBufferMode(mode uint32) error {
 	return err
 }
 
-// MaxBuffer returns the bytes that each lent buffer may have, header included: 512
+// MaxBufferSize returns the bytes that each lent buffer may have, header included: 512
 // pages. BIOCGETZMAX. Errors: EOPNOTSUPP in buffered mode; EINVAL for a 32-bit process on
 // a 64-bit kernel.
-func (d *Device) MaxBuffer() (int, error) {
+func (d *Device) MaxBufferSize() (int, error) {
 	var n uintptr
 	err := d.ioctl(BIOCGETZMAX, &n)
 	return int(n), err
 }
 
-// Buffered returns the bytes of records in store and hold buffer together. FIONREAD; legal when locked.
+// BytesReadable returns the bytes of records in store and hold buffer together. FIONREAD; legal when locked.
 // Acknowledged records count until the kernel has taken their buffer back.
-func (d *Device) Buffered() (int, error) {
+func (d *Device) BytesReadable() (int, error) {
 	if err := d.enter(FIONREAD.String()); err != nil {
 		return 0, err
 	}
@@ -523,7 +523,7 @@ func (b *Buffers) Size() int { return b.size }
 // SetBuffers lends the kernel two buffers of size bytes, header included, in memory that stays shared
 // over fork(2). The kernel wires them. BIOCSETZBUF, in zero-copy mode, before attach, once.
 // size is rounded up to whole pages. Errors: EOPNOTSUPP in buffered mode; EINVAL for 0 or
-// more than MaxBuffer; EFAULT when the kernel can't map them; ENOMEM; ErrBuffersSet.
+// more than MaxBufferSize; EFAULT when the kernel can't map them; ENOMEM; ErrBuffersSet.
 func (d *Device) SetBuffers(size int) (*Buffers, error) { return d.setBuffers(size, false) }
 
 // SetGuardedBuffers is SetBuffers with memory at two addresses: what Buffer.View returns can be made

@@ -139,18 +139,18 @@ func TestClosedDeviceSaysSo(t *testing.T) {
 	d := open(t, k)
 	require.NoError(t, d.Close())
 	for name, call := range map[string]func() error{
-		"ioctl":      func() error { _, err := d.Stats(); return err },
-		"read":       func() error { _, err := d.Read(make([]byte, 4096)); return err },
-		"write":      func() error { _, err := d.Write(make([]byte, 60)); return err },
-		"wait":       func() error { _, err := d.Wait(true, 0); return err },
-		"wake":       d.Wake,
-		"rotate":     func() error { _, err := d.Rotate(); return err },
-		"buffers":    func() error { _, err := d.SetBuffers(1); return err },
-		"mode":       func() error { return d.SetBufferMode(1) },
-		"interface":  func() error { return d.SetInterface("em0") },
-		"limit":      func() error { return d.Limit(nil, false) },
-		"index":      func() error { _, err := d.InterfaceIndex(); return err },
-		"still read": func() error { _, err := d.Buffered(); return err },
+		"ioctl":     func() error { _, err := d.Stats(); return err },
+		"read":      func() error { _, err := d.Read(make([]byte, 4096)); return err },
+		"write":     func() error { _, err := d.Write(make([]byte, 60)); return err },
+		"wait":      func() error { _, err := d.Wait(true, 0); return err },
+		"wake":      d.Wake,
+		"rotate":    func() error { _, err := d.Rotate(); return err },
+		"buffers":   func() error { _, err := d.SetBuffers(1); return err },
+		"mode":      func() error { return d.SetBufferMode(1) },
+		"interface": func() error { return d.SetInterface("em0") },
+		"limit":     func() error { return d.Limit(nil, false) },
+		"index":     func() error { _, err := d.InterfaceIndex(); return err },
+		"readable":  func() error { _, err := d.BytesReadable(); return err },
 	} {
 		assert.ErrorIs(t, call(), os.ErrClosed, name)
 	}
@@ -193,7 +193,7 @@ func TestEveryRequestHasAMethod(t *testing.T) {
 	assert.ErrorIs(t, d.SetReadTimeout(-time.Second), syscall.EINVAL)
 	assert.Equal(t, zbuf.Stat{}, get(d.Stats()))
 	ok(d.SetImmediate(true))
-	assert.Equal(t, zbuf.Version{Major: 1, Minor: 1}, get(d.LanguageVersion()))
+	assert.Equal(t, zbuf.Version{Major: 1, Minor: 1}, get(d.FilterVersion()))
 	ok(d.SetSignal(1))
 	assert.EqualValues(t, 1, get(d.Signal()))
 	ok(d.SetHeaderComplete(true))
@@ -201,7 +201,7 @@ func TestEveryRequestHasAMethod(t *testing.T) {
 	ok(d.SetDirection(zbuf.BPF_D_OUT))
 	assert.EqualValues(t, zbuf.BPF_D_OUT, get(d.Direction()))
 	ok(d.SetFeedback(true))
-	assert.Zero(t, get(d.Buffered()))
+	assert.Zero(t, get(d.BytesReadable()))
 	ok(d.SetNonblocking(true))
 	ok(d.SetAsync(true))
 	get(d.Owner())
@@ -211,7 +211,7 @@ func TestEveryRequestHasAMethod(t *testing.T) {
 	ok(d.SetVLANPCP(7))
 	assert.ErrorIs(t, d.SetVLANPCP(8), syscall.EINVAL)
 	assert.ElementsMatch(t, []string{"em0", "em1"}, get(d.InterfaceList()))
-	_, err = d.MaxBuffer()
+	_, err = d.MaxBufferSize()
 	assert.ErrorIs(t, err, syscall.EOPNOTSUPP)
 	_, err = d.Rotate()
 	assert.ErrorIs(t, err, syscall.EOPNOTSUPP)

@@ -214,7 +214,7 @@ func (s *lentSource) rotate() (bool, error) {
 
 func (s *lentSource) buffered() (uint32, error) {
 	s.r.stats.syscalls.Add(1)
-	n, err := s.dev.Buffered()
+	n, err := s.dev.BytesReadable()
 	return uint32(n), err
 }
 

@@ -249,7 +249,7 @@ func lendBuffers(dev *zbuf.Device, size int, shrink, guard bool) (bufs *zbuf.Buf
 		}
 		return nil, nil, err
 	}
-	most, err := dev.MaxBuffer()
+	most, err := dev.MaxBufferSize()
 	if err != nil {
 		if refusal(err) {
 			return nil, fmt.Errorf("a 32-bit program can't lend buffers to a 64-bit kernel: %w", err), nil

@@ -179,7 +179,7 @@ func largest(b *testing.B, w lab.World, mode bpf.Mode) int {
 	require.NoError(b, err)
 	defer d.Close()
 	require.NoError(b, d.SetBufferMode(zbuf.BPF_BUFMODE_ZBUF))
-	most, err := d.MaxBuffer()
+	most, err := d.MaxBufferSize()
 	require.NoError(b, err)
 	return most
 }

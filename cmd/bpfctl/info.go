@@ -155,7 +155,7 @@ func (m *machine) info(iface string) (i info, err error) {
 	}
 	for _, f := range []struct{ feature, about, sysctl string }{
 		{"capsicum", "a capture can give up its rights", "kern.features.security_capabilities"},
-		{"filter compiler", "filters are compiled to machine code (options BPF_JITTER)", "net.bpf_jitter.enable"},
+		{"filter JIT", "filters are compiled to machine code (options BPF_JITTER)", "net.bpf_jitter.enable"},
 	} {
 		n, err := t.Int32(f.sysctl)
 		has := err == nil && n != 0
@@ -168,7 +168,7 @@ func (m *machine) info(iface string) (i info, err error) {
 	i.Limits.MaxFilter, _ = b.MaxInsns()
 	i.Limits.MaxZeroCopy, _ = m.maxLentBuffer()
 	m.try(func(d *zbuf.Device) error {
-		v, err := d.LanguageVersion()
+		v, err := d.FilterVersion()
 		if err == nil {
 			i.Limits.FilterSyntax = fmt.Sprintf("%d.%d", v.Major, v.Minor)
 		}

@@ -225,7 +225,7 @@ func (m *machine) maxLentBuffer() (int, error) {
 	if err := d.SetBufferMode(zbuf.BPF_BUFMODE_ZBUF); err != nil {
 		return 0, err
 	}
-	return d.MaxBuffer()
+	return d.MaxBufferSize()
 }
 
 func (s zeroCopyStatus) print(w io.Writer) error {
