@@ -12,6 +12,7 @@ import (
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
+	"github.com/zbuf-go/zbuf/internal/scenario"
 )
 
 // From lease to release nothing is allocated, however many packets there are.
@@ -28,7 +29,7 @@ func TestWritingALeaseDoesNotAllocate(t *testing.T) {
 			defer r.Close()
 			const packets = 1000
 			for i := range uint32(packets) {
-				em0.Receive(frame(100, i))
+				em0.Receive(scenario.Frame(100, i))
 			}
 			l := &live{r: r}
 			run := newCaptureRun(l, out, 0, io.Discard)

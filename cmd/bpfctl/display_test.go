@@ -53,12 +53,3 @@ func TestLiveLine(t *testing.T) {
 		})
 	}
 }
-
-func TestFormatSize(t *testing.T) {
-	for n, want := range map[int]string{0: "0 bytes", 1000: "1000 bytes", 4096: "4 KiB", 5 << 19: "2560 KiB", 2 << 20: "2 MiB"} {
-		assert.Equal(t, want, formatSize(n))
-	}
-	for n, want := range map[uint64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 2_345_678: "2.3 MB", 5e12: "5.0 TB", 5e15: "5000.0 TB"} {
-		assert.Equal(t, want, roughSize(n))
-	}
-}

@@ -3,12 +3,12 @@ package main
 import (
 	"errors"
 	"io/fs"
-	"regexp"
 	"strings"
 	"syscall"
 
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
@@ -39,7 +39,7 @@ func explain(err error) string {
 	if errors.Is(err, zbuf.ErrForeignOS) {
 		return zbuf.ErrForeignOS.Error() + "; --replay FILE and --model SCENARIO work anywhere"
 	}
-	s := oneLine(err)
+	s := human.OneLine(err)
 	if refused && errors.Is(err, zbuf.ErrZeroCopyDisabled) {
 		s = refusal(err)
 	}
@@ -51,13 +51,5 @@ func refusal(err error) string {
 	if errors.Is(err, zbuf.ErrZeroCopyDisabled) {
 		err = zbuf.ErrZeroCopyDisabled
 	}
-	return strings.TrimPrefix(oneLine(err), "zero-copy refused: ")
-}
-
-// packageName is what package bpf's errors begin with; "/dev/bpf: " is something else.
-var packageName = regexp.MustCompile(`(^| )bpf: `)
-
-// oneLine is the error's text without line breaks and package names.
-func oneLine(err error) string {
-	return packageName.ReplaceAllString(strings.ReplaceAll(err.Error(), "\n", "; "), "$1")
+	return strings.TrimPrefix(human.OneLine(err), "zero-copy refused: ")
 }

@@ -12,6 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/internal/human"
+	"github.com/zbuf-go/zbuf/internal/linktype"
+	"github.com/zbuf-go/zbuf/internal/machine"
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
@@ -37,8 +40,8 @@ it says.`,
 			if err != nil {
 				return err
 			}
-			defer m.stop()
-			i, err := m.info(iface)
+			defer m.Stop()
+			i, err := readInfo(m, iface)
 			if err != nil {
 				return err
 			}
@@ -128,23 +131,23 @@ var probes = []probe{
 	}},
 }
 
-func (m *machine) info(iface string) (i info, err error) {
-	if i.Kernel, err = m.release(); err != nil {
+func readInfo(m *machine.Machine, iface string) (i info, err error) {
+	if i.Kernel, err = release(m); err != nil {
 		return i, err
 	}
-	t := m.sysctl
+	t := m.Sysctl
 	i.Version, _ = t.Int32("kern.osreldate")
 	i.Machine, _ = t.String("hw.machine_arch")
 	i.Advice = []string{}
 	advise := func(format string, args ...any) { i.Advice = append(i.Advice, fmt.Sprintf(format, args...)) }
 
-	_, opens := m.try(func(*zbuf.Device) error { return nil })
+	_, opens := try(m, func(*zbuf.Device) error { return nil })
 	if opens != nil {
 		advise("No capture is possible: %s.", explain(opens))
 	}
 	for _, p := range probes {
 		f := feature{Name: p.name, About: p.about}
-		has, err := m.try(p.try)
+		has, err := try(m, p.try)
 		if opens == nil {
 			f.Has = &has
 			if err != nil && p.name == "zero-copy" {
@@ -166,8 +169,8 @@ func (m *machine) info(iface string) (i info, err error) {
 	i.Limits.Buffer, _ = b.BufSize()
 	i.Limits.MaxBuffer, _ = b.MaxBufSize()
 	i.Limits.MaxFilter, _ = b.MaxInsns()
-	i.Limits.MaxZeroCopy, _ = m.maxLentBuffer()
-	m.try(func(d *zbuf.Device) error {
+	i.Limits.MaxZeroCopy, _ = maxLentBuffer(m)
+	try(m, func(d *zbuf.Device) error {
 		v, err := d.FilterVersion()
 		if err == nil {
 			i.Limits.FilterSyntax = fmt.Sprintf("%d.%d", v.Major, v.Minor)
@@ -175,26 +178,26 @@ func (m *machine) info(iface string) (i info, err error) {
 		return err
 	})
 	i.Sysctls = bpfSysctls(t)
-	if i.Links, err = m.links(iface, opens == nil); err != nil {
+	if i.Links, err = listLinks(m, iface, opens == nil); err != nil {
 		return i, err
 	}
-	m.advise(&i, advise)
+	adviseOn(m, &i, advise)
 	return i, nil
 }
 
 // release is the kernel's name and release.
-func (m *machine) release() (string, error) {
-	system, err := m.sysctl.String("kern.ostype")
+func release(m *machine.Machine) (string, error) {
+	system, err := m.Sysctl.String("kern.ostype")
 	if err != nil {
 		return "", err
 	}
-	release, err := m.sysctl.String("kern.osrelease")
+	release, err := m.Sysctl.String("kern.osrelease")
 	return system + " " + release, err
 }
 
 // try reports whether something can be done with a fresh descriptor.
-func (m *machine) try(f func(*zbuf.Device) error) (bool, error) {
-	d, err := zbuf.OpenOn(m.bpf)
+func try(m *machine.Machine, f func(*zbuf.Device) error) (bool, error) {
+	d, err := zbuf.OpenOn(m.BPF)
 	if err != nil {
 		return false, err
 	}
@@ -221,35 +224,35 @@ func bpfSysctls(t sysctl.Tree) []variable {
 }
 
 // links are the interfaces and their link types.
-func (m *machine) links(iface string, try bool) ([]link, error) {
-	all, err := m.interfaces()
+func listLinks(m *machine.Machine, iface string, ask bool) ([]link, error) {
+	all, err := m.Interfaces()
 	if err != nil {
 		return nil, err
 	}
-	known := func(n netif) bool { return n.Name == iface }
+	known := func(n machine.Interface) bool { return n.Name == iface }
 	if iface != "" {
 		if !slices.ContainsFunc(all, known) {
-			if err := m.attachable(iface); err != nil {
+			if err := m.Attachable(iface); err != nil {
 				return nil, err
 			}
-			all = append(all, netif{Name: iface, Up: true}) // bpf knows more than network interfaces
+			all = append(all, machine.Interface{Name: iface, Up: true}) // bpf knows more than network interfaces
 		}
-		all = slices.DeleteFunc(all, func(n netif) bool { return n.Name != iface })
+		all = slices.DeleteFunc(all, func(n machine.Interface) bool { return n.Name != iface })
 	}
 	list := []link{}
 	for _, n := range all {
 		l := link{Name: n.Name, Up: n.Up, MTU: n.MTU, LinkTypes: []linkType{}}
-		if !try {
+		if !ask {
 			list = append(list, l)
 			continue
 		}
-		_, err := m.try(func(d *zbuf.Device) error {
+		_, err := try(m, func(d *zbuf.Device) error {
 			if err := d.SetInterface(n.Name); err != nil {
 				return err
 			}
 			types, err := d.LinkTypes()
 			for _, dlt := range types {
-				l.LinkTypes = append(l.LinkTypes, linkType{dlt, linkTypeName(dlt)})
+				l.LinkTypes = append(l.LinkTypes, linkType{dlt, linktype.Name(dlt)})
 			}
 			return err
 		})
@@ -262,8 +265,8 @@ func (m *machine) links(iface string, try bool) ([]link, error) {
 }
 
 // advise says what would stop a capture, or surprise whoever makes one.
-func (m *machine) advise(i *info, advise func(string, ...any)) {
-	t := m.sysctl
+func adviseOn(m *machine.Machine, i *info, advise func(string, ...any)) {
+	t := m.Sysctl
 	if on, err := t.BPF().ZeroCopyEnabled(); err == nil && !on {
 		advise("Captures use read(2), since zero-copy is forbidden: `bpfctl zerocopy on` as root allows it.")
 	}
@@ -329,7 +332,7 @@ func (i info) print(w io.Writer) error {
 		if n == 0 {
 			return "not known"
 		}
-		return formatSize(n)
+		return human.Size(n)
 	}
 	t = l.columns()
 	t.AppendRow([]any{"each of two zero-copy buffers", size(i.Limits.MaxZeroCopy)})

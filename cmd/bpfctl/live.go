@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/human"
+	"github.com/zbuf-go/zbuf/internal/linktype"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
@@ -20,22 +22,22 @@ type live struct {
 }
 
 func openLive(w *world, iface string, cfg bpf.Config) (*live, error) {
-	sys, stop, err := w.open()
+	m, err := w.machine()
 	if err != nil {
 		return nil, err
 	}
-	cfg.System = sys
+	cfg.System = m.BPF
 	r, err := bpf.Open(iface, cfg)
 	if err == nil && r.BufferSize() < cfg.BufferSize {
 		err = usagef("--bufsize: %s is beyond the kernel's maximum of %s for buffered mode (sysctl net.bpf.maxbufsize)",
-			formatSize(cfg.BufferSize), formatSize(r.BufferSize()))
+			human.Size(cfg.BufferSize), human.Size(r.BufferSize()))
 		r.Close()
 	}
 	if err != nil {
-		stop()
+		m.Stop()
 		return nil, err
 	}
-	return &live{r: r, stop: stop, cfg: cfg, start: time.Now()}, nil
+	return &live{r: r, stop: m.Stop, cfg: cfg, start: time.Now()}, nil
 }
 
 func (l *live) close() {
@@ -48,9 +50,9 @@ func (l *live) describe() string { return l.r.Interface() + ": " + describeMode(
 // describeMode says which mode is in force and why.
 func describeMode(r *bpf.Reader) string {
 	mode, reason := r.Mode()
-	s := fmt.Sprintf("zero-copy mode, granted by the kernel, two buffers of %s", formatSize(r.BufferSize()))
+	s := fmt.Sprintf("zero-copy mode, granted by the kernel, two buffers of %s", human.Size(r.BufferSize()))
 	if mode == bpf.Buffered {
-		s = fmt.Sprintf("buffered mode, because %s, buffers of %s", refusal(reason), formatSize(r.BufferSize()))
+		s = fmt.Sprintf("buffered mode, because %s, buffers of %s", refusal(reason), human.Size(r.BufferSize()))
 	}
 	return s
 }
@@ -63,7 +65,7 @@ func (l *live) statistics() []pcapio.Statistics {
 // description is the interface's entry in the file.
 func (l *live) description() pcapio.Interface {
 	i := pcapio.Interface{
-		Name: l.r.Interface(), OS: runtime.GOOS, LinkType: linkTypeOf(l.r.LinkType()), SnapLen: uint32(l.cfg.SnapLen),
+		Name: l.r.Interface(), OS: runtime.GOOS, LinkType: linktype.Of(l.r.LinkType()), SnapLen: uint32(l.cfg.SnapLen),
 	}
 	if n := len(l.cfg.Filter); n > 0 {
 		i.Comment = fmt.Sprintf("captured through a filter program of %d instructions", n)

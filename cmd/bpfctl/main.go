@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/zbuf-go/zbuf/internal/scenario"
 )
 
 // Exit codes.
@@ -65,7 +67,7 @@ kernel where that is allowed; allows it; and shows who listens.
 
 With --model SCENARIO a command talks to a model of the kernel instead, on any
 system. The scenarios:
-` + listScenarios() + `
+` + scenario.List() + `
 Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -81,7 +83,7 @@ Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`
 		return usagef("%w: see %s --help", err, c.CommandPath())
 	})
 	root.PersistentFlags().StringVar(&w.scenario, "model", "", "talk to a model of the kernel: `SCENARIO`")
-	root.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(scenarioNames(), cobra.ShellCompDirectiveNoFileComp))
+	root.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(scenario.Names(), cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(newCapture(w), newZeroCopy(w), newStats(w), newInfo(w), newSend(w), newMan())
 	return root
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
@@ -84,7 +85,7 @@ func openReplay(name string, stdin io.Reader, cfg bpf.Config) (*replay, error) {
 	}
 	if cfg.BufferSize > largestBuffer {
 		r.close()
-		return nil, usagef("--bufsize: %s is beyond the kernel's maximum of %s", formatSize(cfg.BufferSize), formatSize(largestBuffer))
+		return nil, usagef("--bufsize: %s is beyond the kernel's maximum of %s", human.Size(cfg.BufferSize), human.Size(largestBuffer))
 	}
 	r.k = bpftest.New(
 		bpftest.WithSysctl("net.bpf.zerocopy_enable", 1),
@@ -243,13 +244,13 @@ func (r *replay) openStream(iface, need int) (*stream, error) {
 		cfg.BufferSize = smallBuffer
 	}
 	if size := max(cfg.BufferSize, 1); need > maxRecord {
-		return nil, fmt.Errorf("a packet of %d bytes is more than a buffer of bpf(4) can have (%s)", need-recordHeader, formatSize(largestBuffer))
+		return nil, fmt.Errorf("a packet of %d bytes is more than a buffer of bpf(4) can have (%s)", need-recordHeader, human.Size(largestBuffer))
 	} else if cfg.BufferSize != 0 && need > size-recordHeader || need > bpf.DefaultBufferSize-recordHeader {
 		cfg.BufferSize = largestBuffer
 	}
 	r.budget -= 2 * max(cfg.BufferSize, smallBuffer)
 	if r.budget < 0 {
-		return nil, fmt.Errorf("too many interfaces with packets: their buffers would need more than %s", formatSize(replayBudget))
+		return nil, fmt.Errorf("too many interfaces with packets: their buffers would need more than %s", human.Size(replayBudget))
 	}
 	in := r.in.Interfaces()[iface]
 	name := "replay" + strconv.Itoa(r.opened)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
@@ -117,7 +118,7 @@ func (r *captureRun) tick(done <-chan struct{}) error {
 			now, n := time.Now(), r.packets.Load()
 			rate := float64(n-lastPackets) / now.Sub(last).Seconds()
 			last, lastPackets = now, n
-			fmt.Fprintf(r.stderr, "\r\x1b[K%d packets  %.0f/s  %s  %d dropped", n, rate, roughSize(r.bytes.Load()), dropped(r.src.statistics()))
+			fmt.Fprintf(r.stderr, "\r\x1b[K%d packets  %.0f/s  %s  %d dropped", n, rate, human.RoughSize(r.bytes.Load()), dropped(r.src.statistics()))
 		}
 	}
 }
@@ -169,19 +170,6 @@ func (r *captureRun) summary(stats []pcapio.Statistics) {
 		received += s.Received
 	}
 	fmt.Fprintf(r.stderr, "bpfctl: %d packets captured, %d bytes, in %v; %d received and %d dropped by the kernel\n",
-		r.packets.Load(), r.bytes.Load(), elapsed(time.Since(r.start)), received, dropped(stats))
+		r.packets.Load(), r.bytes.Load(), human.Elapsed(time.Since(r.start)), received, dropped(stats))
 	fmt.Fprintf(r.stderr, "bpfctl: %s\n", r.src.describe())
-}
-
-// roughSize is n bytes for people in a hurry.
-func roughSize(n uint64) string {
-	f, unit := float64(n), 0
-	for f >= 1000 && unit < 4 {
-		f /= 1000
-		unit++
-	}
-	if unit == 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %cB", f, "kMGT"[unit-1])
 }

@@ -17,6 +17,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/internal/human"
+	"github.com/zbuf-go/zbuf/internal/linktype"
+	"github.com/zbuf-go/zbuf/internal/machine"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
@@ -115,7 +118,7 @@ func runSend(c *cobra.Command, w *world, f *sendFlags, file string) error {
 	if err != nil {
 		return err
 	}
-	defer m.stop()
+	defer m.Stop()
 	d, err := openWriter(m, f.iface, plan)
 	if err != nil {
 		return err
@@ -192,13 +195,13 @@ func eachPacket(file string, f func(linkType uint16, p pcapio.Packet) error) err
 }
 
 // openWriter opens a descriptor that writes the packets of a plan and captures nothing.
-func openWriter(m *machine, iface string, p plan) (*zbuf.Device, error) {
-	d, err := zbuf.OpenOn(m.bpf)
+func openWriter(m *machine.Machine, iface string, p plan) (*zbuf.Device, error) {
+	d, err := zbuf.OpenOn(m.BPF)
 	if err != nil {
 		return nil, err
 	}
 	for _, step := range []func() error{
-		func() error { return d.SetFilter(refuseAll) },
+		func() error { return d.SetFilter(nothing) },
 		func() error { return d.SetInterface(iface) },
 		func() error { return d.SetHeaderComplete(true) },
 		func() error { return chooseLinkType(d, iface, p.linkTypes) },
@@ -224,10 +227,10 @@ func chooseLinkType(d *zbuf.Device, iface string, want []uint16) error {
 	}
 	var names []string
 	for _, dlt := range offered {
-		if linkTypeOf(dlt) == want[0] {
+		if linktype.Of(dlt) == want[0] {
 			return d.SetLinkType(dlt)
 		}
-		names = append(names, linkTypeName(dlt))
+		names = append(names, linktype.Name(dlt))
 	}
 	return fmt.Errorf("the packets are of link type %d (LINKTYPE_), and %s takes %s", want[0], iface, strings.Join(names, ", "))
 }
@@ -363,9 +366,9 @@ const (
 
 func (s *sender) summary(w io.Writer) {
 	took := s.end.Sub(s.start)
-	fmt.Fprintf(w, "bpfctl: %s: %d packets sent, %d bytes, in %v", s.iface, s.packets, s.bytes, elapsed(took))
+	fmt.Fprintf(w, "bpfctl: %s: %d packets sent, %d bytes, in %v", s.iface, s.packets, s.bytes, human.Elapsed(took))
 	if sec := took.Seconds(); s.packets > 1 && sec > 0 {
-		fmt.Fprintf(w, "; %.0f packets and %sbit a second", float64(s.packets)/sec, strings.TrimSuffix(roughSize(uint64(float64(s.bytes)*8/sec)), "B"))
+		fmt.Fprintf(w, "; %.0f packets and %sbit a second", float64(s.packets)/sec, strings.TrimSuffix(human.RoughSize(uint64(float64(s.bytes)*8/sec)), "B"))
 	}
 	fmt.Fprintln(w)
 	if s.wereCut > 0 {
@@ -374,11 +377,11 @@ func (s *sender) summary(w io.Writer) {
 }
 
 // shortfall is the error when packets were left out.
-func (s *sender) shortfall(m *machine) error {
+func (s *sender) shortfall(m *machine.Machine) error {
 	var why []string
 	if s.tooLong > 0 {
 		limit := ""
-		if all, err := m.interfaces(); err == nil {
+		if all, err := m.Interfaces(); err == nil {
 			for _, i := range all {
 				if i.Name == s.iface {
 					limit = fmt.Sprintf(", and its MTU is %d", i.MTU)
@@ -395,3 +398,6 @@ func (s *sender) shortfall(m *machine) error {
 	}
 	return errors.New("packets were left out: " + strings.Join(why, ", "))
 }
+
+// nothing is a filter program that captures nothing.
+var nothing = []zbuf.Insn{{Op: 0x06}} // ret #0

@@ -13,7 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/internal/machine"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
+	"github.com/zbuf-go/zbuf/internal/scenario"
 )
 
 // outlet is a model whose em0 keeps what leaves through it.
@@ -25,7 +27,7 @@ type outlet struct {
 	n    int
 }
 
-func (o *outlet) machine() *machine {
+func (o *outlet) machine() *machine.Machine {
 	k := bpftest.New()
 	k.AddInterface("em0", bpftest.DLT_EN10MB, bpftest.Output(func(p []byte) error {
 		o.mu.Lock()
@@ -41,9 +43,11 @@ func (o *outlet) machine() *machine {
 		o.at = append(o.at, time.Now())
 		return nil
 	}))
-	return &machine{
-		bpf: k, sysctl: modelSysctls(k, nil), stop: func() {},
-		interfaces: func() ([]netif, error) { return []netif{{"em0", true, 1500}}, nil },
+	return &machine.Machine{
+		BPF: k, Sysctl: scenario.Sysctls(k), Stop: func() {},
+		Interfaces: func() ([]machine.Interface, error) {
+			return []machine.Interface{{Name: "em0", Up: true, MTU: 1500}}, nil
+		},
 	}
 }
 
@@ -74,7 +78,7 @@ func captureFile(t *testing.T, apart time.Duration, frames ...[]byte) string {
 // numbered is n frames that differ, of lengths that em0 takes.
 func numbered(n int) (all [][]byte) {
 	for i := range n {
-		all = append(all, frame(60+i*37%1455, uint32(i)))
+		all = append(all, scenario.Frame(60+i*37%1455, uint32(i)))
 	}
 	return all
 }
@@ -95,7 +99,7 @@ func TestSendKeepsBytesAndOrder(t *testing.T) {
 func TestSendTiming(t *testing.T) {
 	frames := make([][]byte, 11)
 	for i := range frames {
-		frames[i] = frame(1250, uint32(i)) // 10,000 bits
+		frames[i] = scenario.Frame(1250, uint32(i)) // 10,000 bits
 	}
 	for _, c := range []struct {
 		name  string
@@ -125,7 +129,7 @@ func TestSendTiming(t *testing.T) {
 
 func TestSendCountsWhatDoesNotFit(t *testing.T) {
 	var o outlet
-	code, said := o.send("--topspeed", captureFile(t, 0, frame(60, 0), frame(1515, 1), frame(1514, 2), frame(9000, 3), make([]byte, 13), frame(70, 4)))
+	code, said := o.send("--topspeed", captureFile(t, 0, scenario.Frame(60, 0), scenario.Frame(1515, 1), scenario.Frame(1514, 2), scenario.Frame(9000, 3), make([]byte, 13), scenario.Frame(70, 4)))
 	require.Equal(t, exitFail, code)
 	require.Len(t, o.sent, 3)
 	assert.Contains(t, said, "em0: 3 packets sent, 1644 bytes, ")

@@ -32,14 +32,3 @@ func (s *size) Set(text string) error {
 	*s = size(n << shift)
 	return nil
 }
-
-// formatSize is n bytes for people, exact where it is a whole number of a unit.
-func formatSize[T int | uint64](n T) string {
-	switch {
-	case n >= 1<<20 && n%(1<<20) == 0:
-		return fmt.Sprintf("%d MiB", n>>20)
-	case n >= 1<<10 && n%(1<<10) == 0:
-		return fmt.Sprintf("%d KiB", n>>10)
-	}
-	return fmt.Sprintf("%d bytes", n)
-}

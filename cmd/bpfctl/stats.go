@@ -17,6 +17,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/internal/human"
+	"github.com/zbuf-go/zbuf/internal/machine"
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
@@ -94,11 +96,11 @@ func runStats(c *cobra.Command, w *world, f *statsFlags) error {
 	if err != nil {
 		return err
 	}
-	defer m.stop()
+	defer m.Stop()
 	out := c.OutOrStdout()
 	switch {
 	case f.reset:
-		if err := m.sysctl.BPF().ResetStats(); err != nil {
+		if err := m.Sysctl.BPF().ResetStats(); err != nil {
 			return err
 		}
 		fmt.Fprintln(out, "The counters of all listeners are 0.")
@@ -106,7 +108,7 @@ func runStats(c *cobra.Command, w *world, f *statsFlags) error {
 	case watch:
 		return watchStats(out, m, f)
 	}
-	all, err := m.listeners(f.iface)
+	all, err := m.Listeners(f.iface)
 	if err != nil {
 		return err
 	}
@@ -217,7 +219,7 @@ func (r *listenerRow) flags() string {
 }
 
 func (r *listenerRow) fill() string {
-	return "2x" + shortSize(r.Buffer) + " " + percent(uint64(r.Store+r.Hold), uint64(2*r.Buffer))
+	return "2x" + shortSize(r.Buffer) + " " + human.Percent(uint64(r.Store+r.Hold), uint64(2*r.Buffer))
 }
 
 // shortSize is n bytes for a narrow column.
@@ -252,9 +254,9 @@ func (l look) counters(rows []*listenerRow) table.Writer {
 	right(t, 1, 6, 7, 8, 9, 10)
 	for _, r := range rows {
 		t.AppendRow(table.Row{
-			r.PID, orQuestion(r.Program), r.Interface, l.mode(r), r.flags(), decimal(r.Received), decimal(r.Matched),
-			l.loss(decimal(r.Dropped), r.Dropped > 0), l.loss(percent(r.Dropped, r.Matched), r.Dropped > 0),
-			decimal(r.ZeroCopyAppends), r.fill(),
+			r.PID, orQuestion(r.Program), r.Interface, l.mode(r), r.flags(), human.Decimal(r.Received), human.Decimal(r.Matched),
+			l.loss(human.Decimal(r.Dropped), r.Dropped > 0), l.loss(human.Percent(r.Dropped, r.Matched), r.Dropped > 0),
+			human.Decimal(r.ZeroCopyAppends), r.fill(),
 		})
 	}
 	return t
@@ -269,7 +271,7 @@ func (l look) rates(rows []*listenerRow) table.Writer {
 		if q := r.Rates; q != nil {
 			row[4], row[5] = rate(q.Received), rate(q.Matched)
 			row[6] = l.loss(rate(q.Dropped), q.Dropped > 0)
-			row[7] = l.loss(percent(uint64(q.DropRate*1e6), 1e6), q.Dropped > 0)
+			row[7] = l.loss(human.Percent(uint64(q.DropRate*1e6), 1e6), q.Dropped > 0)
 			row[9] = l.paint(l.sparkline(r.drops), text.FgRed)
 		}
 		t.AppendRow(row)
@@ -282,7 +284,7 @@ func rate(f float64) string {
 	if f > 0 && f < 1 {
 		return strconv.FormatFloat(f, 'g', 2, 64)
 	}
-	return decimal(uint64(f + 0.5))
+	return human.Decimal(uint64(f + 0.5))
 }
 
 // history is how many intervals the sparkline shows.
@@ -332,7 +334,7 @@ func (f *follower) next(rows []*listenerRow, at time.Time) {
 	f.last, f.at = rows, at
 }
 
-func watchStats(out io.Writer, m *machine, f *statsFlags) error {
+func watchStats(out io.Writer, m *machine.Machine, f *statsFlags) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	l := lookOf(out)
@@ -342,7 +344,7 @@ func watchStats(out io.Writer, m *machine, f *statsFlags) error {
 	var follow follower
 	seen := false
 	for n := uint64(0); ; n++ {
-		all, err := m.listeners(f.iface)
+		all, err := m.Listeners(f.iface)
 		if err != nil && !seen {
 			return err
 		} else if err != nil {
@@ -380,7 +382,7 @@ func watchStats(out io.Writer, m *machine, f *statsFlags) error {
 
 // frame is one picture of --watch, in lines that fit onto the terminal.
 func (l look) frame(now time.Time, f *statsFlags, rows []*listenerRow) []string {
-	lines := []string{fmt.Sprintf("%s  %s, every %v", now.Format(time.TimeOnly), plural(len(rows), "listener"), f.watch)}
+	lines := []string{fmt.Sprintf("%s  %s, every %v", now.Format(time.TimeOnly), human.Plural(len(rows), "listener"), f.watch)}
 	if len(rows) == 0 {
 		return append(lines, nobody(f.iface))
 	}
@@ -399,11 +401,11 @@ func (l look) plain(out io.Writer, now time.Time, f *statsFlags, rows []*listene
 		fmt.Fprintf(&b, "%s %d %s %s %s", at, r.PID, orQuestion(r.Program), r.Interface, r.Mode)
 		if q := r.Rates; q != nil {
 			fmt.Fprintf(&b, " received/s=%.1f matched/s=%.1f dropped/s=%.1f loss=%s",
-				q.Received, q.Matched, q.Dropped, percent(uint64(q.DropRate*1e6), 1e6))
+				q.Received, q.Matched, q.Dropped, human.Percent(uint64(q.DropRate*1e6), 1e6))
 		} else {
 			b.WriteString(" new")
 		}
-		fmt.Fprintf(&b, " fill=%s\n", percent(uint64(r.Store+r.Hold), uint64(2*r.Buffer)))
+		fmt.Fprintf(&b, " fill=%s\n", human.Percent(uint64(r.Store+r.Hold), uint64(2*r.Buffer)))
 	}
 	if len(rows) == 0 {
 		fmt.Fprintf(&b, "%s %s\n", at, nobody(f.iface))

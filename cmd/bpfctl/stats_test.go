@@ -22,17 +22,19 @@ import (
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/lab"
+	"github.com/zbuf-go/zbuf/internal/machine"
+	"github.com/zbuf-go/zbuf/internal/scenario"
 	"github.com/zbuf-go/zbuf/sysctl"
 	"github.com/zbuf-go/zbuf/sysctl/sysctltest"
 )
 
 // kernels are the model and, where there is one, the running kernel.
-func kernels(t *testing.T, f func(t *testing.T, w lab.World, m *machine)) {
+func kernels(t *testing.T, f func(t *testing.T, w lab.World, m *machine.Machine)) {
 	t.Run("model", func(t *testing.T) {
 		w := lab.Model()
-		f(t, w, &machine{
-			bpf: w, stop: func() {}, interfaces: func() ([]netif, error) { return nil, nil },
-			sysctl: sysctl.New(sysctltest.New(append(sysctltest.BPF(w.(sysctltest.Kernel)),
+		f(t, w, &machine.Machine{
+			BPF: w, Stop: func() {}, Interfaces: func() ([]machine.Interface, error) { return nil, nil },
+			Sysctl: sysctl.New(sysctltest.New(append(sysctltest.BPF(w.(sysctltest.Kernel)),
 				sysctltest.Processes(func(pid int) (string, bool) { return "itself", pid == os.Getpid() }))...)),
 		})
 	})
@@ -46,10 +48,10 @@ func kernels(t *testing.T, f func(t *testing.T, w lab.World, m *machine)) {
 }
 
 // stats runs `bpfctl stats --json` and returns what it shows.
-func stats(t testing.TB, m *machine, args ...string) (rows []listenerRow) {
+func stats(t testing.TB, m *machine.Machine, args ...string) (rows []listenerRow) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code := runOn(&world{host: func() *machine { return m }}, append([]string{"stats", "--json"}, args...), nil, &stdout, &stderr)
+	code := runOn(&world{host: func() *machine.Machine { return m }}, append([]string{"stats", "--json"}, args...), nil, &stdout, &stderr)
 	require.Equal(t, exitOK, code, stderr.String())
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &rows))
 	return rows
@@ -121,7 +123,7 @@ func listen(t *testing.T, sys zbuf.System, iface string, n int) {
 			cfg.Mode = bpf.Buffered
 		}
 		if i%3 == 2 {
-			cfg.Filter = refuseAll
+			cfg.Filter = nothing
 		}
 		cfg.Direction = []bpf.Direction{bpf.InOut, bpf.In, bpf.Out}[i%11%3]
 		r, err := bpf.Open(iface, cfg)
@@ -136,7 +138,7 @@ func listen(t *testing.T, sys zbuf.System, iface string, n int) {
 func TestStatsAgreesWithTheKernel(t *testing.T) {
 	for _, n := range []int{1, 2, 200} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			kernels(t, func(t *testing.T, w lab.World, m *machine) {
+			kernels(t, func(t *testing.T, w lab.World, m *machine.Machine) {
 				pair := lab.NewPair(t, w)
 				pair.Send(t, lab.Frame(100, 0))
 				own := len(rawStats(t, w, pair.A))
@@ -211,13 +213,13 @@ func comeAndGo(t *testing.T, sys zbuf.System, iface string) (gone func() int64) 
 }
 
 func TestStatsReset(t *testing.T) {
-	kernels(t, func(t *testing.T, w lab.World, m *machine) {
+	kernels(t, func(t *testing.T, w lab.World, m *machine.Machine) {
 		pair := lab.NewPair(t, w)
 		listen(t, w, pair.A, 2)
 		pair.Inject(t, lab.Frame(100, 1))
 		require.NotZero(t, stats(t, m, "-i", pair.A)[0].Received)
 		var stdout bytes.Buffer
-		require.Equal(t, exitOK, runOn(&world{host: func() *machine { return m }}, []string{"stats", "--reset"}, nil, &stdout, &stdout), stdout.String())
+		require.Equal(t, exitOK, runOn(&world{host: func() *machine.Machine { return m }}, []string{"stats", "--reset"}, nil, &stdout, &stdout), stdout.String())
 		pair.Forgotten()
 		for _, r := range stats(t, m) {
 			require.Zero(t, r.Received+r.Matched+r.Dropped+r.ZeroCopyAppends)
@@ -264,16 +266,7 @@ func TestSparkline(t *testing.T) {
 	assert.Equal(t, " .=#", look{}.sparkline([]float64{0, 1, 50, 100}))
 }
 
-func TestNumbers(t *testing.T) {
-	for n, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", 1<<64 - 1: "18,446,744,073,709,551,615"} {
-		assert.Equal(t, want, decimal(n))
-	}
-	for _, c := range []struct {
-		part, whole uint64
-		want        string
-	}{{0, 0, "-"}, {0, 5, "0%"}, {1, 3, "33.3%"}, {5, 5, "100.0%"}, {1, 1e6, "<0.1%"}, {1e6 - 1, 1e6, ">99.9%"}} {
-		assert.Equal(t, c.want, percent(c.part, c.whole))
-	}
+func TestRateText(t *testing.T) {
 	for f, want := range map[float64]string{0: "0", 0.25: "0.25", 1.4: "1", 12345.6: "12,346"} {
 		assert.Equal(t, want, rate(f))
 	}
@@ -290,13 +283,13 @@ func TestFlags(t *testing.T) {
 func TestZeroCopyStatusCountsMemory(t *testing.T) {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
 	k.AddInterface("em0", bpftest.DLT_EN10MB)
-	m := &machine{bpf: k, sysctl: modelSysctls(k, nil), stop: func() {}}
+	m := &machine.Machine{BPF: k, Sysctl: scenario.Sysctls(k), Stop: func() {}}
 	for _, size := range []int{1, 4096, 5000, 64 << 10} {
 		r, err := bpf.Open("em0", bpf.Config{System: k, Mode: bpf.ZeroCopy, BufferSize: size})
 		require.NoError(t, err)
 		defer r.Close()
 	}
-	s, err := m.zeroCopyStatus()
+	s, err := readZeroCopyStatus(m)
 	require.NoError(t, err)
 	require.Equal(t, k.MappedBytes(), s.Wired)
 	require.Len(t, s.Users, 4)

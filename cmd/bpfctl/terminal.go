@@ -3,7 +3,6 @@ package main
 import (
 	"io"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -93,28 +92,4 @@ func (l look) sparkline(values []float64) string {
 		b.WriteRune(levels[n])
 	}
 	return b.String()
-}
-
-// decimal is n with its thousands apart.
-func decimal(n uint64) string {
-	s := strconv.FormatUint(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
-// percent is a share for people: what is neither nothing nor all does not look so.
-func percent(part, whole uint64) string {
-	switch {
-	case whole == 0:
-		return "-"
-	case part == 0:
-		return "0%"
-	case part*1000 < whole:
-		return "<0.1%"
-	case part < whole && part*1000 > whole*999:
-		return ">99.9%"
-	}
-	return strconv.FormatFloat(100*float64(part)/float64(whole), 'f', 1, 64) + "%"
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/internal/human"
+	"github.com/zbuf-go/zbuf/internal/machine"
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
@@ -77,15 +79,15 @@ func runZeroCopy(c *cobra.Command, w *world, verb string, f *zeroCopyFlags) erro
 	if err != nil {
 		return err
 	}
-	defer m.stop()
+	defer m.Stop()
 	if f.file != "" {
-		m.conf = f.file
+		m.Conf = f.file
 	}
-	if f.persist && m.conf == "" {
+	if f.persist && m.Conf == "" {
 		return usagef("--persist: the model has no /etc/sysctl.conf: name a file with --file")
 	}
 	if verb == "status" {
-		s, err := m.zeroCopyStatus()
+		s, err := readZeroCopyStatus(m)
 		if err != nil {
 			return err
 		}
@@ -94,15 +96,15 @@ func runZeroCopy(c *cobra.Command, w *world, verb string, f *zeroCopyFlags) erro
 		}
 		return s.print(c.OutOrStdout())
 	}
-	return m.setZeroCopy(c, verb == "on", f.persist)
+	return setZeroCopy(m, c, verb == "on", f.persist)
 }
 
-func (m *machine) setZeroCopy(c *cobra.Command, on, toStay bool) error {
-	was, err := m.sysctl.BPF().ZeroCopyEnabled()
+func setZeroCopy(m *machine.Machine, c *cobra.Command, on, toStay bool) error {
+	was, err := m.Sysctl.BPF().ZeroCopyEnabled()
 	if err != nil {
 		return err
 	}
-	if err := m.sysctl.BPF().SetZeroCopyEnabled(on); err != nil {
+	if err := m.Sysctl.BPF().SetZeroCopyEnabled(on); err != nil {
 		return err
 	}
 	out := c.OutOrStdout()
@@ -113,20 +115,20 @@ func (m *machine) setZeroCopy(c *cobra.Command, on, toStay bool) error {
 		fmt.Fprintf(out, "Zero-copy is %sforbidden (%s=0). What captures already goes on as it is.\n", still, zerocopyEnable)
 	}
 	if toStay {
-		changed, err := persist(m.conf, zerocopyEnable, map[bool]string{true: "1", false: "0"}[on])
+		changed, err := persist(m.Conf, zerocopyEnable, map[bool]string{true: "1", false: "0"}[on])
 		if err != nil {
 			return fmt.Errorf("the next boot is not provided for: %w", err)
 		}
 		if changed {
-			fmt.Fprintf(out, "%s says so for the boots to come.\n", m.conf)
+			fmt.Fprintf(out, "%s says so for the boots to come.\n", m.Conf)
 		} else {
-			fmt.Fprintf(out, "%s says so already.\n", m.conf)
+			fmt.Fprintf(out, "%s says so already.\n", m.Conf)
 		}
-		if v, ok := readConf(m.conf + ".local"); ok {
-			fmt.Fprintf(out, "But %s.local is read after it, and sets it to %s.\n", m.conf, v)
+		if v, ok := readConf(m.Conf + ".local"); ok {
+			fmt.Fprintf(out, "But %s.local is read after it, and sets it to %s.\n", m.Conf, v)
 		}
-	} else if v, ok := readConf(m.conf); ok && (v != "0") != on {
-		fmt.Fprintf(out, "This is until the next boot: %s sets it to %s.\n", m.conf, v)
+	} else if v, ok := readConf(m.Conf); ok && (v != "0") != on {
+		fmt.Fprintf(out, "This is until the next boot: %s sets it to %s.\n", m.Conf, v)
 	} else if !ok && on {
 		fmt.Fprintln(out, "This is until the next boot: --persist makes it stay.")
 	}
@@ -175,26 +177,26 @@ type zeroCopyUser struct {
 	Wired     int    `json:"wired"`
 }
 
-func (m *machine) zeroCopyStatus() (s zeroCopyStatus, err error) {
-	if s.Allowed, err = m.sysctl.BPF().ZeroCopyEnabled(); err != nil {
+func readZeroCopyStatus(m *machine.Machine) (s zeroCopyStatus, err error) {
+	if s.Allowed, err = m.Sysctl.BPF().ZeroCopyEnabled(); err != nil {
 		return s, err
 	}
-	if s.page, err = m.pageSize(); err != nil {
+	if s.page, err = m.PageSize(); err != nil {
 		return s, err
 	}
-	for _, file := range []string{m.conf + ".local", m.conf} { // the first is read last
-		if v, ok := readConf(file); ok && m.conf != "" {
+	for _, file := range []string{m.Conf + ".local", m.Conf} { // the first is read last
+		if v, ok := readConf(file); ok && m.Conf != "" {
 			s.AtBoot, s.conf = &v, file
 			break
 		}
 	}
-	if s.MaxBuffer, err = m.maxLentBuffer(); err != nil {
+	if s.MaxBuffer, err = maxLentBuffer(m); err != nil {
 		s.MaxBufferUnknown = explain(err)
 		if errors.Is(err, zbuf.ErrZeroCopyDisabled) {
 			s.MaxBufferUnknown = "the kernel tells only when zero-copy is allowed"
 		}
 	}
-	all, err := m.listeners("")
+	all, err := m.Listeners("")
 	if err != nil {
 		s.UsersUnknown = explain(err)
 	}
@@ -216,8 +218,8 @@ func wiredBy(l sysctl.Listener, page int) int {
 }
 
 // maxLentBuffer asks the kernel how long each of two lent buffers can be.
-func (m *machine) maxLentBuffer() (int, error) {
-	d, err := zbuf.OpenOn(m.bpf)
+func maxLentBuffer(m *machine.Machine) (int, error) {
+	d, err := zbuf.OpenOn(m.BPF)
 	if err != nil {
 		return 0, err
 	}
@@ -247,7 +249,7 @@ func (s zeroCopyStatus) print(w io.Writer) error {
 	if s.MaxBufferUnknown != "" {
 		fmt.Fprintf(&b, "Each descriptor can lend two buffers; how long they may be is not known: %s.\n", s.MaxBufferUnknown)
 	} else {
-		fmt.Fprintf(&b, "Each descriptor can lend two buffers of at most %s.\n", formatSize(s.MaxBuffer))
+		fmt.Fprintf(&b, "Each descriptor can lend two buffers of at most %s.\n", human.Size(s.MaxBuffer))
 	}
 	switch {
 	case s.UsersUnknown != "":
@@ -255,11 +257,11 @@ func (s zeroCopyStatus) print(w io.Writer) error {
 	case len(s.Users) == 0:
 		fmt.Fprintln(&b, "Nobody uses it now; no memory is wired by it.")
 	default:
-		fmt.Fprintf(&b, "In use by %s, for which %s of memory is wired:\n", plural(len(s.Users), "listener"), formatSize(s.Wired))
+		fmt.Fprintf(&b, "In use by %s, for which %s of memory is wired:\n", human.Plural(len(s.Users), "listener"), human.Size(s.Wired))
 		t := look.columns("PID", "PROGRAM", "INTERFACE", "BUFFERS", "WIRED")
 		right(t, 1)
 		for _, u := range s.Users {
-			t.AppendRow([]any{u.PID, orQuestion(u.Program), u.Interface, "2 of " + formatSize(u.Buffer), formatSize(u.Wired)})
+			t.AppendRow([]any{u.PID, orQuestion(u.Program), u.Interface, "2 of " + human.Size(u.Buffer), human.Size(u.Wired)})
 		}
 		b.WriteString(indent(t.Render()))
 	}

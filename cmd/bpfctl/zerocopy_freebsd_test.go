@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/internal/scenario"
 )
 
 // command runs bpfctl to its end.
@@ -148,7 +150,7 @@ func TestKernelSend(t *testing.T) {
 		require.Equal(t, exitOK, p.exit(), p.said())
 		requireStream(t, out, want)
 	}
-	code, _, stderr := command(t, nil, "send", "-i", pair.B, "--topspeed", captureFile(t, 0, frame(60, 0), frame(1600, 1), frame(5000, 2), make([]byte, 13), frame(60, 3)))
+	code, _, stderr := command(t, nil, "send", "-i", pair.B, "--topspeed", captureFile(t, 0, scenario.Frame(60, 0), scenario.Frame(1600, 1), scenario.Frame(5000, 2), make([]byte, 13), scenario.Frame(60, 3)))
 	assert.Equal(t, exitFail, code)
 	assert.Contains(t, stderr, ": 2 packets sent, 120 bytes, ")
 	assert.Contains(t, stderr, "packets were left out: 2 too long for "+pair.B+" (the longest has 5000 bytes, and its MTU is 1500), 1 shorter than a link header\n")

@@ -1,16 +1,13 @@
-package main
+package scenario
 
 import (
 	"context"
 	"encoding/binary"
-	"net"
 	"os"
 	"reflect"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/spf13/cobra"
 	xbpf "golang.org/x/net/bpf"
 
 	"github.com/zbuf-go/zbuf"
@@ -19,109 +16,6 @@ import (
 	"github.com/zbuf-go/zbuf/sysctl"
 	"github.com/zbuf-go/zbuf/sysctl/sysctltest"
 )
-
-// machine is what a command works on: the one it runs on, or a model.
-type machine struct {
-	bpf        zbuf.System
-	sysctl     sysctl.Tree
-	interfaces func() ([]netif, error)
-	conf       string // sysctl.conf(5); empty in a model
-	stop       func() // of the model
-}
-
-// netif is a network interface.
-type netif struct {
-	Name string
-	Up   bool
-	MTU  int // bytes without the link header
-}
-
-// world is what all commands share: which machine they work on.
-type world struct {
-	scenario string          // --model; empty is the machine this runs on
-	host     func() *machine // stands for it, if not nil
-}
-
-func (w *world) machine() (*machine, error) {
-	switch {
-	case w.scenario != "":
-		return model(w.scenario)
-	case w.host != nil:
-		return w.host(), nil
-	}
-	return &machine{
-		bpf: zbuf.Host(), sysctl: sysctl.Host(), interfaces: hostInterfaces,
-		conf: "/etc/sysctl.conf", stop: func() {},
-	}, nil
-}
-
-// open returns the kernel of the machine.
-func (w *world) open() (sys zbuf.System, stop func(), err error) {
-	m, err := w.machine()
-	if err != nil {
-		return nil, nil, err
-	}
-	return m.bpf, m.stop, nil
-}
-
-func hostInterfaces() ([]netif, error) {
-	all, err := net.Interfaces()
-	var list []netif
-	for _, i := range all {
-		list = append(list, netif{i.Name, i.Flags&net.FlagUp != 0, i.MTU})
-	}
-	return list, err
-}
-
-// listeners are all that listen, or those on one interface. It is an error when there is no such interface.
-func (m *machine) listeners(iface string) ([]sysctl.Listener, error) {
-	all, err := m.sysctl.BPF().Stats()
-	if err != nil && all == nil {
-		return nil, err // else only the name of a process is missing
-	}
-	if iface == "" {
-		return all, nil
-	}
-	var some []sysctl.Listener
-	for _, l := range all {
-		if l.Interface == iface {
-			some = append(some, l)
-		}
-	}
-	if len(some) == 0 {
-		return nil, m.attachable(iface)
-	}
-	return some, nil
-}
-
-// attachable returns why bpf can't listen on the interface.
-func (m *machine) attachable(iface string) error {
-	d, err := zbuf.OpenOn(m.bpf)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.SetInterface(iface)
-}
-
-// pageSize is the unit of lent memory in bytes.
-func (m *machine) pageSize() (int, error) {
-	n, err := m.sysctl.Int64("hw.pagesize")
-	return int(n), err
-}
-
-// completeInterface completes -i.
-func (w *world) completeInterface(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	var names []string
-	if m, err := w.machine(); err == nil {
-		defer m.stop()
-		list, _ := m.interfaces()
-		for _, i := range list {
-			names = append(names, i.Name)
-		}
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
-}
 
 // actor is another program of a scenario, which captures on em0.
 type actor struct {
@@ -132,7 +26,7 @@ type actor struct {
 	lazy    bool // looks at its packets in two of five seconds only
 }
 
-// The buffer sizes tell the actors apart: processOf.
+// The buffer sizes tell the actors apart: see playbill.
 var actors = []actor{
 	{pid: 540, program: "dhclient", cfg: bpf.Config{Mode: bpf.Buffered, BufferSize: 4 << 10, Immediate: true, Filter: refuseAll}, locked: true},
 	{pid: 1033, program: "ids", cfg: bpf.Config{Mode: bpf.Buffered, BufferSize: 32 << 10, Promiscuous: true}, lazy: true},
@@ -175,8 +69,11 @@ func (a actor) begin(ctx context.Context, k *bpftest.Kernel, going *sync.WaitGro
 	return nil
 }
 
-// modelSysctls are the sysctls of a scenario's machine.
-func modelSysctls(k *bpftest.Kernel, actors []actor) sysctl.Tree {
+// Sysctls returns the sysctls of a machine whose kernel is k.
+func Sysctls(k *bpftest.Kernel) sysctl.Tree { return sysctls(k, nil) }
+
+// sysctls returns the sysctls of a machine on which the actors' programs run.
+func sysctls(k *bpftest.Kernel, actors []actor) sysctl.Tree {
 	value := func(name string, n uint32) sysctltest.Var {
 		return sysctltest.Value(name, sysctl.CTLTYPE_INT, sysctl.CTLFLAG_RD, "I", binary.NativeEndian.AppendUint32(nil, n))
 	}
@@ -225,12 +122,4 @@ func (p playbill) ReadSysctl(name string, b []byte) (int, error) {
 		rest = rest[len(entry):]
 	}
 	return n, nil
-}
-
-// plural is n things.
-func plural(n int, thing string) string {
-	if n == 1 {
-		return "one " + thing
-	}
-	return strings.Join([]string{decimal(uint64(n)), thing + "s"}, " ")
 }

@@ -1,8 +1,11 @@
-package main
+// Package scenario has models of machines in which something goes on, for trying bpfctl and for
+// its tests on any system.
+package scenario
 
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -10,6 +13,7 @@ import (
 	"time"
 
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/internal/machine"
 )
 
 // A scenario is a model of a machine in which something goes on.
@@ -71,7 +75,8 @@ var scenarios = []scenario{
 
 var allowed = []bpftest.Option{bpftest.WithSysctl("net.bpf.zerocopy_enable", 1)}
 
-func scenarioNames() []string {
+// Names returns the names of all scenarios.
+func Names() []string {
 	var names []string
 	for _, s := range scenarios {
 		names = append(names, s.name)
@@ -79,7 +84,8 @@ func scenarioNames() []string {
 	return names
 }
 
-func listScenarios() string {
+// List returns a line for each scenario that says what goes on in it.
+func List() string {
 	var b strings.Builder
 	for _, s := range scenarios {
 		b.WriteString("  " + s.name + strings.Repeat(" ", 11-len(s.name)) + s.about + "\n")
@@ -89,11 +95,11 @@ func listScenarios() string {
 
 func nothing(context.Context, *bpftest.Kernel, *bpftest.Interface) {}
 
-// model makes the machine of a scenario. What goes on in it begins when somebody listens on em0.
-func model(name string) (*machine, error) {
+// New makes the machine of a scenario. What goes on in it begins when a program listens on em0.
+func New(name string) (*machine.Machine, error) {
 	i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == name })
 	if i < 0 {
-		return nil, usagef("no scenario %q: --model takes one of %s", name, strings.Join(scenarioNames(), ", "))
+		return nil, fmt.Errorf("no scenario %q: --model takes one of %s", name, strings.Join(Names(), ", "))
 	}
 	s := scenarios[i]
 	var once sync.Once
@@ -122,16 +128,16 @@ func model(name string) (*machine, error) {
 		case <-ctx.Done():
 		}
 	})
-	return &machine{
-		bpf: k, sysctl: modelSysctls(k, s.actors), stop: stop,
-		interfaces: func() ([]netif, error) {
-			return []netif{{Name: "em0", Up: name != "down", MTU: 1500}, {Name: "lo0", Up: true, MTU: 16384}}, nil
+	return &machine.Machine{
+		BPF: k, Sysctl: sysctls(k, s.actors), Stop: stop,
+		Interfaces: func() ([]machine.Interface, error) {
+			return []machine.Interface{{Name: "em0", Up: name != "down", MTU: 1500}, {Name: "lo0", Up: true, MTU: 16384}}, nil
 		},
 	}, nil
 }
 
-// frame is an Ethernet frame of n bytes with a number in it.
-func frame(n int, number uint32) []byte {
+// Frame returns an Ethernet frame of n bytes with a number in it.
+func Frame(n int, number uint32) []byte {
 	f := make([]byte, n)
 	copy(f, "\x02\x00\x00\x00\x00\x02\x02\x00\x00\x00\x00\x01\x88\xb5") // local experimental ethertype
 	binary.BigEndian.PutUint32(f[14:], number)
@@ -148,14 +154,14 @@ func steady(ctx context.Context, _ *bpftest.Kernel, em0 *bpftest.Interface) {
 			return
 		}
 		for range 10 {
-			em0.Inject(bpftest.Packet{Data: frame(64+int(n*97%1451), n), Out: n%2 == 1})
+			em0.Inject(bpftest.Packet{Data: Frame(64+int(n*97%1451), n), Out: n%2 == 1})
 			n++
 		}
 	}
 }
 
 func overload(ctx context.Context, _ *bpftest.Kernel, em0 *bpftest.Interface) {
-	f := frame(1514, 0)
+	f := Frame(1514, 0)
 	for ctx.Err() == nil {
 		em0.Receive(f)
 	}
@@ -163,7 +169,7 @@ func overload(ctx context.Context, _ *bpftest.Kernel, em0 *bpftest.Interface) {
 
 func finite(ctx context.Context, _ *bpftest.Kernel, em0 *bpftest.Interface) {
 	for n := range uint32(1000) {
-		if em0.InjectWait(ctx, bpftest.Packet{Data: frame(64, n), Out: n%2 == 1}) != nil {
+		if em0.InjectWait(ctx, bpftest.Packet{Data: Frame(64, n), Out: n%2 == 1}) != nil {
 			return
 		}
 	}
