@@ -1,7 +1,6 @@
 package zbuf
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"runtime"
@@ -28,13 +27,14 @@ type Device struct {
 	life sync.RWMutex // read-held by every call, so that Close has the descriptor to itself
 	shut atomic.Bool
 
-	mu    sync.Mutex // one request at a time; guards what follows
-	mode  uint32
-	bufs  *Buffers
-	alien bool // buffers of somebody else
-	iface string
-	rot   Zbuf  // scratch of Rotate, which is called often
-	nread int32 // scratch of BytesReadable, likewise
+	mu      sync.Mutex // one request at a time; guards what follows
+	mode    uint32
+	bufs    *Buffers
+	alien   bool // buffers of somebody else
+	iface   string
+	noIndex bool  // the attached tap is not a network interface
+	rot     Zbuf  // scratch of Rotate, which is called often
+	nread   int32 // scratch of BytesReadable, likewise
 
 	leak runtime.Cleanup
 }
@@ -248,107 +248,6 @@ func (d *Device) program(req Request, prog []Insn) error {
 // process owns keeps its old packets and must still be acknowledged. BIOCFLUSH; legal when locked.
 // Errors: ErrResetUnsafe.
 func (d *Device) Flush() error { return d.ioctl(BIOCFLUSH, nil) }
-
-// SetPromiscuous makes the interface accept every packet, until the descriptor is
-// closed. BIOCPROMISC, after attach. Errors: EINVAL when not attached, and what the driver says.
-func (d *Device) SetPromiscuous() error { return d.ioctl(BIOCPROMISC, nil) }
-
-// LinkType returns the DLT_ number of the attached interface. BIOCGDLT; legal
-// when locked. Errors: EINVAL when not attached, also when the interface has gone.
-func (d *Device) LinkType() (uint32, error) { return d.get(BIOCGDLT) }
-
-// SetLinkType chooses among LinkTypes. It empties and zeroes like Flush. BIOCSDLT, after
-// attach. Errors: EINVAL for a type the interface has not; ErrResetUnsafe.
-func (d *Device) SetLinkType(dlt uint32) error { return d.set(BIOCSDLT, dlt) }
-
-// LinkTypes returns the DLT_ numbers the attached interface offers. BIOCGDLTLIST; legal
-// when locked. Errors: EINVAL when not attached.
-func (d *Device) LinkTypes() ([]uint32, error) {
-	for range 3 { // the list may grow between the two calls
-		var l DLTList
-		if err := d.ioctl(BIOCGDLTLIST, &l); err != nil {
-			return nil, err
-		}
-		list := make([]uint32, max(l.Len, 1))
-		l = DLTList{Len: uint32(len(list)), List: &list[0]}
-		err := d.ioctl(BIOCGDLTLIST, &l)
-		if errors.Is(err, syscall.ENOMEM) {
-			continue
-		}
-		return list[:min(int(l.Len), len(list))], err
-	}
-	return nil, &Error{Op: BIOCGDLTLIST.String(), Err: syscall.ENOMEM}
-}
-
-// Interface returns the name of the attached interface as it is now. BIOCGETIF; legal
-// when locked. Errors: EINVAL when not attached, also when the interface has gone.
-func (d *Device) Interface() (string, error) {
-	var r Ifreq
-	if err := d.ioctl(BIOCGETIF, &r); err != nil {
-		return "", err
-	}
-	name, _, _ := bytes.Cut(r.Name[:], []byte{0})
-	return string(name), nil
-}
-
-// SetInterface attaches the descriptor to an interface; packets come from then on. In
-// buffered mode without SetBufferLen the kernel allocates its default. BIOCSETIF. Errors: ENXIO
-// for an unknown interface, ENAMETOOLONG, EINVAL, ErrResetUnsafe.
-func (d *Device) SetInterface(name string) error {
-	var r Ifreq
-	if len(name) >= len(r.Name) {
-		return &Error{Op: BIOCSETIF.String(), Interface: name, Err: syscall.ENAMETOOLONG, Hint: "an interface's name has at most 15 bytes"}
-	}
-	copy(r.Name[:], name)
-	if err := d.enter(BIOCSETIF.String()); err != nil {
-		return err
-	}
-	defer d.leave()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	was := d.iface
-	d.iface = name
-	err := d.ioctlLocked(BIOCSETIF, &r)
-	if err != nil {
-		d.iface = was
-	}
-	return err
-}
-
-// Name returns the interface that SetInterface attached last, without asking the kernel.
-func (d *Device) Name() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.iface
-}
-
-// InterfaceList returns the names of everything that can be attached to, which need not be
-// network interfaces. BIOCGETIFLIST, since 16.0 (not run); EINVAL before.
-func (d *Device) InterfaceList() ([]string, error) {
-	for range 3 { // interfaces may come between the two calls
-		var l IfList
-		if err := d.ioctl(BIOCGETIFLIST, &l); err != nil || l.Size == 0 {
-			return nil, err
-		}
-		buf := make([]byte, l.Size)
-		l = IfList{Size: uint32(len(buf)), Ubuf: &buf[0]}
-		err := d.ioctl(BIOCGETIFLIST, &l)
-		if errors.Is(err, syscall.ENOSPC) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		var names []string
-		for name := range bytes.SplitSeq(buf[:min(int(l.Size), len(buf))], []byte{0}) {
-			if len(name) > 0 {
-				names = append(names, string(name))
-			}
-		}
-		return names, nil
-	}
-	return nil, &Error{Op: BIOCGETIFLIST.String(), Err: syscall.ENOSPC}
-}
 
 // ReadTimeout returns the kernel's read timeout; 0 is none. BIOCGRTIMEOUT; legal when locked.
 func (d *Device) ReadTimeout() (time.Duration, error) {
@@ -710,28 +609,6 @@ func (d *Device) Wake() error {
 	}
 	defer d.leave()
 	return opError("kevent", "", d.res.b.Wake())
-}
-
-// Detached reports whether no interface is attached, without stopping the read timeout.
-func (d *Device) Detached() bool {
-	if d.enter("poll") != nil {
-		return false
-	}
-	defer d.leave()
-	return d.res.b.Detached()
-}
-
-// InterfaceIndex returns the index (net.Interface) of the attached interface. Errors: ENXIO when it
-// is not in the process's network stack: not attached, destroyed, or moved to another vnet.
-func (d *Device) InterfaceIndex() (int, error) {
-	if err := d.enter("SIOCGIFINDEX"); err != nil {
-		return 0, err
-	}
-	defer d.leave()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	n, err := d.res.b.InterfaceIndex()
-	return n, opError("SIOCGIFINDEX", d.iface, err)
 }
 
 // Limit gives up, for good and for everybody who has the descriptor, everything but waiting,
