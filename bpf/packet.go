@@ -1,6 +1,9 @@
 package bpf
 
-import "time"
+import (
+	"math/bits"
+	"time"
+)
 
 // stamp is how the time in a record is to be understood.
 type stamp uint8
@@ -37,7 +40,8 @@ func (p Packet) Timestamp() (sec int64, nsec int64) {
 	case stampMicro:
 		nsec = int64(frac) * 1000
 	case stampBinary:
-		nsec = int64((frac >> 32) * 1e9 >> 32)
+		whole, _ := bits.Mul64(frac, uint64(time.Second))
+		nsec = int64(whole)
 	case stampNanoAsMicro:
 		nsec = int64(frac) / 1000 * 1000
 	default:
