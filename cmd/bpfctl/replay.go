@@ -20,6 +20,7 @@ import (
 // announces after the packets are in the kernel.
 type replay struct {
 	cfg     bpf.Config
+	name    string // of the file, "-" for standard input
 	file    io.Closer
 	in      *pcapio.Reader
 	k       *bpftest.Kernel
@@ -69,7 +70,7 @@ const (
 )
 
 func openReplay(name string, stdin io.Reader, cfg bpf.Config) (*replay, error) {
-	r := &replay{cfg: cfg, batches: make(chan batch, 256), budget: replayBudget, stats: map[int]pcapio.Statistics{}}
+	r := &replay{cfg: cfg, name: name, batches: make(chan batch, 256), budget: replayBudget, stats: map[int]pcapio.Statistics{}}
 	src := stdin
 	if name != "-" {
 		f, err := os.Open(name)
@@ -113,6 +114,14 @@ func (r *replay) describe() string {
 		return "replay through a model of the kernel"
 	}
 	return "replay through a model of the kernel: " + r.mode
+}
+
+// notes says what was wrong with the file and did not keep it from being read, once pump has returned.
+func (r *replay) notes() (all []string) {
+	for _, n := range r.in.Notes() {
+		all = append(all, r.name+": "+n)
+	}
+	return all
 }
 
 func (r *replay) statistics() []pcapio.Statistics {
@@ -171,7 +180,7 @@ func (r *replay) show(ctx context.Context) error {
 			if err == io.EOF {
 				return nil
 			}
-			return err
+			return fmt.Errorf("%s: %w", r.name, err)
 		}
 		need := len(p.Data) + recordHeader
 		s := r.stream(p.Interface)

@@ -169,6 +169,11 @@ func (r *captureRun) summary(stats []pcapio.Statistics) {
 	for _, s := range stats {
 		received += s.Received
 	}
+	if file, ok := r.src.(interface{ notes() []string }); ok {
+		for _, n := range file.notes() {
+			fmt.Fprintf(r.stderr, "bpfctl: %s\n", n)
+		}
+	}
 	fmt.Fprintf(r.stderr, "bpfctl: %d packets captured, %d bytes, in %v; %d received and %d dropped by the kernel\n",
 		r.packets.Load(), r.bytes.Load(), human.Elapsed(time.Since(r.start)), received, dropped(stats))
 	fmt.Fprintf(r.stderr, "bpfctl: %s\n", r.src.describe())

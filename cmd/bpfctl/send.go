@@ -114,6 +114,9 @@ func runSend(c *cobra.Command, w *world, f *sendFlags, file string) error {
 	if err != nil {
 		return err
 	}
+	for _, n := range plan.notes {
+		fmt.Fprintf(c.ErrOrStderr(), "bpfctl: %s: %s\n", file, n)
+	}
 	m, err := w.machine()
 	if err != nil {
 		return err
@@ -154,11 +157,12 @@ func runSend(c *cobra.Command, w *world, f *sendFlags, file string) error {
 type plan struct {
 	packets   uint64
 	linkTypes []uint16 // LINKTYPE_ numbers of its packets
+	notes     []string // what is wrong with it, although it can be read
 }
 
 func readPlan(file string) (p plan, err error) {
 	seen := map[uint16]bool{}
-	err = eachPacket(file, func(linkType uint16, _ pcapio.Packet) error {
+	p.notes, err = eachPacket(file, func(linkType uint16, _ pcapio.Packet) error {
 		p.packets++
 		if !seen[linkType] {
 			seen[linkType] = true
@@ -169,27 +173,27 @@ func readPlan(file string) (p plan, err error) {
 	return p, err
 }
 
-// eachPacket calls f for all packets of a file.
-func eachPacket(file string, f func(linkType uint16, p pcapio.Packet) error) error {
+// eachPacket calls f for all packets of a file, and returns what is wrong with it, although it can be read.
+func eachPacket(file string, f func(linkType uint16, p pcapio.Packet) error) (notes []string, err error) {
 	in, err := os.Open(file)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer in.Close()
 	r, err := pcapio.NewReader(in)
 	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	for {
 		p, err := r.Next()
 		if err == io.EOF {
-			return nil
+			return r.Notes(), nil
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", file, err)
+			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 		if err := f(r.Interfaces()[p.Interface].LinkType, p); err != nil {
-			return err
+			return nil, err
 		}
 	}
 }
@@ -256,7 +260,7 @@ func (s *sender) run(ctx context.Context) error {
 	for n := uint64(0); s.flags.loop == 0 || n < s.flags.loop; n++ {
 		var last time.Time
 		some := false
-		err := eachPacket(s.file, func(_ uint16, p pcapio.Packet) error {
+		_, err := eachPacket(s.file, func(_ uint16, p pcapio.Packet) error {
 			if some && s.original() && p.Time.After(last) {
 				due = due.Add(p.Time.Sub(last))
 			}

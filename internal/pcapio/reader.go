@@ -1,15 +1,12 @@
 package pcapio
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"time"
-
-	"github.com/gopacket/gopacket/pcapgo"
 )
 
 var (
@@ -25,7 +22,7 @@ var (
 type Interface struct {
 	Name        string
 	Description string
-	Comment     string
+	Comment     string // several are joined by line feeds
 	Filter      string // as its author typed it
 	OS          string
 	LinkType    uint16 // LINKTYPE_ number
@@ -37,62 +34,65 @@ type Packet struct {
 	Interface int       // index into Reader.Interfaces
 	Time      time.Time // 1970 where the file does not tell
 	Data      []byte    // valid until the next call of Next
-	WireLen   int       // bytes on the wire, at least len(Data)
+	WireLen   int       // bytes on the wire, from len(Data) to math.MaxInt32
 	Out       bool      // sent by the host that captured it, as far as the file tells
+	Comments  []string
 }
 
-// Reader reads packets in the file's order.
+// Reader reads the packets of a capture file, in the file's order. It reads no further than the
+// file has bytes at hand, so a packet that has come through a pipe does not wait for the next one.
 type Reader struct {
-	src    *source
+	src    io.Reader
+	buf    []byte // buf[from:to] was read and is not used up
+	from   int
+	to     int
+	srcErr error // src returned it after the bytes in buf
+	off    int64 // where buf[from] is in the file
+	start  int64 // where the record at hand begins
+	used   int   // bytes of the record that Next returned last
+
 	next   func() (Packet, error)
+	order  order
 	ifaces []Interface
-	count  int // packets read
-}
+	count  int   // packets read
+	failed error // of the file's contents: nothing can be read any more
+	noted  [noteKinds]note
 
-// source remembers what the file failed with, which parsers blame on its contents.
-type source struct {
-	r   io.Reader
-	err error
-}
-
-func (s *source) Read(p []byte) (int, error) {
-	n, err := s.r.Read(p)
-	if err != nil && err != io.EOF {
-		s.err = err
-	}
-	return n, err
+	pcap pcapFile
+	ng   ngFile
 }
 
 const (
-	magicSection = 0x0a0d0d0a // the first block of pcapng, in any byte order
-	magicGzip    = 0x1f8b
-	pcapHeader   = 24
+	firstBuffer = 256 << 10
+	// maxRecord is the longest packet, or block with a packet, that is read. D-Bus has the
+	// longest packets of all link types, 128 MiB.
+	maxRecord = 128<<20 + 64<<10
+	// emptyReads is how often a source may return neither bytes nor an error.
+	emptyReads = 100
 )
 
 // NewReader reads the head of a capture file. Errors: ErrFormat, those of r.
 func NewReader(r io.Reader) (*Reader, error) {
-	src := &source{r: r}
-	br := bufio.NewReaderSize(src, 256<<10)
-	head, err := br.Peek(4)
+	rd := &Reader{src: r, buf: make([]byte, firstBuffer)}
+	head, err := rd.peek(4)
 	switch {
-	case err == io.EOF && len(head) == 0:
-		return nil, fmt.Errorf("%w: it is empty", ErrFormat)
 	case err == io.EOF:
-		return nil, fmt.Errorf("%w: %d bytes are none", ErrFormat, len(head))
+		return nil, fmt.Errorf("%w: it is empty", ErrFormat)
+	case errors.Is(err, ErrTruncated):
+		return nil, fmt.Errorf("%w: it has %d bytes", ErrFormat, rd.to)
 	case err != nil:
 		return nil, err
-	case binary.BigEndian.Uint16(head) == magicGzip:
-		return nil, fmt.Errorf("%w: it is compressed: gunzip it first", ErrFormat)
+	case binary.BigEndian.Uint32(head) == blockSection:
+		err = rd.openPcapng()
+	default:
+		err = rd.openPcap()
 	}
-	parser := newPcapReader
-	if binary.BigEndian.Uint32(head) == magicSection {
-		parser = newNgReader
+	if err == io.EOF {
+		err = ErrTruncated
 	}
-	rd, err := parser(br)
 	if err != nil {
-		return nil, src.blame(err)
+		return nil, err
 	}
-	rd.src = src
 	return rd, nil
 }
 
@@ -100,138 +100,122 @@ func NewReader(r io.Reader) (*Reader, error) {
 // keeps its index; later sections' interfaces follow.
 func (r *Reader) Interfaces() []Interface { return r.ifaces }
 
-// Next returns the next packet, or io.EOF at the end. Errors: ErrFormat, with the number of the
-// packet; those of the file. None of them can be gone on from.
+// Next returns the next packet, or io.EOF at the end.
+//
+// Errors: ErrFormat, and those of the file. They say which packet could not be read, and at which
+// byte of the file it, or the block before it, begins. After ErrFormat nothing can be read any
+// more. After an error of the file Next can be called again, and goes on where it was. So the
+// deadline of a file ends a call that waits, and so does closing the file.
 func (r *Reader) Next() (Packet, error) {
+	if r.failed != nil {
+		return Packet{}, r.failed
+	}
+	r.consume(r.used)
+	r.used = 0
 	p, err := r.next()
+	if err == io.EOF {
+		return Packet{}, err
+	}
 	if err != nil {
-		if err == io.EOF {
-			return Packet{}, err
+		err = fmt.Errorf("%s: %w", r.place(), err)
+		if errors.Is(err, ErrFormat) {
+			r.failed = err
 		}
-		return Packet{}, fmt.Errorf("packet %d: %w", r.count+1, r.src.blame(err))
-	}
-	if len(p.Data) > p.WireLen {
-		return Packet{}, fmt.Errorf("packet %d: %w: %d bytes were captured of %d", r.count+1, ErrFormat, len(p.Data), p.WireLen)
-	}
-	if sec := p.Time.Unix(); sec < 0 || sec > math.MaxInt64/int64(time.Second)-1 {
-		return Packet{}, fmt.Errorf("packet %d: %w: its time stamp is %d s after 1970", r.count+1, ErrFormat, sec)
+		return Packet{}, err
 	}
 	r.count++
 	return p, nil
 }
 
-// blame makes ErrFormat of what is wrong with the contents, and leaves errors of reading alone.
-func (s *source) blame(err error) error {
+// place is where the packet that is read begins, or the block before it.
+func (r *Reader) place() string { return fmt.Sprintf("packet %d, at byte %d", r.count+1, r.start) }
+
+// peek returns the next n bytes without using them up. It returns io.EOF where there are none,
+// and ErrTruncated where there are some. Other errors of the file can pass: all bytes are kept.
+func (r *Reader) peek(n int) ([]byte, error) {
+	for empty := 0; r.to-r.from < n; {
+		if err := r.srcErr; err != nil {
+			if r.srcErr = nil; err != io.EOF {
+				return nil, err
+			}
+			if r.to > r.from {
+				return nil, ErrTruncated
+			}
+			return nil, io.EOF
+		}
+		r.makeRoom(n)
+		m, err := r.src.Read(r.buf[r.to:])
+		r.to += m
+		r.srcErr = err
+		if m > 0 || err != nil {
+			empty = 0
+		} else if empty++; empty == emptyReads {
+			return nil, io.ErrNoProgress
+		}
+	}
+	return r.buf[r.from : r.from+n : r.from+n], nil
+}
+
+// makeRoom makes room for some of n bytes. What a length in the file says does not cost memory:
+// the buffer is at most twice as large as what was read into it.
+func (r *Reader) makeRoom(n int) {
+	if r.from > 0 {
+		r.to = copy(r.buf, r.buf[r.from:r.to])
+		r.from = 0
+	}
+	if r.to == len(r.buf) {
+		larger := make([]byte, min(2*len(r.buf), n))
+		copy(larger, r.buf)
+		r.buf = larger
+	}
+}
+
+// consume uses up n bytes that peek has returned.
+func (r *Reader) consume(n int) {
+	r.from += n
+	r.off += int64(n)
+}
+
+// lengths completes a packet: n bytes were captured of one that had wire bytes.
+func (r *Reader) lengths(p *Packet, wire uint32) {
+	n := len(p.Data)
 	switch {
-	case s.err != nil:
-		return s.err
-	case errors.Is(err, ErrFormat):
-		return err
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return ErrTruncated
+	case uint64(n) > uint64(wire):
+		r.note(noteCaptured, "%s: %d bytes were captured of a packet of %d: it is read as one of %d",
+			r.place(), n, wire, n)
+		p.WireLen = n
+	case wire > math.MaxInt32:
+		r.note(noteWire, "%s: a packet of %d bytes: it is read as one of %d", r.place(), wire, math.MaxInt32)
+		p.WireLen = math.MaxInt32
+	default:
+		p.WireLen = int(wire)
 	}
-	return fmt.Errorf("%w: %w", ErrFormat, err)
 }
 
-func newPcapReader(br *bufio.Reader) (*Reader, error) {
-	if head, err := br.Peek(pcapHeader); err == io.EOF && isPcap(head) {
-		return nil, ErrTruncated
-	} else if err == nil && !isPcap(head) || err == io.EOF {
-		return nil, fmt.Errorf("%w: it is neither pcap nor pcapng", ErrFormat)
+// order is the byte order of a file, or of a section.
+type order struct{ big bool }
+
+func (o order) u16(b []byte) uint16 {
+	if o.big {
+		return binary.BigEndian.Uint16(b)
 	}
-	pr, err := pcapgo.NewReader(br)
-	if err != nil {
-		return nil, err
-	}
-	r := &Reader{ifaces: []Interface{{LinkType: uint16(pr.LinkType()), SnapLen: pr.Snaplen()}}}
-	r.next = func() (Packet, error) {
-		data, ci, err := pr.ZeroCopyReadPacketData()
-		if err == io.EOF && ci.CaptureLength > 0 {
-			err = io.ErrUnexpectedEOF // after a record's header
-		}
-		if err != nil {
-			return Packet{}, err
-		}
-		return Packet{Time: ci.Timestamp, Data: data, WireLen: ci.Length}, nil
-	}
-	return r, nil
+	return binary.LittleEndian.Uint16(b)
 }
 
-func isPcap(head []byte) bool {
-	if len(head) < 4 {
-		return false
+func (o order) u32(b []byte) uint32 {
+	if o.big {
+		return binary.BigEndian.Uint32(b)
 	}
-	switch binary.BigEndian.Uint32(head) {
-	case 0xa1b2c3d4, 0xd4c3b2a1, 0xa1b23c4d, 0x4d3cb2a1:
-		return true
-	}
-	return false
+	return binary.LittleEndian.Uint32(b)
 }
 
-func newNgReader(br *bufio.Reader) (*Reader, error) {
-	r := &Reader{}
-	base := 0 // interfaces of earlier sections
-	add := func(ifaces []pcapgo.NgInterface) error {
-		for _, i := range ifaces[len(r.ifaces)-base:] {
-			if res := i.TimestampResolution; res.Binary() || res.Exponent() > 19 {
-				return fmt.Errorf("%w: interface %d counts time in units that nanoseconds can't express (if_tsresol %#x)",
-					ErrFormat, len(r.ifaces), uint8(res))
-			}
-			r.ifaces = append(r.ifaces, Interface{
-				Name: i.Name, Description: i.Description, Comment: i.Comment, Filter: i.Filter, OS: i.OS,
-				LinkType: uint16(i.LinkType), SnapLen: i.SnapLength,
-			})
-		}
-		return nil
+func (o order) u64(b []byte) uint64 {
+	if o.big {
+		return binary.BigEndian.Uint64(b)
 	}
-	var sectionErr error
-	blocks := newFraming(br)
-	nr, err := pcapgo.NewNgReader(blocks, pcapgo.NgReaderOptions{
-		WantMixedLinkType: true,
-		SectionEndCallback: func(ifaces []pcapgo.NgInterface, _ pcapgo.NgSectionInfo) {
-			if err := add(ifaces); err != nil && sectionErr == nil {
-				sectionErr = err
-			}
-			base = len(r.ifaces)
-		},
-	})
-	if err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, blocks.cause(err)
-	}
-	latest := func() error {
-		if sectionErr != nil {
-			return sectionErr
-		}
-		for base+nr.NInterfaces() > len(r.ifaces) {
-			i, err := nr.Interface(len(r.ifaces) - base)
-			if err != nil {
-				return err
-			}
-			if err := add(append(make([]pcapgo.NgInterface, len(r.ifaces)-base), i)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	r.next = func() (Packet, error) {
-		data, ci, opts, err := nr.ZeroCopyReadPacketDataWithOptions()
-		if lerr := latest(); lerr != nil && (err == nil || err == io.EOF) {
-			err = lerr
-		}
-		if err != nil {
-			return Packet{}, blocks.cause(err)
-		}
-		p := Packet{Interface: base + ci.InterfaceIndex, Time: ci.Timestamp, Data: data, WireLen: ci.Length}
-		if ci.Timestamp.IsZero() { // a simple packet block has none
-			p.Time = time.Unix(0, 0)
-		}
-		if opts.Flags != nil {
-			p.Out = opts.Flags.Direction == pcapgo.NgEpbFlagDirectionOutbound
-		}
-		return p, nil
-	}
-	return r, nil
+	return binary.LittleEndian.Uint64(b)
+}
+
+func broken(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrFormat}, args...)...)
 }

@@ -1,0 +1,41 @@
+package pcapio
+
+import "fmt"
+
+// A noteKind is something that a file should not have, and that is read nevertheless.
+type noteKind int
+
+const (
+	noteCaptured   noteKind = iota // more captured than was on the wire
+	noteWire                       // more on the wire than any packet has
+	noteStatistics                 // of an interface that is not there
+	noteOption                     // not as the format has it
+	noteKinds
+)
+
+// note is the first of its kind, and how many there were.
+type note struct {
+	first string
+	n     int
+}
+
+func (r *Reader) note(kind noteKind, format string, args ...any) {
+	if r.noted[kind].n++; r.noted[kind].n == 1 {
+		r.noted[kind].first = fmt.Sprintf(format, args...)
+	}
+}
+
+// Notes returns what was wrong with the file up to the packet read last, although it could be
+// read. There is one line for each kind of fault, however often the file has it.
+func (r *Reader) Notes() []string {
+	var all []string
+	for _, n := range r.noted {
+		switch {
+		case n.n == 1:
+			all = append(all, n.first)
+		case n.n > 1:
+			all = append(all, fmt.Sprintf("%s (and so %d times in all)", n.first, n.n))
+		}
+	}
+	return all
+}
