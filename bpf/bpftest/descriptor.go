@@ -66,6 +66,8 @@ type Descriptor struct {
 	timer   *time.Timer
 	timerID uint64 // which timer is the current one
 
+	flights flights
+
 	kq    kqueue
 	awake chan struct{} // closed by wakeup, for Poll and Read; nil when nobody sleeps there
 
@@ -114,16 +116,29 @@ func (d *Descriptor) wants(s *sighting) bool {
 
 // see is the body of bpf_mtap's loop. d.mu is held.
 func (d *Descriptor) see(t *tap, s *sighting) {
+	if snaplen := d.look(t, s); snaplen != 0 {
+		d.depart(s, snaplen)
+	}
+}
+
+// look is the half of see that the kernel does without the descriptor's lock: how much of the packet
+// passes, 0 for nothing.
+func (d *Descriptor) look(t *tap, s *sighting) uint32 {
 	if d.tap != t || !d.wants(s) {
-		return
+		return 0
 	}
 	d.rcount++
-	snaplen := d.rfilter.match(s.data, s.wirelen, true)
-	if snaplen == 0 {
-		return
-	}
+	return d.rfilter.match(s.data, s.wirelen, true)
+}
+
+// keep is the other half.
+func (d *Descriptor) keep(s *sighting, snaplen uint32) {
 	d.fcount++
 	s.stamp(d.tstamp)
+	if d.tap == nil { // detached while the packet was in flight
+		d.dcount++
+		return
+	}
 	d.catch(s, snaplen)
 }
 
@@ -311,6 +326,7 @@ func (k *Kernel) detach(d *Descriptor) {
 	if d.tap == nil {
 		return
 	}
+	d.overtake(!k.features.FilterInFlight)
 	d.tap.remove(d)
 	k.attached--
 	if d.promisc {
@@ -465,6 +481,7 @@ func (d *Descriptor) Close() error {
 	d.mu.Lock()
 	d.store, d.hold, d.free = nil, nil, nil
 	d.slen, d.hlen = 0, 0
+	d.flights.forget()
 	d.interrupt()
 	d.mu.Unlock()
 	d.k.roomChanged()

@@ -402,6 +402,7 @@ func (i *Interface) tryInject(p *Packet) bool {
 	for _, d := range readers {
 		d.mu.Lock()
 		defer d.mu.Unlock()
+		d.landQueued(len(d.flights.queued)) // what is in flight takes room, too
 	}
 	for _, d := range readers {
 		if d.wouldDrop(t, &s) {

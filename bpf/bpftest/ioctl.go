@@ -138,6 +138,7 @@ func (d *Descriptor) ioctl(req zbuf.Request, arg any) error {
 		d.mu.Lock()
 		ok := d.resettable()
 		if ok {
+			d.overtake(false)
 			d.reset()
 		}
 		d.mu.Unlock()
@@ -219,6 +220,7 @@ func (d *Descriptor) ioctlUint(req zbuf.Request, a *uint32) error {
 		if *a > zbuf.BPF_D_OUT {
 			return syscall.EINVAL
 		}
+		d.overtake(false)
 		d.direction = *a
 	case zbuf.BIOCFEEDBACK:
 		d.feedback = *a | keep(sticky, d.feedback)
@@ -420,6 +422,7 @@ func (d *Descriptor) swapFilter(req zbuf.Request, f *filter) bool {
 		d.wfilter = f
 		return true
 	}
+	d.overtake(!d.k.features.FilterInFlight)
 	d.rfilter = f
 	if req == zbuf.BIOCSETF {
 		if !d.resettable() {
@@ -480,6 +483,7 @@ func (d *Descriptor) setInterface(ifr *zbuf.Ifreq) error {
 		k.attach(d, t)
 	}
 	d.mu.Lock()
+	d.overtake(false)
 	d.reset()
 	d.mu.Unlock()
 	return nil

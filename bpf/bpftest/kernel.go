@@ -3,6 +3,7 @@ package bpftest
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"sync"
@@ -16,17 +17,6 @@ import (
 // ErrPanic is what every call returns from the moment when the real kernel would have
 // panicked. The error says what caused it.
 var ErrPanic = errors.New("kernel panic")
-
-// Features are what releases after 12.1 changed in bpf(4). The zero value is 12.1. None of
-// them was compared with a running kernel.
-type Features struct {
-	PadZero     bool // bytes between records are zeroed (15)
-	WriteFilter bool // EVFILT_WRITE can be added (15)
-	SetVLANPCP  bool // BIOCSETVLANPCP exists (14); the priority is not put into frames
-	VnetDetach  bool // an interface that moves to another vnet leaves its listeners
-	IfList      bool // BIOCGETIFLIST exists (16)
-	StickyFlags bool // IMMEDIATE, SHDRCMPLT, FEEDBACK and FIOASYNC cannot be turned off again (seen in a fork of 16)
-}
 
 // maxPages is how many pages one lent buffer may have (BPF_MAX_PAGES).
 const maxPages = 512
@@ -44,6 +34,7 @@ type Kernel struct {
 	unprivileged bool
 	trace        func(op string)
 	fault        func(op string) error
+	inFlight     *inFlight
 
 	zerocopyEnable   atomic.Int32
 	maxInsns         atomic.Int32
@@ -53,6 +44,7 @@ type Kernel struct {
 	panicked         atomic.Pointer[panicError]
 	armed            atomic.Bool // plannedFaults is not empty
 	waitingInjectors atomic.Int32
+	opened           atomic.Uint64 // descriptors with packets in flight
 
 	// mu is the global lock of bpf.c: interfaces, and who listens where. It is taken before a
 	// Descriptor's.
@@ -279,6 +271,9 @@ func (k *Kernel) OpenMode(flags int) (*Descriptor, error) {
 	}
 	if !d.canRead {
 		d.writer = writersFilters
+	}
+	if k.inFlight != nil {
+		d.flights.rng = rand.New(rand.NewPCG(k.inFlight.seed, k.opened.Add(1)))
 	}
 	if k.compat32 {
 		d.layouts = &lp64
