@@ -46,6 +46,7 @@ type resources struct {
 	closed bool
 	mem    [][]byte
 	pins   atomic.Int64 // one for the open descriptor, one for each Pin
+	keep   atomic.Bool  // somebody whom the garbage collector can't see uses the memory
 }
 
 func (r *resources) close() error {
@@ -70,12 +71,15 @@ func (r *resources) unpin() error {
 	return r.unmap()
 }
 
-// abandon gives back what is left when the Device is garbage: nobody can use or unpin it any more.
+// abandon gives back what is left when the Device is garbage: nobody can use or unpin it any more. It
+// leaves memory mapped that KeepMapped protects, and so trades a leak for a fault.
 func (r *resources) abandon() {
 	if !r.closed {
 		r.close()
 	}
-	r.unmap()
+	if !r.keep.Load() {
+		r.unmap()
+	}
 }
 
 // Open opens a descriptor of the running kernel. Errors: EACCES, ENOENT,
@@ -535,6 +539,12 @@ func (d *Device) Rotate() (bool, error) {
 	d.leave()
 	return rotated, err
 }
+
+// KeepMapped says whether somebody uses the lent memory through pointers that don't keep the Device
+// from being collected, such as the slice that Buffer.Data returns. While it is on, and the Device is
+// collected without Close, the descriptor is closed but the memory stays mapped for good. Close and
+// Unpin are not affected.
+func (d *Device) KeepMapped(on bool) { d.res.keep.Store(on) }
 
 // Pin keeps the lent memory mapped after Close, until Unpin. It returns false when the memory has
 // gone already.

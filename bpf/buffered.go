@@ -7,55 +7,70 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// readSource reads a buffer at a time with read(2).
-type readSource struct {
-	r    *Reader
+// buffered is the engine that copies a kernel buffer at a time with read(2).
+//
+// A reset can't come between read(2) and the stamping of what it returned with an epoch, because
+// fetch holds the gate for the call. The call never blocks.
+type buffered struct {
+	n    engineCounters
 	dev  *zbuf.Device
-	mem  []byte
-	buf  []byte // as much of it as read(2) must be given
-	full bool   // the last read nearly filled buf
+	gate *gate
+	mem  memory
+	own  []byte // whole mapping
+	buf  []byte // the part of own that read(2) must be given
+	full bool   // the last read filled at least half of buf
 }
 
-func newReadSource(r *Reader) (*readSource, error) {
-	n, err := r.dev.BufferLen()
+func newBuffered(dev *zbuf.Device, g *gate, mem memory) (*buffered, error) {
+	n, err := dev.BufferLen()
 	if err != nil {
 		return nil, err
 	}
-	r.size = int(n)
-	mem, err := r.memory(r.size)
+	own, err := mem.alloc(int(n))
 	if err != nil {
 		return nil, err
 	}
-	return &readSource{r: r, dev: r.dev, mem: mem, buf: mem[:r.size]}, nil
+	return &buffered{dev: dev, gate: g, mem: mem, own: own, buf: own[:n]}, nil
 }
 
-func (s *readSource) take() (held, bool) { return held{}, false }
+func (e *buffered) take() (batch, bool) { return batch{}, false }
 
-func (s *readSource) harvest(bool) (held, bool, error) {
-	if err := s.r.writable(s.mem); err != nil {
-		return held{}, false, err
+func (e *buffered) fetch(bool) (batch, bool, error) {
+	if err := e.mem.open(e.own); err != nil {
+		return batch{}, false, err
 	}
-	s.r.stats.syscalls.Add(1)
-	n, err := s.dev.Read(s.buf)
-	s.full = n >= len(s.buf)/2
+	b, ok, err := e.read()
+	if !ok {
+		e.mem.shut(e.own)
+	}
+	return b, ok, err
+}
+
+func (e *buffered) read() (batch, bool, error) {
+	e.gate.mu.Lock()
+	defer e.gate.mu.Unlock()
+	e.n.syscalls.Add(1)
+	n, err := e.dev.Read(e.buf)
+	e.full = n >= len(e.buf)/2
 	switch {
 	case errors.Is(err, syscall.EAGAIN):
-		return held{}, false, nil
+		return batch{}, false, nil
 	case errors.Is(err, syscall.ENXIO):
-		return held{}, false, ErrInterfaceGone
+		return batch{}, false, ErrInterfaceGone
 	case err != nil || n == 0:
-		return held{}, false, err
+		return batch{}, false, err
 	}
-	s.r.stats.copiedOut.Add(1)
-	return held{buf: s.buf[:n], idx: own}, true, nil
+	e.n.copiedOut.Add(1)
+	return batch{buf: e.buf[:n], epoch: e.gate.epoch.Load(), idx: copied}, true, nil
 }
 
-func (s *readSource) guarded(h held) (mapping, buf []byte) { return s.mem, h.buf }
-
-func (s *readSource) empty() bool  { return false }
-func (s *readSource) awaited()     {}
-func (s *readSource) release(held) {}
-func (s *readSource) rearm() bool  { return true }
-func (s *readSource) behind() bool { return s.full }
-func (s *readSource) reset()       {}
-func (s *readSource) catchUp()     {}
+func (e *buffered) release(batch)       { e.mem.shut(e.own) }
+func (e *buffered) expose(*batch) error { return nil } // fetch has opened it
+func (e *buffered) behind() bool        { return e.full }
+func (e *buffered) awaited()            {}
+func (e *buffered) rearm() bool         { return true }
+func (e *buffered) empty() bool         { return false }
+func (e *buffered) discard()            {}
+func (e *buffered) catchUp()            {}
+func (e *buffered) counts() engineStats { return e.n.values() }
+func (e *buffered) forget()             { e.own, e.buf = nil, nil }

@@ -1,83 +1,103 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
+	"syscall"
 
 	"golang.org/x/net/bpf"
 
 	"github.com/zbuf-go/zbuf"
 )
 
-// touched has the reader look again: every ioctl stops the kernel's read timeout.
+// touched wakes the reader, which then asks for what there is. Every ioctl stops the kernel's read
+// timeout, so after one the reader must not sleep on.
 func (r *Reader) touched() { r.dev.Wake() }
 
-// reset makes an ioctl that empties the kernel's buffers. When it returns nil, nothing that was captured
-// before is delivered by a reading method called from then on.
+// reset makes an ioctl that empties the kernel's buffers. Once it has returned nil, no reading method
+// that is called then delivers anything captured before. If it returns an error, nothing is discarded.
 func (r *Reader) reset(op func() error) error {
 	if !r.dev.Pin() {
 		return errClosed
 	}
 	defer r.dev.Unpin()
-	r.control.Lock()
-	defer r.control.Unlock()
+	r.gate.mu.Lock()
+	defer r.gate.mu.Unlock()
 	defer r.touched()
-	r.sample() // what the reset zeroes; the reset itself says what is wrong, if anything
-	r.flushes.Add(1)
-	err := op()
-	if err == nil {
-		r.lost.lastRecv, r.lost.lastDrop = 0, 0
-		r.src.reset()
+	r.kernel.sample(r.dev) // op itself says what is wrong, if anything
+	if err := r.gate.reset(op, r.eng.discard); err != nil {
+		return r.controlError(err)
 	}
-	r.flushes.Add(1)
-	if err == nil {
-		r.dropPending()
-	}
-	return r.controlError(err)
+	r.kernel.zeroed()
+	r.dropPending()
+	return nil
 }
 
-// dropPending gives the kernel back what the reader had taken over and not looked at, so that there
-// is room for what comes now. If a reading method is at work, or a lease is out, the reader does that
-// itself before it takes anything else. Reader.control is held.
+// dropPending gives back what the engine has taken and nobody looks at, so the kernel has room for what
+// comes now. If a reading method is at work, or a lease is out, the engine does that itself before it
+// takes anything else. The gate is locked.
 func (r *Reader) dropPending() {
 	switch {
 	case r.state.CompareAndSwap(stateIdle, stateReset):
 	case r.state.CompareAndSwap(stateCopied, stateReset):
-		r.release(r.current)
+		r.release()
 		r.dev.Unpin() // reset has a pin of its own
 	default:
 		return
 	}
-	r.src.catchUp()
-	r.state.Store(stateIdle)
+	r.eng.catchUp()
+	r.idle()
 }
 
 // change makes an ioctl that empties nothing.
 func (r *Reader) change(op func() error) error {
-	r.control.Lock()
-	defer r.control.Unlock()
+	r.gate.mu.Lock()
+	defer r.gate.mu.Unlock()
 	defer r.touched()
 	return r.controlError(op())
 }
 
-// controlError says so when it was Sandbox that made a call impossible.
+// controlError says so if it was Sandbox that made a request impossible. A locked descriptor answers
+// EPERM, a limited one ENOTCAPABLE.
 func (r *Reader) controlError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case r.closed.Load():
+	case r.sig.closed.Load():
 		return errClosed
-	case r.sandbox.Load():
+	case r.sandbox.Load() && (refusedByCapsicum(err) || errors.Is(err, syscall.EPERM)):
 		return fmt.Errorf("%w: %w", ErrSandboxed, err)
 	}
 	return err
 }
 
-// Flush drops everything captured and not delivered.
+// writeError is controlError for write(2), where EPERM is the answer of the write filter.
+func (r *Reader) writeError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case r.sig.closed.Load():
+		return errClosed
+	case r.sandbox.Load() && refusedByCapsicum(err):
+		return fmt.Errorf("%w: %w", ErrSandboxed, err)
+	}
+	return err
+}
+
+func refusedByCapsicum(err error) bool {
+	return errors.Is(err, enotcapable) || errors.Is(err, ecapmode)
+}
+
+// Flush discards everything that was captured and is not delivered yet. Errors: os.ErrClosed.
 func (r *Reader) Flush() error { return r.reset(r.dev.Flush) }
 
-// SetFilter replaces the filter; nil passes everything. With flush, packets that only the old one let through
-// are not delivered any more once it has returned, nor is anything else captured before; without, what
-// is captured already is. Errors: ErrConfig, ErrSandboxed, those of the ioctl.
+// SetFilter replaces the filter. nil passes every packet. If flush is true, SetFilter also discards every
+// packet that the reader has not delivered yet. If flush is false, the reader still delivers those
+// packets, even if the new filter would reject them. If SetFilter returns an error, the old filter stays
+// in force, and nothing is discarded. Errors: ErrConfig; ErrSandboxed; those of the ioctl.
+//
+// Since FreeBSD 13 the kernel runs the filter without a lock. A packet that the old filter has just
+// passed may then be stored after SetFilter has returned, and the reader delivers it.
 func (r *Reader) SetFilter(filter []bpf.RawInstruction, flush bool) error {
 	if err := (&Config{Filter: filter}).check(); err != nil {
 		return err
@@ -109,7 +129,7 @@ func (r *Reader) SetDirection(d Direction) error {
 // Write sends one packet, link header included, out of the interface. Errors: see [zbuf.Device.Write].
 func (r *Reader) Write(packet []byte) (int, error) {
 	n, err := r.dev.Write(packet)
-	return n, r.controlError(err)
+	return n, r.writeError(err)
 }
 
 // Sandbox says what Reader.Sandbox leaves.

@@ -1,311 +1,354 @@
 package bpf
 
-import (
-	"github.com/zbuf-go/zbuf"
-)
+import "github.com/zbuf-go/zbuf"
 
 const (
-	// ownSize is the most bytes of memory that packets are copied to, except for a single larger one. It takes all that
-	// copyOut allows: a smaller buffer has no more.
-	ownSize = 32 << 10
+	// copySize is the size in bytes of the memory that small batches are copied to. A single longer
+	// record makes it grow.
+	copySize = 32 << 10
 
-	// copyOut is the most bytes of a partly filled buffer that are copied out, so that the buffer
-	// can be acknowledged at once: a packet that arrives while it is not would stick. More packets than
-	// that are hardly the last before a silence: the next one frees what sticks, and copying would cost more than all else.
+	// copyOut is the most bytes of a partly filled buffer that the engine copies out. The copy lets
+	// the engine acknowledge the buffer at once. Until it does, the next packet would stick. More
+	// bytes than this are hardly the last before a silence: the next packet frees what sticks.
 	copyOut = 8 << 10
 )
 
-// lentSource takes the two lent buffers in turn. docs/design.md, "The lent buffers", has the states
-// and why each step is right.
-type lentSource struct {
-	r         *Reader
-	dev       *zbuf.Device
-	buf       [2]*zbuf.Buffer
-	next      int       // the one that the kernel assigns next
-	last      [2]uint32 // bytes of records at the last assignment
-	read      [2]uint   // bytes of the store buffer read in place, to be skipped when it is assigned
-	own       []byte    // what is copied out or read in place goes here
-	immediate bool      // BIOCIMMEDIATE is what the user wants
-	kernelImm bool      // BIOCIMMEDIATE is set
-	residue   bool      // the store buffer has records, all read, and can't be rotated
-	more      bool      // the last read in place left records
-	fast      bool      // the last buffer was there without asking
-	seen      uint64    // Reader.flushes when catchUp last ran
+// lent is the engine for the two buffers that the process has lent to the kernel. docs/design.md,
+// "The lent buffers", has the states and the reasons.
+//
+// Invariants:
+//   - The kernel assigns the buffers in turn. next is the one that it assigns next, always.
+//   - The engine acknowledges only buffers that it owns, oldest first.
+//   - last[i] is how many bytes of records buffer i had when the engine took it last.
+//   - read[i] counts only bytes of a store buffer. It is 0 once buffer i is acknowledged.
+//   - The first record of an acknowledged buffer has bh_hdrlen 0 until the kernel writes there.
+//   - seen is the epoch up to which the engine has caught up. A batch gets it as its epoch.
+type lent struct {
+	n    engineCounters
+	dev  *zbuf.Device
+	gate *gate
+	mem  memory
+	buf  [2]*zbuf.Buffer
 
-	// Written by whoever resets, under Reader.control.
+	next int       // the buffer that the kernel assigns next
+	last [2]uint32 // bytes of records at the last assignment
+	read [2]uint   // bytes of the store buffer that were read in place
+	own  []byte    // where records are copied
+	seen uint64    // the gate's epoch when catchUp last ran
+
+	immediate bool // the user wants BIOCIMMEDIATE
+	kernelImm bool // BIOCIMMEDIATE is on
+	sticky    bool // the kernel can't switch BIOCIMMEDIATE off again
+	residue   bool // the store buffer has records, all read, and the kernel can't rotate it
+	more      bool // the last read in place left records
+	fast      bool // the last buffer was there without asking
+
+	// discard writes these with the gate locked.
 	pending bool
-	drop    [2]uint32 // generations up to which a buffer holds what was thrown away
+	drop    [2]uint32 // generations up to which a buffer holds packets that were thrown away
 }
 
-func newLentSource(r *Reader, bufs *zbuf.Buffers, immediate bool) (*lentSource, error) {
-	own, err := r.memory(min(len(bufs.A.Data()), ownSize))
+// newLent returns the engine for bufs. immediate says that the user wants BIOCIMMEDIATE. sticky says
+// that the kernel can't switch it off again, so the engine must not use it for tails.
+func newLent(dev *zbuf.Device, g *gate, mem memory, bufs *zbuf.Buffers, immediate, sticky bool) (*lent, error) {
+	own, err := mem.alloc(min(len(bufs.A.Data()), copySize))
 	if err != nil {
 		return nil, err
 	}
-	s := &lentSource{
-		r: r, dev: r.dev, buf: [2]*zbuf.Buffer{&bufs.A, &bufs.B},
-		own: own, immediate: immediate, kernelImm: immediate,
+	e := &lent{
+		dev: dev, gate: g, mem: mem, buf: [2]*zbuf.Buffer{&bufs.A, &bufs.B},
+		own: own, immediate: immediate, kernelImm: immediate, sticky: sticky,
 	}
-	if r.guard {
-		for _, b := range s.buf {
-			if err := r.dev.Protect(b.View(), false); err != nil {
+	if mem.guard {
+		for _, b := range e.buf {
+			if err := dev.Protect(b.View(), false); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return s, nil
+	return e, nil
 }
 
-func (s *lentSource) take() (held, bool) {
+func (e *lent) take() (batch, bool) {
+	b, ok := e.assigned()
+	if ok {
+		e.n.lent.Add(1)
+	}
+	return b, ok
+}
+
+// assigned returns the next buffer if the kernel has assigned it.
+func (e *lent) assigned() (batch, bool) {
 	for {
-		i := s.next
-		recs, gen, ok := s.buf[i].Records()
+		i := e.next
+		recs, gen, ok := e.buf[i].Records()
 		if !ok {
-			return held{}, false
+			return batch{}, false
 		}
-		// Looked at after the generation: if no reset has begun by now, the buffer was
-		// assigned before any, and what is known of it holds.
-		if s.r.flushes.Load() != s.seen {
-			s.r.control.Lock()
-			s.catchUp()
-			s.r.control.Unlock()
+		// The engine looks at the epoch after it has loaded the generation. If no reset has begun by
+		// now, the kernel assigned the buffer before any, and what the engine knows of it holds.
+		if e.gate.epoch.Load() != e.seen {
+			e.gate.mu.Lock()
+			e.catchUp()
+			e.gate.mu.Unlock()
 			continue
 		}
-		s.next ^= 1
-		s.last[i] = uint32(len(recs))
-		s.residue, s.more = false, false
-		from := min(align(s.read[i]), uint(len(recs)))
+		e.next ^= 1
+		e.last[i] = uint32(len(recs))
+		e.residue, e.more = false, false
+		from := min(align(e.read[i]), uint(len(recs)))
 		if from == uint(len(recs)) {
-			s.acknowledge(i, gen)
+			e.acknowledge(i, gen)
 			continue
 		}
-		s.fast = true
-		return held{buf: recs[from:], gen: gen, idx: int8(i)}, true
+		e.fast = true
+		return batch{buf: recs[from:], epoch: e.seen, gen: gen, idx: int8(i)}, true
 	}
 }
 
 // acknowledge gives a buffer back. The mark in its first record tells later whether the kernel has
 // begun to fill it again.
-func (s *lentSource) acknowledge(i int, gen uint32) {
-	firstHdrlen(s.buf[i].Data()).Store(0)
-	s.read[i] = 0
-	s.buf[i].Header().Acknowledge(gen)
+func (e *lent) acknowledge(i int, gen uint32) {
+	firstHdrlen(e.buf[i].Data()).Store(0)
+	e.read[i] = 0
+	e.buf[i].Header().Acknowledge(gen)
 }
 
-func (s *lentSource) release(h held) {
-	if h.idx != own {
-		s.acknowledge(int(h.idx), h.gen)
-	}
-}
-
-func (s *lentSource) guarded(h held) (mapping, buf []byte) {
-	if h.idx == own {
-		return s.own, h.buf
-	}
-	v := s.buf[h.idx].View()
-	from := int(s.last[h.idx]) - len(h.buf) // it may begin behind what was read in place
-	return v, v[zbuf.SizeofZbufHeader+from:][:len(h.buf)]
-}
-
-func (s *lentSource) behind() bool { return s.fast || s.more }
-
-func (s *lentSource) awaited() { s.fast = false }
-
-func (s *lentSource) rearm() bool {
-	if !s.residue && s.kernelImm && !s.immediate {
-		s.r.stats.syscalls.Add(1)
-		if s.dev.SetImmediate(false) == nil {
-			s.kernelImm = false
-		}
-	}
-	return !s.residue
-}
-
-// reset is called with Reader.control held, after the kernel was reset.
-func (s *lentSource) reset() {
-	for i := range s.buf {
-		s.drop[i], _ = s.buf[i].Header().Generation()
-	}
-	s.pending = true
-}
-
-// catchUp acts on resets: what was assigned before them is dropped, what was read in place is
-// no longer there. Reader.control is held.
-func (s *lentSource) catchUp() {
-	s.seen = s.r.flushes.Load()
-	if !s.pending {
+func (e *lent) release(b batch) {
+	if b.idx == copied {
+		e.mem.shut(e.own)
 		return
 	}
-	s.pending = false
-	s.residue, s.more = false, false
-	for range s.buf {
-		i := s.next
-		recs, gen, ok := s.buf[i].Records()
-		if !ok || int32(gen-s.drop[i]) > 0 {
-			break
-		}
-		s.last[i] = uint32(len(recs))
-		s.acknowledge(i, gen)
-		s.next ^= 1
-		s.r.stats.flushed.Add(1)
-	}
-	s.read = [2]uint{}
+	e.mem.shut(e.buf[b.idx].View())
+	e.acknowledge(int(b.idx), b.gen)
 }
 
-func (s *lentSource) harvest(readable bool) (held, bool, error) {
-	s.r.control.Lock()
-	defer s.r.control.Unlock()
-	s.fast = false
-	for range 4 { // each turn the kernel moved on meanwhile; else one is enough
-		if s.r.flushes.Load() != s.seen {
-			s.catchUp()
+// expose turns b to the view of the buffer that can be protected.
+func (e *lent) expose(b *batch) error {
+	if b.idx == copied {
+		return nil // it was opened for the copy
+	}
+	view := e.buf[b.idx].View()
+	from := int(e.last[b.idx]) - len(b.buf) // b may begin behind what was read in place
+	b.buf = view[zbuf.SizeofZbufHeader+from:][:len(b.buf)]
+	return e.mem.open(view)
+}
+
+func (e *lent) behind() bool { return e.fast || e.more }
+
+func (e *lent) awaited() { e.fast = false }
+
+// rearm is false only where the kernel would answer "readable" at once, again and again: in immediate
+// mode, while there is a residue.
+func (e *lent) rearm() bool {
+	if e.residue {
+		return !e.kernelImm
+	}
+	if e.kernelImm && !e.immediate {
+		e.n.syscalls.Add(1)
+		if e.dev.SetImmediate(false) == nil {
+			e.kernelImm = false
 		}
-		rotated, err := s.rotate()
+	}
+	return true
+}
+
+func (e *lent) counts() engineStats { return e.n.values() }
+
+func (e *lent) forget() { e.buf, e.own = [2]*zbuf.Buffer{}, nil }
+
+func (e *lent) discard() {
+	for i := range e.buf {
+		e.drop[i], _ = e.buf[i].Header().Generation()
+	}
+	e.pending = true
+}
+
+func (e *lent) catchUp() {
+	e.seen = e.gate.epoch.Load()
+	if !e.pending {
+		return
+	}
+	e.pending = false
+	e.residue, e.more = false, false
+	for range e.buf {
+		i := e.next
+		recs, gen, ok := e.buf[i].Records()
+		if !ok || int32(gen-e.drop[i]) > 0 {
+			break
+		}
+		e.last[i] = uint32(len(recs))
+		e.acknowledge(i, gen)
+		e.next ^= 1
+		e.n.flushed.Add(1)
+	}
+	e.read = [2]uint{}
+}
+
+func (e *lent) fetch(readable bool) (batch, bool, error) {
+	e.gate.mu.Lock()
+	defer e.gate.mu.Unlock()
+	e.fast = false
+	for range 4 { // one turn is enough, unless the kernel moves on meanwhile
+		if e.gate.epoch.Load() != e.seen {
+			e.catchUp()
+		}
+		rotated, err := e.rotate()
 		if err != nil {
-			return held{}, false, err
+			return batch{}, false, err
 		}
-		if h, ok := s.takeRotated(); ok {
-			return h, true, nil
+		if b, ok := e.takeRotated(); ok {
+			return b, true, nil
 		}
 		if rotated {
 			continue
 		}
-		// If the kernel says that there is something, but memory does not, both buffers were full and have been read and
-		// acknowledged, which the kernel finds out with the next packet: a residue.
-		if s.empty() && !readable {
+		// The kernel may say that there is something when memory shows nothing. Then both buffers
+		// were full, and the engine has read and acknowledged both. The kernel finds that out with
+		// the next packet. That is a residue too.
+		if e.empty() && !readable {
 			break
 		}
-		h, ok, again, err := s.readInPlace()
+		b, ok, again, err := e.readInPlace()
 		if ok || err != nil || !again {
-			return h, ok, err
+			return b, ok, err
 		}
 	}
-	return held{}, false, nil
+	return batch{}, false, nil
 }
 
-// empty: anything that there is shows as a buffer that is owned, a mark in the store buffer, or a known residue. The system call
-// took the descriptor's lock, under which the kernel writes: what was stored before is seen after.
-func (s *lentSource) empty() bool {
-	return !s.residue && !s.anyOwned() &&
-		firstHdrlen(s.buf[0].Data()).Load() == 0 && firstHdrlen(s.buf[1].Data()).Load() == 0
+// empty relies on the system call before it. That call took the descriptor's lock, under which the
+// kernel writes, so memory shows everything that was stored before. Whatever is there shows as an
+// owned buffer, as a mark in the store buffer, or as a known residue.
+func (e *lent) empty() bool {
+	return !e.residue && !e.anyOwned() &&
+		firstHdrlen(e.buf[0].Data()).Load() == 0 && firstHdrlen(e.buf[1].Data()).Load() == 0
 }
 
-// takeRotated takes what rotation has turned up. A small fill is copied out and acknowledged at once.
-func (s *lentSource) takeRotated() (held, bool) {
-	h, ok := s.take()
-	s.fast = false
-	if ok && len(h.buf) <= copyOut && s.r.writable(s.own) == nil {
-		n := copy(s.own, h.buf)
-		s.release(h)
-		s.r.stats.copiedOut.Add(1)
-		return held{buf: s.own[:n], idx: own}, true
+// takeRotated takes what the rotation has brought up. It copies a small fill out and acknowledges the
+// buffer at once.
+func (e *lent) takeRotated() (batch, bool) {
+	b, ok := e.assigned()
+	e.fast = false
+	if !ok {
+		return batch{}, false
 	}
-	return h, ok
+	if len(b.buf) > copyOut || e.mem.open(e.own) != nil {
+		e.n.lent.Add(1)
+		return b, true
+	}
+	n := copy(e.own, b.buf)
+	e.acknowledge(int(b.idx), b.gen)
+	e.n.copiedOut.Add(1)
+	return batch{buf: e.own[:n], epoch: b.epoch, idx: copied}, true
 }
 
-func (s *lentSource) rotate() (bool, error) {
-	s.r.stats.syscalls.Add(1)
-	rotated, err := s.dev.Rotate()
+func (e *lent) rotate() (bool, error) {
+	e.n.syscalls.Add(1)
+	rotated, err := e.dev.Rotate()
 	if rotated {
-		s.r.stats.rotations.Add(1)
+		e.n.rotations.Add(1)
 	}
 	return rotated, err
 }
 
-func (s *lentSource) buffered() (uint32, error) {
-	s.r.stats.syscalls.Add(1)
-	n, err := s.dev.BytesReadable()
+// stored returns the bytes of records in store and hold buffer together.
+func (e *lent) stored() (uint32, error) {
+	e.n.syscalls.Add(1)
+	n, err := e.dev.BytesReadable()
 	return uint32(n), err
 }
 
-// readInPlace copies what sticks in the store buffer: records that the kernel can't assign because an
-// acknowledged buffer still is in the hold slot, until the next packet. again says that the
-// kernel moved on meanwhile. Reader.control is held, so nobody of ours resets.
-func (s *lentSource) readInPlace() (h held, ok, again bool, err error) {
-	s.residue, s.more = false, false
-	n, err := s.buffered()
-	if err != nil || n == 0 || n == s.last[s.next^1] {
-		return held{}, false, false, err // nothing but, perhaps, the acknowledged hold buffer
+// readInPlace copies what sticks in the store buffer. The kernel can't assign those records because
+// an acknowledged buffer is still in the hold slot, until the next packet. again reports that the
+// kernel moved on meanwhile. The gate is locked, so no reset can come in between.
+func (e *lent) readInPlace() (b batch, ok, again bool, err error) {
+	e.residue, e.more = false, false
+	n, err := e.stored()
+	if err != nil || n == 0 || n == e.last[e.next^1] {
+		return batch{}, false, false, err // nothing but, perhaps, the acknowledged hold buffer
 	}
-	if !s.kernelImm {
-		// From now on each packet is an edge to wait for; the read timeout would end again and
-		// again, for records that are known.
-		s.r.stats.syscalls.Add(1)
-		if err := s.dev.SetImmediate(true); err != nil {
-			return held{}, false, false, err
+	if !e.kernelImm && !e.sticky {
+		// From now on each packet is an edge to wait for. Otherwise the read timeout would end again
+		// and again for records that are known.
+		e.n.syscalls.Add(1)
+		if err := e.dev.SetImmediate(true); err != nil {
+			return batch{}, false, false, err
 		}
-		s.kernelImm = true
+		e.kernelImm = true
 	}
-	i, marked := s.storeBuffer()
-	if n, err = s.buffered(); err != nil {
-		return held{}, false, false, err
+	i, marked := e.storeBuffer()
+	if n, err = e.stored(); err != nil {
+		return batch{}, false, false, err
 	}
-	rotated, err := s.rotate()
+	rotated, err := e.rotate()
 	if err != nil {
-		return held{}, false, false, err
+		return batch{}, false, false, err
 	}
-	if rotated || s.anyOwned() {
-		return held{}, false, true, nil
+	if rotated || e.anyOwned() {
+		return batch{}, false, true, nil
 	}
-	// Nothing rotated, so the hold slot was not empty at the count either: it has the other
-	// buffer, and what that held counts too.
-	s.residue = true
-	stored := uint(n) - uint(s.last[i^1])
-	if !marked || n < s.last[i^1] || stored > uint(len(s.buf[i].Data())) || stored <= s.read[i] {
-		return held{}, false, false, nil
+	// Nothing rotated, so the hold slot was taken when the kernel counted. It has the other buffer,
+	// whose bytes the count includes.
+	e.residue = true
+	other := e.last[i^1]
+	if !marked || n < other || uint(n-other) > uint(len(e.buf[i].Data())) {
+		return batch{}, false, false, nil
 	}
-	from := align(s.read[i])
+	stored, from := uint(n-other), align(e.read[i])
 	if from >= stored {
-		return held{}, false, false, nil
+		return batch{}, false, false, nil
 	}
-	recs := s.buf[i].Data()[from:stored]
-	size, err := s.fit(recs)
+	recs := e.buf[i].Data()[from:stored]
+	size, err := e.fit(recs)
 	if size == 0 || err != nil {
-		return held{}, false, false, err // no record: somebody else has reset the descriptor
+		return batch{}, false, false, err // no record: somebody else has reset the descriptor
 	}
-	if err := s.r.writable(s.own); err != nil {
-		return held{}, false, false, err
+	if err := e.mem.open(e.own); err != nil {
+		return batch{}, false, false, err
 	}
-	copy(s.own, recs[:size])
-	s.read[i] = from + size
-	s.more = s.read[i] < stored
-	s.r.stats.readInPlace.Add(1)
-	return held{buf: s.own[:size], idx: own}, true, false, nil
+	copy(e.own, recs[:size])
+	e.read[i] = from + size
+	e.more = e.read[i] < stored
+	e.n.readInPlace.Add(1)
+	return batch{buf: e.own[:size], epoch: e.seen, idx: copied}, true, false, nil
 }
 
-// storeBuffer returns the buffer that the kernel has written to since it was acknowledged, while
-// neither is owned. It is not known when nothing was written, or by somebody else's doing.
-func (s *lentSource) storeBuffer() (i int, ok bool) {
-	a := firstHdrlen(s.buf[0].Data()).Load() != 0
-	b := firstHdrlen(s.buf[1].Data()).Load() != 0
+// storeBuffer returns the buffer that the kernel has written to since it was acknowledged, while the
+// process owns neither. ok is false if the kernel has written to none. It is false, too, if both seem
+// written: then somebody else has reset the descriptor.
+func (e *lent) storeBuffer() (i int, ok bool) {
+	a := firstHdrlen(e.buf[0].Data()).Load() != 0
+	b := firstHdrlen(e.buf[1].Data()).Load() != 0
 	if b {
 		i = 1
 	}
 	return i, a != b
 }
 
-func (s *lentSource) anyOwned() bool {
-	for i := range s.buf {
-		if _, owned := s.buf[i].Header().Generation(); owned {
+func (e *lent) anyOwned() bool {
+	for i := range e.buf {
+		if _, owned := e.buf[i].Header().Generation(); owned {
 			return true
 		}
 	}
 	return false
 }
 
-// fit returns how many bytes of whole records go into s.own, which grows for a single one that does not.
-func (s *lentSource) fit(recs []byte) (size uint, err error) {
+// fit returns how many bytes of whole records go into own. own grows for a single record that does
+// not fit.
+func (e *lent) fit(recs []byte) (size uint, err error) {
 	for size+minHdrlen <= uint(len(recs)) {
 		caplen, hdrlen, ok := record(recs, size)
 		if !ok {
 			break
 		}
 		end := size + hdrlen + caplen
-		if end > uint(len(s.own)) {
+		if end > uint(len(e.own)) {
 			if size > 0 {
 				return size, nil
 			}
-			if s.own, err = s.r.memory(int(align(end))); err != nil {
+			if e.own, err = e.mem.alloc(int(align(end))); err != nil {
 				return 0, err
 			}
 		}

@@ -1,73 +1,45 @@
 package bpf
 
-import "sync/atomic"
-
 // Stats are the counters of a Reader since it was opened. All of them only grow.
 type Stats struct {
 	Packets uint64 // packets that iteration or reading has passed
 	Bytes   uint64 // bytes captured of them
 
-	Lent        uint64 // buffers leased where the kernel had put the packets
-	CopiedOut   uint64 // small fills copied out so that the buffer could go back at once; all, when buffered
+	Lent        uint64 // batches that were delivered in a buffer lent to the kernel
+	CopiedOut   uint64 // batches that were copied first; in buffered mode all of them
 	ReadInPlace uint64 // times that packets were read in the store buffer before it was assigned
-	Flushed     uint64 // buffers dropped because a filter change or Flush said so
-	Rotations   uint64 // rotations asked for that the kernel made
+	Flushed     uint64 // full buffers that Flush or a filter change discarded
+	Rotations   uint64 // rotations that the reader asked for and the kernel made
 	Waits       uint64 // sleeps
-	Syscalls    uint64 // system calls made by the reading goroutine, sleeps included
+	Syscalls    uint64 // system calls of the reading goroutine, sleeps included
 
-	// Received and Dropped are the kernel's: packets the interface showed the descriptor, before the
-	// filter, and packets that matched and found no room. The kernel has them in 32 bits and zeroes
-	// them when anybody resets the descriptor. What a reset by another holder of the descriptor took
-	// away is missing, so they are lower bounds; and they must be asked for once in 2^31 packets.
+	// Received and Dropped come from the kernel. Received counts the packets that the interface has
+	// shown to the descriptor, before the filter. Dropped counts the packets that passed the filter
+	// and found no room.
+	//
+	// They are lower bounds. The kernel zeroes its counters at every reset: Flush, SetFilter with
+	// flush, and a reset by another process that holds the descriptor. The Reader reads them just
+	// before its own resets. It misses what arrives between the two system calls, a few
+	// microseconds, and what another process's reset took away. The kernel counts in 32 bits, so
+	// call Stats at least once in 2^31 packets.
 	Received uint64
 	Dropped  uint64
 }
 
-type counters struct {
-	packets, bytes, lent, copiedOut, readInPlace, flushed, rotations, waits, syscalls atomic.Uint64
-}
-
-// kernelCounters carry the kernel's 32-bit counters on in 64 bits. Reader.control guards them.
-type kernelCounters struct {
-	recv, drop         uint64
-	lastRecv, lastDrop uint32
-}
-
-// advance returns how far a counter has come from last to now. A counter that has gone back was zeroed,
-// unless the step is short enough to be the wrap from 2^32-1 to 0.
-func advance(last, now uint32) uint64 {
-	if step := now - last; now >= last || step < 1<<31 && last >= 1<<31 {
-		return uint64(step)
-	}
-	return uint64(now)
-}
-
-// sample reads the kernel's counters; Reader.control is held.
-func (r *Reader) sample() error {
-	s, err := r.dev.Stats()
-	if err != nil {
-		return err
-	}
-	k := &r.lost
-	k.recv += advance(k.lastRecv, s.Recv)
-	k.drop += advance(k.lastDrop, s.Drop)
-	k.lastRecv, k.lastDrop = s.Recv, s.Drop
-	return nil
-}
-
-// Stats returns the counters. After Close, the kernel's are those of the last call before. Errors:
-// os.ErrClosed, with the counters as far as they are known.
+// Stats returns the counters. After Close it returns Received and Dropped as of the last call or reset
+// before Close. Errors: os.ErrClosed, with the counters as far as they are known.
 func (r *Reader) Stats() (Stats, error) {
-	r.control.Lock()
-	err := r.sample()
-	recv, drop := r.lost.recv, r.lost.drop
-	r.control.Unlock()
+	r.gate.mu.Lock()
+	err := r.kernel.sample(r.dev)
+	recv, drop := r.kernel.recv, r.kernel.drop
+	r.gate.mu.Unlock()
 	r.touched()
+	e := r.eng.counts()
 	return Stats{
-		Packets: r.stats.packets.Load(), Bytes: r.stats.bytes.Load(),
-		Lent: r.stats.lent.Load(), CopiedOut: r.stats.copiedOut.Load(), ReadInPlace: r.stats.readInPlace.Load(),
-		Flushed: r.stats.flushed.Load(), Rotations: r.stats.rotations.Load(),
-		Waits: r.stats.waits.Load(), Syscalls: r.stats.syscalls.Load(),
+		Packets: r.packets.Load(), Bytes: r.bytes.Load(),
+		Lent: e.lent, CopiedOut: e.copiedOut, ReadInPlace: e.readInPlace,
+		Flushed: e.flushed, Rotations: e.rotations,
+		Waits: r.wait.waits.Load(), Syscalls: e.syscalls + r.wait.syscalls.Load(),
 		Received: recv, Dropped: drop,
 	}, err
 }

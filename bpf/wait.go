@@ -3,128 +3,118 @@ package bpf
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"syscall"
 	"time"
-	"weak"
+
+	"github.com/zbuf-go/zbuf"
 )
 
-// backstop is how long the reader sleeps at the most: then it looks whether the interface is still
-// there, which kqueue does not tell. Less than a second, and fewer than three wake-ups in one.
+// backstop is the longest time that the reader sleeps. Then it looks whether the interface is still
+// there, because kqueue does not tell. It is less than a second, and allows fewer than three wake-ups
+// a second.
 const backstop = 700 * time.Millisecond
 
-// early is how long before its time a look may be done by who is awake anyhow. A wake-up costs more than the look.
+// early is how long before its time a reader that is awake anyway may look at the interface. Waking
+// up costs more than the look.
 const early = 200 * time.Millisecond
 
-// waiter is the sleeping half of the reader. docs/design.md, "Waiting".
+// A waiter sleeps until its engine has packets. docs/design.md, "Waiting", has the reasons. Only the
+// reading goroutine uses it.
+//
+// Invariants:
+//   - It never sleeps while a signal says that the read is over.
+//   - The kernel's read timeout runs while it sleeps, except where an edge comes for the next packet,
+//     or where it sleeps no longer than the timeout and asks then.
+//   - Before it says that a read is over, it fetches once more, so packets come before the error.
 type waiter struct {
-	r         *Reader
-	timeout   time.Duration // the kernel's read timeout; 0 is none
-	immediate bool
-	begin     time.Time     // what the next two count from: time.Since reads one clock where time.Now reads two
-	harvested time.Duration // when the kernel was last asked for everything it has
-	looked    time.Duration // when the interface was last known to be there
-	several   bool          // packets come faster than one in a read timeout, as far as the last ones tell
-	leaving   bool          // the interface has gone, but perhaps not all that it left is delivered
-	gone      bool
-
-	done <-chan struct{} // of the context watched
-	stop func() bool
+	dev      *zbuf.Device
+	eng      engine
+	sig      *signals
+	ifindex  int           // of the interface; 0 if the interface has none
+	timeout  time.Duration // the kernel's read timeout; 0 is none
+	begin    time.Time     // the times below count from here, because time.Since reads only one clock
+	fetched  time.Duration // when the kernel was last asked for everything it has
+	looked   time.Duration // when the interface was last known to be there
+	several  bool          // the last batch says that packets come faster than one in a read timeout
+	leaving  bool          // the interface has gone, but some of its packets may be undelivered
+	gone     bool
+	waits    atomic.Uint64
+	syscalls atomic.Uint64
 }
 
-func (w *waiter) init(r *Reader, timeout time.Duration, immediate bool) {
-	w.r, w.timeout, w.immediate, w.begin = r, timeout, immediate, time.Now()
-}
-
-// next sleeps until there is something, and returns it.
-func (w *waiter) next(ctx context.Context) (held, error) {
-	r := w.r
+// next sleeps until there is a batch, and returns it.
+func (w *waiter) next(ctx context.Context) (batch, error) {
 	if w.gone {
-		return held{}, ErrInterfaceGone
+		return batch{}, ErrInterfaceGone
 	}
-	w.watch(ctx)
+	w.sig.watch(ctx)
 	// What is in the store buffer may have waited as long as the reader was busy. The read timeout
-	// begins only now, so that counts against it.
+	// begins only now, so that time counts against it.
 	now := w.now()
-	if w.leaving || r.src.behind() || w.timeout > 0 && now-w.harvested > w.timeout/8 {
-		if h, ok, err := w.harvest(now, false); ok || err != nil {
-			return h, err
+	if w.leaving || w.eng.behind() || w.timeout > 0 && now-w.fetched > w.timeout/8 {
+		if b, ok, err := w.fetch(now, false); ok || err != nil {
+			return b, err
 		}
 	}
 	for !w.leaving {
-		if r.closed.Load() {
-			w.unwatch()
-			return held{}, errClosed
+		if w.sig.closed.Load() {
+			return batch{}, errClosed
 		}
-		sleep, over := w.sleep(ctx, now)
+		// Neither wake-ups in between nor a sleep that ends early may put off the look.
+		sleep, over := w.sig.left(ctx, max(backstop-(now-w.looked), 0))
 		if over != nil {
-			if h, ok, err := w.harvest(now, false); ok || err != nil {
-				return h, err
+			if b, ok, err := w.fetch(now, false); ok || err != nil {
+				return b, err
 			}
-			return held{}, over
+			return batch{}, over
 		}
-		rearm := r.src.rearm()
+		rearm := w.eng.rearm()
 		paced := rearm && w.several && w.timeout > 0
 		if paced {
 			rearm, sleep = false, min(sleep, w.timeout)
 		}
-		r.stats.waits.Add(1)
-		r.stats.syscalls.Add(1)
-		ev, err := r.dev.Wait(rearm, sleep)
+		w.waits.Add(1)
+		w.syscalls.Add(1)
+		ev, err := w.dev.Wait(rearm, sleep)
 		if err != nil {
-			return held{}, w.failed(err)
+			return batch{}, w.failed(err)
 		}
 		now = w.now()
-		if h, ok := r.src.take(); ok {
-			// It filled up while the reader slept: what is in the store buffer is as young as this wake-up.
-			r.src.awaited()
-			w.harvested, w.several = now, true
-			return h, nil
+		if b, ok := w.eng.take(); ok {
+			// It filled up while the reader slept, so the store buffer is as young as this wake-up.
+			w.eng.awaited()
+			w.fetched, w.several = now, true
+			return b, nil
 		}
 		look := now-w.looked >= backstop-early
 		if look {
 			w.looked = now
 			w.leaving = w.detached()
 		}
-		// The look has stopped the read timeout, too, which may have been running for a packet.
-		if ev.Readable || ev.Woken || paced || w.leaving || look && !r.src.empty() {
-			if h, ok, err := w.harvest(now, ev.Readable); ok || err != nil {
-				return h, err
+		// The look has stopped the read timeout, which may have been running for a packet.
+		if ev.Readable || ev.Woken || paced || w.leaving || look && !w.eng.empty() {
+			if b, ok, err := w.fetch(now, ev.Readable); ok || err != nil {
+				return b, err
 			}
 		}
 	}
 	w.gone = true
-	return held{}, ErrInterfaceGone
-}
-
-// sleep returns how long to sleep, or why not to: at most until the next look at the interface, which
-// neither wake-ups in between nor a sleep that ends early may put off.
-func (w *waiter) sleep(ctx context.Context, now time.Duration) (time.Duration, error) {
-	if ctx.Err() != nil {
-		return 0, context.Cause(ctx)
-	}
-	look := max(backstop-(now-w.looked), 0)
-	if d := w.r.deadline.Load(); d != nil {
-		left := time.Until(*d)
-		if left <= 0 {
-			return 0, errDeadline
-		}
-		return min(left, look), nil
-	}
-	return look, nil
+	return batch{}, ErrInterfaceGone
 }
 
 func (w *waiter) now() time.Duration { return time.Since(w.begin) }
 
-func (w *waiter) harvest(now time.Duration, readable bool) (held, bool, error) {
-	h, ok, err := w.r.src.harvest(readable)
-	w.harvested, w.several = now, ok && several(h.buf)
+func (w *waiter) fetch(now time.Duration, readable bool) (batch, bool, error) {
+	b, ok, err := w.eng.fetch(readable)
+	w.fetched, w.several = now, ok && several(b.buf)
 	if err != nil {
 		err = w.failed(err)
 	}
-	return h, ok, err
+	return b, ok, err
 }
 
-// several says that recs has more than one record.
+// several reports whether recs has more than one record.
 func several(recs []byte) bool {
 	if len(recs) < minHdrlen {
 		return false // corrupt
@@ -133,10 +123,10 @@ func several(recs []byte) bool {
 	return ok && hdrlen+caplen+minHdrlen < uint(len(recs))
 }
 
-// failed turns the error of a system call into what the reader returns.
+// failed turns the error of a system call into the one that the reader returns.
 func (w *waiter) failed(err error) error {
 	switch {
-	case w.r.closed.Load():
+	case w.sig.closed.Load():
 		return errClosed
 	case errors.Is(err, ErrInterfaceGone):
 		w.gone = true
@@ -145,36 +135,28 @@ func (w *waiter) failed(err error) error {
 	return err
 }
 
-// detached looks whether the interface has gone. One that was moved to another vnet may stay
-// attached: then it is not where the process is any more.
+// detached reports whether the interface has gone. An interface that was moved to another vnet may
+// stay attached. Then the process's own network stack does not have it any more.
+//
+// The index is asked for by name, in two system calls. A rename between them gives ENXIO for an
+// interface that is there, so one ENXIO proves nothing.
 func (w *waiter) detached() bool {
-	w.r.stats.syscalls.Add(2)
-	i, err := w.r.dev.InterfaceIndex()
-	return errors.Is(err, syscall.ENXIO) || err == nil && i != w.r.ifindex
-}
-
-// watch has ctx wake the reader. One context is watched over many waits, so that waiting
-// does not allocate; the weak pointer lets a forgotten Reader be cleaned up nevertheless.
-func (w *waiter) watch(ctx context.Context) {
-	if ctx.Done() == w.done {
-		return
-	}
-	w.unwatch()
-	w.done = ctx.Done()
-	if w.done == nil {
-		return
-	}
-	dev := weak.Make(w.r.dev)
-	w.stop = context.AfterFunc(ctx, func() {
-		if d := dev.Value(); d != nil {
-			d.Wake()
+	for range 3 {
+		w.syscalls.Add(2)
+		i, err := w.dev.InterfaceIndex()
+		switch {
+		case err == nil:
+			return i != w.ifindex
+		case !errors.Is(err, syscall.ENXIO):
+			return false
 		}
-	})
-}
-
-func (w *waiter) unwatch() {
-	if w.stop != nil {
-		w.stop()
+		w.syscalls.Add(1)
+		if _, err := w.dev.Interface(); err != nil {
+			return errors.Is(err, syscall.EINVAL)
+		}
+		if w.ifindex == 0 {
+			return false // it has never had an index
+		}
 	}
-	w.done, w.stop = nil, nil
+	return true
 }

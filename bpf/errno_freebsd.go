@@ -1,0 +1,8 @@
+package bpf
+
+import "syscall"
+
+const (
+	enotcapable = syscall.ENOTCAPABLE
+	ecapmode    = syscall.ECAPMODE
+)

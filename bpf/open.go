@@ -1,0 +1,231 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+// Open opens a descriptor and captures from the named interface from then on.
+//
+// Errors: ErrConfig; ErrZeroCopyRefused; ErrLinkType; those of the ioctls as [zbuf.Error], such as
+// fs.ErrPermission for /dev/bpf and syscall.ENXIO for an unknown interface;
+// errors.ErrUnsupported on other systems.
+func Open(iface string, cfg Config) (*Reader, error) {
+	dev := cfg.Device
+	fail := func(err error) (*Reader, error) {
+		if dev != nil {
+			dev.Close()
+		}
+		return nil, err
+	}
+	if err := cfg.check(); err != nil {
+		return fail(err)
+	}
+	if dev == nil {
+		sys := cfg.System
+		if sys == nil {
+			sys = zbuf.Host()
+		}
+		var err error
+		if dev, err = zbuf.OpenOn(sys); err != nil {
+			return nil, err
+		}
+	}
+	r := &Reader{dev: dev, iface: iface, guard: cfg.Guard, snap: Config{SnapLen: cfg.SnapLen}}
+	r.sig.dev = dev
+	if err := r.setUp(&cfg); err != nil {
+		return fail(err)
+	}
+	return r, nil
+}
+
+// setUp brings the descriptor from open to attached, in the one order that is safe and
+// lets no packet pass unfiltered: mode, buffers, filter, interface.
+func (r *Reader) setUp(cfg *Config) error {
+	bufs, err := r.settleMode(cfg)
+	if err != nil {
+		return err
+	}
+	kernelStamp, s := cfg.timestamp(zbuf.WordSize)
+	r.stamp = s
+	prog := cfg.program(cfg.Filter)
+	timeout := cfg.ReadTimeout
+	switch {
+	case cfg.Immediate || timeout == NoTimeout:
+		timeout = 0
+	case timeout == 0:
+		timeout = DefaultReadTimeout
+	}
+	dir := map[Direction]uint32{InOut: zbuf.BPF_D_INOUT, In: zbuf.BPF_D_IN, Out: zbuf.BPF_D_OUT}[cfg.Direction]
+	dev := r.dev
+	steps := []func() error{
+		func() error { return dev.SetTimestampType(kernelStamp) },
+		func() error { return dev.SetDirection(dir) },
+		func() error { return dev.SetReadTimeout(timeout) },
+		func() error { return dev.SetFilter(prog) },
+		func() error { return dev.SetInterface(r.iface) },
+	}
+	if cfg.Immediate {
+		steps = append(steps, func() error { return dev.SetImmediate(true) })
+	}
+	if cfg.HeaderComplete {
+		steps = append(steps, func() error { return dev.SetHeaderComplete(true) })
+	}
+	if len(cfg.WriteFilter) > 0 {
+		steps = append(steps, func() error { return dev.SetWriteFilter(cfg.WriteFilter) })
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	if err := r.startEngine(cfg, bufs); err != nil {
+		return err
+	}
+	if err := r.chooseLinkType(cfg.LinkTypes); err != nil {
+		return err
+	}
+	if cfg.Promiscuous {
+		if err := dev.SetPromiscuous(); err != nil {
+			return err
+		}
+	}
+	// With net.bpf.optimize_writers a descriptor sleeps until a filter is set after attaching.
+	if err := dev.SetFilterNoReset(prog); err != nil {
+		return err
+	}
+	if r.ifindex, err = dev.InterfaceIndex(); err != nil {
+		return err
+	}
+	r.wait = waiter{
+		dev: dev, eng: r.eng, sig: &r.sig, ifindex: r.ifindex, timeout: timeout, begin: time.Now(),
+	}
+	return nil
+}
+
+func (r *Reader) startEngine(cfg *Config, bufs *zbuf.Buffers) error {
+	mem := memory{dev: r.dev, guard: cfg.Guard}
+	if bufs != nil {
+		e, err := newLent(r.dev, &r.gate, mem, bufs, cfg.Immediate, false)
+		r.eng = e
+		return err
+	}
+	e, err := newBuffered(r.dev, &r.gate, mem)
+	if err != nil {
+		return err
+	}
+	r.eng, r.size = e, len(e.buf)
+	return nil
+}
+
+// settleMode asks for zero-copy unless told otherwise. A refusal of zero-copy is an error, or the reason for read(2).
+func (r *Reader) settleMode(cfg *Config) (*zbuf.Buffers, error) {
+	size := cfg.BufferSize
+	if size == 0 {
+		size = DefaultBufferSize
+	}
+	if cfg.Mode != Buffered {
+		bufs, refused, err := lendBuffers(r.dev, size, cfg.BufferSize == 0, cfg.Guard)
+		if err != nil {
+			return nil, err
+		}
+		if refused == nil {
+			r.mode, r.size = ZeroCopy, bufs.Size()
+			return bufs, nil
+		}
+		refused = fmt.Errorf("%w: %w", ErrZeroCopyRefused, refused)
+		if cfg.Mode == ZeroCopy {
+			return nil, refused
+		}
+		r.reason = refused
+		if err := r.dev.SetBufferMode(zbuf.BPF_BUFMODE_BUFFER); err != nil && !errors.Is(err, syscall.EBUSY) {
+			return nil, err
+		}
+	} else {
+		r.reason = errBufferedAsked
+	}
+	r.mode = Buffered
+	if _, err := r.dev.SetBufferLen(uint32(size)); err != nil {
+		return nil, err
+	}
+	return nil, nil
+}
+
+var errBufferedAsked = errors.New("bpf: buffered mode was asked for")
+
+// lendBuffers tells a refusal, which Auto can live with, from an error.
+func lendBuffers(dev *zbuf.Device, size int, shrink, guard bool) (bufs *zbuf.Buffers, refused, err error) {
+	refusal := func(err error) bool {
+		for _, e := range []syscall.Errno{syscall.EINVAL, syscall.EBUSY, syscall.EOPNOTSUPP, syscall.EFAULT} {
+			if errors.Is(err, e) {
+				return true
+			}
+		}
+		return false
+	}
+	if err := dev.SetBufferMode(zbuf.BPF_BUFMODE_ZBUF); err != nil {
+		if refusal(err) {
+			return nil, err, nil
+		}
+		return nil, nil, err
+	}
+	most, err := dev.MaxBufferSize()
+	if err != nil {
+		if refusal(err) {
+			return nil, fmt.Errorf("a 32-bit program can't lend buffers to a 64-bit kernel: %w", err), nil
+		}
+		return nil, nil, err
+	}
+	if size > most {
+		if !shrink {
+			return nil, nil, fmt.Errorf("%w: BufferSize %d: the kernel takes at most %d bytes", ErrConfig, size, most)
+		}
+		size = most
+	}
+	set := dev.SetBuffers
+	if guard {
+		set = dev.SetGuardedBuffers
+	}
+	bufs, err = set(size)
+	if err != nil {
+		if refusal(err) {
+			return nil, err, nil
+		}
+		return nil, nil, err
+	}
+	return bufs, nil, nil
+}
+
+func (r *Reader) chooseLinkType(want []uint32) error {
+	if len(want) > 0 {
+		have, err := r.dev.LinkTypes()
+		if err != nil {
+			return err
+		}
+		dlt, ok := firstOf(want, have)
+		if !ok {
+			return fmt.Errorf("%w: %s offers %v, not %v", ErrLinkType, r.iface, have, want)
+		}
+		if err := r.reset(func() error { return r.dev.SetLinkType(dlt) }); err != nil {
+			return err
+		}
+	}
+	dlt, err := r.dev.LinkType()
+	r.dlt = dlt
+	return err
+}
+
+func firstOf(want, have []uint32) (uint32, bool) {
+	for _, w := range want {
+		for _, h := range have {
+			if w == h {
+				return w, true
+			}
+		}
+	}
+	return 0, false
+}

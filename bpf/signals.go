@@ -1,0 +1,96 @@
+package bpf
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+	"weak"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+// signals is what other goroutines tell the one that reads: Close, the deadline, and a context that
+// is done. Setting one wakes the reader.
+type signals struct {
+	dev      *zbuf.Device
+	closed   atomic.Bool
+	deadline atomic.Pointer[time.Time]
+
+	done <-chan struct{} // of the context that is watched; only the reading goroutine uses it
+
+	mu   sync.Mutex
+	stop func() bool // ends the watch
+}
+
+// close marks the reader closed and ends the watch. It reports whether it was open before.
+func (s *signals) close() bool {
+	if s.closed.Swap(true) {
+		return false
+	}
+	s.unwatch()
+	return true
+}
+
+func (s *signals) setDeadline(t time.Time) error {
+	if s.closed.Load() {
+		return errClosed
+	}
+	if t.IsZero() {
+		s.deadline.Store(nil)
+	} else {
+		s.deadline.Store(&t)
+	}
+	return s.dev.Wake()
+}
+
+// left returns how long the reader may sleep, at most most, or the error that says why it may not.
+func (s *signals) left(ctx context.Context, most time.Duration) (time.Duration, error) {
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	if d := s.deadline.Load(); d != nil {
+		left := time.Until(*d)
+		if left <= 0 {
+			return 0, errDeadline
+		}
+		return min(left, most), nil
+	}
+	return most, nil
+}
+
+// watch has ctx wake the reader. It watches one context over many waits, so waiting does not
+// allocate. The weak pointer lets the collector clean up a Reader that was forgotten.
+func (s *signals) watch(ctx context.Context) {
+	done := ctx.Done()
+	if done == s.done {
+		return
+	}
+	s.unwatch()
+	s.done = done
+	if done == nil {
+		return
+	}
+	dev := weak.Make(s.dev)
+	stop := context.AfterFunc(ctx, func() {
+		if d := dev.Value(); d != nil {
+			d.Wake()
+		}
+	})
+	s.mu.Lock()
+	s.stop = stop
+	s.mu.Unlock()
+	if s.closed.Load() { // close may have come before there was anything to stop
+		s.unwatch()
+	}
+}
+
+// unwatch leaves nothing behind in a context that lives on after Close.
+func (s *signals) unwatch() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stop != nil {
+		s.stop()
+		s.stop = nil
+	}
+}
