@@ -2,6 +2,7 @@ package zbuf
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"slices"
@@ -63,12 +64,12 @@ func (r *resources) unmap() error {
 	return errors.Join(errs...)
 }
 
-// unpin drops one reference; the last one unmaps.
-func (r *resources) unpin() error {
+// unpin drops one reference. The last one unmaps, and then gone is true.
+func (r *resources) unpin() (gone bool, err error) {
 	if r.pins.Add(-1) != 0 {
-		return nil
+		return false, nil
 	}
-	return r.unmap()
+	return true, r.unmap()
 }
 
 // abandon gives back what is left when the Device is garbage: nobody can use or unpin it any more. It
@@ -144,7 +145,7 @@ func (d *Device) Close() error {
 	d.res.b.Wake()
 	d.life.Lock()
 	defer d.life.Unlock()
-	return errors.Join(opError("close", d.iface, d.res.close()), d.res.unpin())
+	return errors.Join(opError("close", d.iface, d.res.close()), d.Unpin())
 }
 
 // enter begins a call; leave ends it.
@@ -357,7 +358,7 @@ func (d *Device) SetBufferMode(mode uint32) error {
 	case err == nil:
 		d.mode = mode
 	case mode == BPF_BUFMODE_ZBUF && errors.Is(err, syscall.EINVAL):
-		return &Error{Op: BIOCSETBUFMODE.String(), Err: errors.Join(ErrZeroCopyDisabled, syscall.EINVAL)}
+		return &Error{Op: BIOCSETBUFMODE.String(), Err: fmt.Errorf("%w: %w", ErrZeroCopyDisabled, syscall.EINVAL)}
 	}
 	return err
 }
@@ -560,8 +561,19 @@ func (d *Device) Pin() bool {
 	}
 }
 
-// Unpin undoes one Pin. After Close the last one unmaps the memory.
-func (d *Device) Unpin() error { return d.res.unpin() }
+// Unpin undoes one Pin. After Close the last one unmaps the memory, and empties the Buffers, so that a
+// Device that is kept has no pointer to memory that others may get.
+func (d *Device) Unpin() error {
+	gone, err := d.res.unpin()
+	if gone {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.bufs != nil {
+			d.bufs.A, d.bufs.B = Buffer{}, Buffer{}
+		}
+	}
+	return err
+}
 
 // Read reads all packets of one buffer in buffered mode, without blocking. p has BufferLen
 // bytes. Errors: EAGAIN when there is nothing; ENXIO when the interface has gone and

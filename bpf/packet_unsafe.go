@@ -36,9 +36,17 @@ func packetAt(buf []byte, at, caplen, hdrlen uint, s stamp) Packet {
 func (p Packet) Data() []byte { return unsafe.Slice((*byte)(unsafe.Add(p.rec, p.hdrlen)), p.caplen) }
 
 // WireLen returns the bytes the packet had.
-func (p Packet) WireLen() int { return int(*(*uint32)(unsafe.Add(p.rec, offDatalen))) }
+func (p Packet) WireLen() int {
+	if p.rec == nil {
+		return 0
+	}
+	return int(*(*uint32)(unsafe.Add(p.rec, offDatalen)))
+}
 
 // time returns the two fields of struct bpf_ts, or of struct timeval, as they are.
 func (p Packet) time() (sec int64, frac uint64) {
+	if p.rec == nil {
+		return 0, 0
+	}
 	return *(*int64)(unsafe.Add(p.rec, offSec)), *(*uint64)(unsafe.Add(p.rec, offFrac))
 }

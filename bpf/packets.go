@@ -2,8 +2,12 @@ package bpf
 
 import "context"
 
-// ZeroCopyReadPacketData waits for the next packet and returns it without copying. data is valid until
-// the next call of a reading method. It waits as long as it takes: see SetReadDeadline and Close.
+// ZeroCopyReadPacketData waits for the next packet and returns it without copying. It waits as long as
+// it takes: see SetReadDeadline and Close.
+//
+// data is valid until the next call of a reading method. That call gives the memory back, also after
+// Close, when it returns os.ErrClosed. Without it the memory stays mapped.
+//
 // Errors: those of Lease, and ErrCorrupt. After ErrCorrupt reading goes on with the next buffer.
 func (r *Reader) ZeroCopyReadPacketData() (data []byte, info Info, err error) {
 	p, err := r.nextPacket(context.Background())

@@ -1,0 +1,60 @@
+package bpf
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
+)
+
+// Memory that was unmapped may become somebody else's. A closed Reader has no pointer to it.
+func TestClosedReaderRefersToNoMemory(t *testing.T) {
+	for _, mode := range []Mode{ZeroCopy, Buffered} {
+		for _, when := range []string{"idle", "a lease was out", "a packet was copied", "a packet was handed out"} {
+			t.Run(mode.String()+"/"+when, func(t *testing.T) {
+				k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
+				em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+				r, err := Open("em0", Config{System: k, Mode: mode, BufferSize: 4096})
+				require.NoError(t, err)
+				for range 100 {
+					em0.Receive(make([]byte, 64))
+				}
+				var l Lease
+				switch when {
+				case "a lease was out":
+					l, err = r.Lease(t.Context())
+				case "a packet was copied":
+					_, _, err = r.ReadPacket(t.Context())
+				case "a packet was handed out":
+					_, _, err = r.ZeroCopyReadPacketData()
+				}
+				require.NoError(t, err)
+				require.NoError(t, r.Close())
+				switch when {
+				case "a lease was out":
+					require.NoError(t, l.Release())
+				case "a packet was handed out":
+					_, _, err = r.ZeroCopyReadPacketData()
+					require.ErrorIs(t, err, errClosed)
+				}
+				assert.Zero(t, k.MappedBytes())
+				assert.Equal(t, batch{}, r.current)
+				assert.Equal(t, Cursor{}, r.cursor)
+				switch e := r.eng.(type) {
+				case *lent:
+					assert.Nil(t, e.own)
+					assert.Equal(t, [2]*zbuf.Buffer{}, e.buf)
+				case *buffered:
+					assert.Nil(t, e.own)
+					assert.Nil(t, e.buf)
+				}
+				_, err = r.Stats()
+				assert.ErrorIs(t, err, os.ErrClosed, "statistics are still to be had")
+			})
+		}
+	}
+}
