@@ -4,15 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/capture"
+	"github.com/zbuf-go/zbuf/internal/capture/sink"
+	"github.com/zbuf-go/zbuf/internal/capture/source"
+	"github.com/zbuf-go/zbuf/internal/capture/stage"
+	"github.com/zbuf-go/zbuf/internal/human"
 )
 
 // captureFlags is the command line of capture.
@@ -131,11 +135,6 @@ func choose[T ~int](to *T, flag, value string, names ...string) error {
 	return usagef("%s: %q is not one of %s", flag, value, strings.Join(names, ", "))
 }
 
-var (
-	errInterrupted = errors.New("interrupted")
-	errDuration    = errors.New("duration is over")
-)
-
 func runCapture(c *cobra.Command, w *world, f *captureFlags) error {
 	cfg, err := f.config(c)
 	if err != nil {
@@ -144,38 +143,75 @@ func runCapture(c *cobra.Command, w *world, f *captureFlags) error {
 	if f.write == "-" && isTerminal(c.OutOrStdout()) {
 		return usagef("-w -: pcapng is not for a terminal: redirect standard output")
 	}
-
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
-	go func() {
-		select {
-		case <-signals:
-			signal.Stop(signals) // the second one ends the process
-			cancel(errInterrupted)
-		case <-ctx.Done():
+	ctx, end := capture.UntilSignal(context.Background())
+	defer end(nil)
+	begin := func() {
+		if f.duration > 0 {
+			time.AfterFunc(f.duration, func() { end(capture.ErrDuration) })
 		}
-	}()
+	}
 
-	var src packetSource
+	// The output comes last: nothing is overwritten before everything else is open and set.
+	var src capture.Source
 	if f.replay != "" {
-		src, err = openReplay(f.replay, c.InOrStdin(), cfg)
+		begin() // a pipe can make the program wait for its first byte
+		stop := sayAfter(time.Second, c.ErrOrStderr(), "waiting for the first bytes of "+inputName(f.replay))
+		src, err = source.OpenReplay(ctx, f.replay, c.InOrStdin(), cfg)
+		stop()
 	} else {
-		src, err = openLive(w, f.iface, cfg)
+		m, merr := w.machine()
+		if merr != nil {
+			return merr
+		}
+		defer m.Stop()
+		cfg.System = m.BPF
+		src, err = source.OpenLive(f.iface, cfg)
+		begin()
+	}
+	if errors.Is(err, source.ErrBufferSize) {
+		return usagef("--bufsize: %w", err)
 	}
 	if err != nil {
 		return err
 	}
-	defer src.close()
-	out, err := openSink(f, c.OutOrStdout())
+	defer src.Close()
+	out, err := f.openSink(ctx, c.OutOrStdout())
 	if err != nil {
 		return err
 	}
-	if f.duration > 0 {
-		t := time.AfterFunc(f.duration, func() { cancel(errDuration) })
-		defer t.Stop()
+	p := &capture.Pipeline{Source: src, Sink: out}
+	if f.count > 0 {
+		p.Stages = append(p.Stages, stage.Limit(f.count))
 	}
-	return newCaptureRun(src, out, f.count, c.ErrOrStderr()).run(ctx)
+	return show(ctx, p, c.ErrOrStderr(), f.write == "" && isTerminal(c.OutOrStdout()))
+}
+
+// openSink opens the file that -w names, or the list of packets on standard output.
+func (f *captureFlags) openSink(ctx context.Context, stdout io.Writer) (capture.Sink, error) {
+	switch {
+	case f.write == "":
+		return sink.New(sink.Text, stdout), nil
+	case f.write == "-":
+		return sink.New(sink.Pcapng, stdout), nil
+	case f.replay != "" && sameFile(f.replay, f.write):
+		return nil, usagef("-w %s: that is the file to replay", f.write)
+	}
+	return sink.Open(ctx, sink.Pcapng, f.write)
+}
+
+// inputName is how messages call a file that the command line names.
+func inputName(file string) string {
+	if file == "-" {
+		return "standard input"
+	}
+	return human.Printable(file)
+}
+
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }

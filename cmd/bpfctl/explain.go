@@ -8,6 +8,7 @@ import (
 
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/capture/source"
 	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/sysctl"
 )
@@ -41,15 +42,7 @@ func explain(err error) string {
 	}
 	s := human.OneLine(err)
 	if refused && errors.Is(err, zbuf.ErrZeroCopyDisabled) {
-		s = refusal(err)
+		s = source.Refusal(err)
 	}
 	return strings.Replace(s, "configuration: BufferSize ", "--bufsize ", 1)
-}
-
-// refusal says why zero-copy was not granted.
-func refusal(err error) string {
-	if errors.Is(err, zbuf.ErrZeroCopyDisabled) {
-		err = zbuf.ErrZeroCopyDisabled
-	}
-	return strings.TrimPrefix(human.OneLine(err), "zero-copy refused: ")
 }

@@ -10,6 +10,9 @@ import (
 
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/internal/capgen"
+	"github.com/zbuf-go/zbuf/internal/capture"
+	"github.com/zbuf-go/zbuf/internal/capture/sink"
+	"github.com/zbuf-go/zbuf/internal/capture/source"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
@@ -50,14 +53,12 @@ func FuzzReplay(f *testing.F) {
 
 // replayTo is capture --replay - -w - --bufsize 4096, without the command line: cobra keeps every one that ever was.
 func replayTo(stdout io.Writer, file []byte) error {
-	src, err := openReplay("-", bytes.NewReader(file), bpf.Config{BufferSize: 4096})
+	src, err := source.OpenReplay(context.Background(), "-", bytes.NewReader(file), bpf.Config{BufferSize: 4096})
 	if err != nil {
 		return err
 	}
-	defer src.close()
-	out, err := openSink(&captureFlags{write: "-"}, stdout)
-	if err != nil {
-		return err
-	}
-	return newCaptureRun(src, out, 0, io.Discard).run(context.Background())
+	defer src.Close()
+	p := &capture.Pipeline{Source: src, Sink: sink.New(sink.Pcapng, stdout)}
+	_, err = p.Run(context.Background())
+	return err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/internal/capture/source"
 	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/linktype"
 	"github.com/zbuf-go/zbuf/internal/machine"
@@ -151,7 +152,7 @@ func readInfo(m *machine.Machine, iface string) (i info, err error) {
 		if opens == nil {
 			f.Has = &has
 			if err != nil && p.name == "zero-copy" {
-				f.Reason = refusal(err)
+				f.Reason = source.Refusal(err)
 			}
 		}
 		i.Features = append(i.Features, f)

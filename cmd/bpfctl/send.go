@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/internal/capture"
 	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/linktype"
 	"github.com/zbuf-go/zbuf/internal/machine"
@@ -127,8 +127,8 @@ func runSend(c *cobra.Command, w *world, f *sendFlags, file string) error {
 		return err
 	}
 	defer d.Close()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	ctx, stop := capture.UntilSignal(context.Background())
+	defer stop(nil)
 
 	s := &sender{d: d, flags: f, file: file, iface: f.iface}
 	if l := lookOf(c.ErrOrStderr()); l.live && plan.packets > 0 {
@@ -277,7 +277,7 @@ func (s *sender) run(ctx context.Context) error {
 			due = due.Add(s.gap(len(p.Data)))
 			return nil
 		})
-		if errors.Is(err, errInterrupted) && s.flags.loop == 0 {
+		if errors.Is(err, capture.ErrInterrupted) && s.flags.loop == 0 {
 			return nil
 		}
 		if err != nil || !some {
@@ -306,7 +306,7 @@ func (s *sender) gap(n int) time.Duration {
 // wait waits until a packet is due.
 func (s *sender) wait(ctx context.Context, due time.Time) error {
 	if ctx.Err() != nil {
-		return errInterrupted
+		return capture.ErrInterrupted
 	}
 	if s.flags.topspeed {
 		return nil
@@ -321,7 +321,7 @@ func (s *sender) wait(ctx context.Context, due time.Time) error {
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
-		return errInterrupted
+		return capture.ErrInterrupted
 	}
 }
 

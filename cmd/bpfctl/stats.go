@@ -5,11 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -17,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/internal/capture"
 	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/machine"
 	"github.com/zbuf-go/zbuf/sysctl"
@@ -335,8 +333,8 @@ func (f *follower) next(rows []*listenerRow, at time.Time) {
 }
 
 func watchStats(out io.Writer, m *machine.Machine, f *statsFlags) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	ctx, stop := capture.UntilSignal(context.Background())
+	defer stop(nil)
 	l := lookOf(out)
 	screen := picture{w: out}
 	tick := time.NewTicker(f.watch)

@@ -93,3 +93,8 @@ func (l look) sparkline(values []float64) string {
 	}
 	return b.String()
 }
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/zbuf-go/zbuf/internal/capture"
+	"github.com/zbuf-go/zbuf/internal/human"
+	"github.com/zbuf-go/zbuf/internal/pcapio"
+)
+
+// showEvery is how often the line that shows the progress of a capture changes.
+const showEvery = 500 * time.Millisecond
+
+// show runs a capture and says how it goes: at its start and its end, and in between on a
+// terminal, unless the packets are listed there.
+func show(ctx context.Context, p *capture.Pipeline, stderr io.Writer, listed bool) error {
+	live := isTerminal(stderr) && os.Getenv("TERM") != "dumb" && !listed
+	return showOn(ctx, p, stderr, live)
+}
+
+func showOn(ctx context.Context, p *capture.Pipeline, stderr io.Writer, live bool) error {
+	start := time.Now()
+	fmt.Fprintf(stderr, "bpfctl: %s\n", human.Printable(p.Source.Describe()))
+	done := make(chan struct{})
+	var showing sync.WaitGroup
+	if live {
+		showing.Go(func() { showProgress(p, stderr, start, done) })
+	}
+	stats, err := p.Run(ctx)
+	close(done)
+	showing.Wait()
+
+	for _, n := range p.Source.Notes() {
+		fmt.Fprintf(stderr, "bpfctl: %s\n", human.Printable(n))
+	}
+	var received uint64
+	for _, s := range stats {
+		received += s.Received
+	}
+	packets, bytes := p.Sink.Written()
+	fmt.Fprintf(stderr, "bpfctl: %d packets captured, %d bytes, in %v; %d received and %d dropped by the kernel\n",
+		packets, bytes, human.Elapsed(time.Since(start)), received, dropped(stats))
+	fmt.Fprintf(stderr, "bpfctl: %s\n", human.Printable(p.Source.Describe()))
+	return err
+}
+
+// showProgress draws a line, again and again, until done.
+func showProgress(p *capture.Pipeline, w io.Writer, start time.Time, done <-chan struct{}) {
+	t := time.NewTicker(showEvery)
+	defer t.Stop()
+	last, lastPackets := start, uint64(0)
+	for {
+		select {
+		case <-done:
+			fmt.Fprint(w, "\r\x1b[K")
+			return
+		case <-t.C:
+		}
+		packets, bytes := p.Progress()
+		now := time.Now()
+		rate := float64(packets-lastPackets) / now.Sub(last).Seconds()
+		last, lastPackets = now, packets
+		fmt.Fprintf(w, "\r\x1b[K%d packets  %.0f/s  %s  %d dropped",
+			packets, rate, human.RoughSize(bytes), dropped(p.Source.Statistics()))
+	}
+}
+
+// sayAfter says something if it takes long until stop is called.
+func sayAfter(d time.Duration, w io.Writer, text string) (stop func()) {
+	done := make(chan struct{})
+	var saying sync.WaitGroup
+	saying.Go(func() {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			fmt.Fprintf(w, "bpfctl: %s\n", text)
+		case <-done:
+		}
+	})
+	return func() { close(done); saying.Wait() }
+}
+
+func dropped(stats []pcapio.Statistics) (n uint64) {
+	for _, s := range stats {
+		n += s.Dropped
+	}
+	return n
+}

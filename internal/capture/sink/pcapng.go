@@ -1,0 +1,32 @@
+package sink
+
+import (
+	"bufio"
+
+	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/pcapio"
+)
+
+var _ = register(Pcapng, func(w *bufio.Writer) format { return &pcapng{pcapio.NewWriter(w)} })
+
+// pcapng keeps packets with all that is known of them.
+type pcapng struct{ w *pcapio.Writer }
+
+func (f *pcapng) addInterface(i pcapio.Interface) error {
+	_, err := f.w.AddInterface(i)
+	return err
+}
+
+func (f *pcapng) packet(iface int, p bpf.Packet) error {
+	sec, nsec := p.Timestamp()
+	return f.w.WritePacket(iface, sec, nsec, p.Data(), p.WireLen())
+}
+
+func (f *pcapng) finish(stats []pcapio.Statistics) error {
+	for i, st := range stats {
+		if err := f.w.WriteStatistics(i, st); err != nil {
+			return err
+		}
+	}
+	return f.w.Finish()
+}

@@ -1,0 +1,115 @@
+package sink
+
+import (
+	"io"
+	"os"
+)
+
+// target is a file, a pipe or a device.
+type target interface {
+	// write writes p behind everything that has arrived so far, and returns how many bytes
+	// of p have arrived.
+	write(p []byte) (int, error)
+
+	// cut removes all but the first n bytes. It reports whether it could.
+	cut(n int64) bool
+
+	// keeps reports whether cut is possible.
+	keeps() bool
+
+	close() error
+}
+
+// file is what a regular file must do: *os.File does.
+type file interface {
+	io.WriterAt
+	io.Closer
+	io.Seeker
+	Truncate(size int64) error
+}
+
+// regular is a regular file. It never relies on the file's offset: a write that fails may or may
+// not have moved it. (tmpfs of FreeBSD 14 moves it, tmpfs of 12.1 does not.)
+type regular struct {
+	f     file
+	base  int64 // where the output begins
+	end   int64 // where it ends
+	owned bool  // close closes it
+}
+
+// smallestPiece is the shortest piece that is tried on a full disk, in bytes.
+const smallestPiece = 512
+
+func (r *regular) write(p []byte) (n int, err error) {
+	n, err = r.f.WriteAt(p, r.end)
+	// File systems undo a write that does not fit as a whole. So smaller and smaller pieces are
+	// tried, until the disk is full.
+	for piece := (len(p) - n) / 2; err != nil && piece >= smallestPiece; piece /= 2 {
+		for len(p)-n >= piece {
+			m, perr := r.f.WriteAt(p[n:n+piece], r.end+int64(n))
+			n += m
+			if perr != nil {
+				break
+			}
+		}
+	}
+	r.end += int64(n)
+	return n, err
+}
+
+func (r *regular) cut(n int64) bool {
+	if r.f.Truncate(r.base+n) != nil {
+		return false
+	}
+	r.end = r.base + n
+	return true
+}
+
+func (r *regular) keeps() bool { return true }
+
+// close closes the file. Of standard output, other programs write behind what was written here.
+func (r *regular) close() error {
+	if r.owned {
+		return r.f.Close()
+	}
+	_, err := r.f.Seek(r.end, io.SeekStart)
+	return err
+}
+
+// stream is a pipe, a device or a terminal: what has arrived can't be taken back.
+type stream struct {
+	w io.Writer
+	c io.Closer // nil for standard output
+}
+
+func (s *stream) write(p []byte) (int, error) { return s.w.Write(p) }
+func (s *stream) cut(int64) bool              { return false }
+func (s *stream) keeps() bool                 { return false }
+
+func (s *stream) close() error {
+	if s.c == nil {
+		return nil
+	}
+	return s.c.Close()
+}
+
+// targetOf returns the target for a writer. It becomes the owner of a file that is not standard
+// output.
+func targetOf(w io.Writer, owner bool) target {
+	f, ok := w.(*os.File)
+	if !ok {
+		return &stream{w: w}
+	}
+	if fi, err := f.Stat(); err == nil && fi.Mode().IsRegular() {
+		at, err := f.Seek(0, io.SeekCurrent)
+		// A file that is open for appending can't be written at a position: WriteAt refuses.
+		if _, werr := f.WriteAt(nil, at); err == nil && werr == nil {
+			return &regular{f: f, base: at, end: at, owned: owner}
+		}
+	}
+	s := &stream{w: f}
+	if owner {
+		s.c = f
+	}
+	return s
+}

@@ -1,0 +1,35 @@
+package sink
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Standard output that is a file is written to behind what is there, and what others write
+// there comes behind that.
+func TestStandardOutputCanBeAFile(t *testing.T) {
+	for _, appends := range []int{0, os.O_APPEND} {
+		name := filepath.Join(t.TempDir(), "out")
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|appends, 0o600)
+		require.NoError(t, err)
+		defer f.Close()
+		_, err = f.WriteString("before ")
+		require.NoError(t, err)
+		o := newOutput(targetOf(f, false), "standard output")
+		assert.Equal(t, appends == 0, o.to.keeps())
+		_, err = io.WriteString(o.buf, "packets ")
+		require.NoError(t, err)
+		require.NoError(t, o.buf.Flush())
+		require.NoError(t, o.to.close())
+		_, err = f.WriteString("after")
+		require.NoError(t, err)
+		got, err := os.ReadFile(name)
+		require.NoError(t, err)
+		assert.Equal(t, "before packets after", string(got))
+	}
+}

@@ -1,0 +1,51 @@
+package sink
+
+import (
+	"bufio"
+	"strconv"
+
+	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/human"
+	"github.com/zbuf-go/zbuf/internal/pcapio"
+)
+
+var _ = register(Text, func(w *bufio.Writer) format { return &text{w: w} })
+
+// text is a line for each packet: seconds since 1970, interface, bytes captured, and "/" with
+// the bytes on the wire if those are more.
+type text struct {
+	w     *bufio.Writer
+	names []string
+	line  []byte
+}
+
+func (f *text) addInterface(i pcapio.Interface) error {
+	name := human.Printable(i.Name) // a file can have any bytes for a name
+	if name == "" {
+		name = strconv.Itoa(len(f.names))
+	}
+	f.names = append(f.names, name)
+	return nil
+}
+
+func (f *text) packet(iface int, p bpf.Packet) error {
+	sec, nsec := p.Timestamp()
+	b := strconv.AppendInt(f.line[:0], sec, 10)
+	b = append(b, '.')
+	for unit := int64(1e8); unit > 0; unit /= 10 {
+		b = append(b, byte('0'+nsec/unit%10))
+	}
+	b = append(b, ' ')
+	b = append(b, f.names[iface]...)
+	b = append(b, ' ')
+	b = strconv.AppendInt(b, int64(p.CapLen()), 10)
+	if p.WireLen() != p.CapLen() {
+		b = append(b, '/')
+		b = strconv.AppendInt(b, int64(p.WireLen()), 10)
+	}
+	f.line = append(b, '\n')
+	_, err := f.w.Write(f.line)
+	return err
+}
+
+func (f *text) finish([]pcapio.Statistics) error { return nil }

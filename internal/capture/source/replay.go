@@ -1,0 +1,274 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/internal/capture"
+	"github.com/zbuf-go/zbuf/internal/human"
+	"github.com/zbuf-go/zbuf/internal/interruptible"
+	"github.com/zbuf-go/zbuf/internal/pcapio"
+)
+
+// Replay captures the packets of a file on a model of the kernel. One goroutine, the shower,
+// shows them to the model's interfaces; Next captures them from there. Each interface of the
+// file becomes one of the model, with a reader of its own. The order between interfaces is kept
+// by announcements, which the shower makes when packets are in the kernel.
+//
+// The shower announces what it has shown before it waits for more of the file. So packets that
+// come through a pipe are captured as soon as they are there.
+type Replay struct {
+	cfg  bpf.Config
+	k    *bpftest.Kernel
+	file io.Closer // nil for standard input
+
+	reading context.Context // done when nothing more of the file is wanted
+	stop    context.CancelFunc
+	showing context.Context // done when nothing more is captured
+	abandon context.CancelFunc
+	start   sync.Once
+	shower  shower
+	news    chan announcement
+
+	// What Next is at.
+	stream   *stream
+	left     uint64  // packets of it that are announced and not captured yet
+	outgrown *stream // to be closed when left is 0
+
+	mu      sync.Mutex
+	streams []*stream
+	stats   map[int]pcapio.Statistics // of streams that are closed
+	mode    string
+	added   int // interfaces that a batch has had
+}
+
+var _ capture.Source = (*Replay)(nil)
+
+// An announcement is a number of successive packets of one stream, after interfaces that are
+// new.
+type announcement struct {
+	ifaces []pcapio.Interface
+	s      *stream
+	n      uint64
+	last   bool // the stream is not used any more
+}
+
+const largestBuffer = 2 << 20
+
+// OpenReplay opens a file and reads its head. "-" is standard input. When ctx is done before
+// the head has come, there are no packets; when it is done later, no more are read. Errors:
+// pcapio.ErrFormat, ErrBufferSize, those of the file.
+func OpenReplay(ctx context.Context, name string, stdin io.Reader, cfg bpf.Config) (*Replay, error) {
+	if cfg.BufferSize > largestBuffer {
+		return nil, bufferSizeError(fmt.Sprintf("%s is beyond the kernel's maximum of %s",
+			human.Size(cfg.BufferSize), human.Size(largestBuffer)))
+	}
+	r := &Replay{cfg: cfg, news: make(chan announcement, 256), stats: map[int]pcapio.Statistics{}}
+	r.reading, r.stop = context.WithCancel(ctx)
+	r.showing, r.abandon = context.WithCancel(context.Background())
+	r.k = bpftest.New(
+		bpftest.WithSysctl("net.bpf.zerocopy_enable", 1),
+		bpftest.WithSysctl("net.bpf.maxbufsize", largestBuffer),
+	)
+	r.cfg.System = r.k
+	r.cfg.Promiscuous = false
+	r.cfg.Immediate = true // a reader here waits only for packets that are there
+	if err := r.open(name, stdin); err != nil && ctx.Err() == nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// open begins to read the file.
+func (r *Replay) open(name string, stdin io.Reader) error {
+	src := stdin
+	if name == "-" {
+		name = "standard input"
+	} else {
+		f, err := interruptible.Open(r.reading, name, os.O_RDONLY, 0)
+		if err != nil {
+			return err
+		}
+		src, r.file = f, f
+	}
+	if !interruptible.Regular(src) {
+		i := interruptible.NewReader(r.reading, src)
+		src, r.file = i, closers{i, r.file}
+	}
+	var err error
+	if r.shower, err = newShower(r, src); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	r.shower.name = name
+	return nil
+}
+
+// closers close one after the other.
+type closers []io.Closer
+
+func (all closers) Close() (err error) {
+	for _, c := range all {
+		if c != nil {
+			err = errors.Join(err, c.Close())
+		}
+	}
+	return err
+}
+
+// halt waits until the shower has ended.
+func (r *Replay) halt() {
+	r.stop()
+	r.abandon()
+	r.start.Do(func() { close(r.news) })
+	for range r.news {
+	}
+}
+
+// Notes says what was wrong with the file, although it could be read. No packets come after it.
+func (r *Replay) Notes() (all []string) {
+	r.halt()
+	if r.shower.in == nil {
+		return nil
+	}
+	for _, n := range r.shower.in.Notes() {
+		all = append(all, r.shower.name+": "+n)
+	}
+	return all
+}
+
+// Close ends the replay.
+func (r *Replay) Close() error {
+	r.halt()
+	var err error
+	if r.file != nil {
+		err = r.file.Close()
+	}
+	for _, s := range r.streams {
+		s.close()
+	}
+	return err
+}
+
+// Describe says that it is a replay, and in which mode.
+func (r *Replay) Describe() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mode == "" {
+		return "replay through a model of the kernel"
+	}
+	return "replay through a model of the kernel: " + r.mode
+}
+
+// Statistics returns what the model has counted.
+func (r *Replay) Statistics() []pcapio.Statistics {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]pcapio.Statistics, r.added)
+	for i := range all {
+		all[i] = r.stats[i]
+	}
+	for _, s := range r.streams {
+		if s.index < r.added {
+			all[s.index] = s.add(all[s.index])
+		}
+	}
+	return all
+}
+
+// Next returns the next packets where they lie.
+func (r *Replay) Next(ctx context.Context, b *capture.Batch) error {
+	r.start.Do(func() {
+		go func() {
+			defer close(r.news)
+			r.shower.run()
+		}()
+	})
+	for {
+		if r.left > 0 {
+			n, err := r.stream.next(ctx, b, r.left)
+			r.left -= n
+			return err
+		}
+		if r.outgrown != nil {
+			r.retire(r.outgrown)
+			r.outgrown = nil
+		}
+		news, ok := r.await(ctx)
+		if !ok {
+			return r.shower.verdict()
+		}
+		r.stream, r.left = news.s, news.n
+		if news.last {
+			r.outgrown = news.s
+		}
+		if len(news.ifaces) > 0 {
+			b.New = r.introduce(news.ifaces)
+			return nil
+		}
+	}
+}
+
+// await returns the next announcement. When ctx is done, it stops the shower and returns what
+// that still has to announce.
+func (r *Replay) await(ctx context.Context) (news announcement, ok bool) {
+	select {
+	case news, ok = <-r.news:
+		return news, ok
+	default:
+	}
+	r.look()
+	select {
+	case news, ok = <-r.news:
+	case <-ctx.Done():
+		r.stop()
+		news, ok = <-r.news
+	}
+	return news, ok
+}
+
+// look makes an ioctl: only then the shower, which may wait for room, sees that a buffer was
+// given back.
+func (r *Replay) look() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.streams) > 0 {
+		r.streams[0].r.Stats()
+	}
+}
+
+// introduce returns interfaces as a batch has them.
+func (r *Replay) introduce(ifaces []pcapio.Interface) []pcapio.Interface {
+	all := make([]pcapio.Interface, 0, len(ifaces))
+	for _, i := range ifaces {
+		if snap := uint32(r.cfg.SnapLen); snap > 0 && (i.SnapLen == 0 || i.SnapLen > snap) {
+			i.SnapLen = snap
+		}
+		all = append(all, i)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.added += len(all)
+	return all
+}
+
+// retire closes a stream that no packet will come through any more.
+func (r *Replay) retire(s *stream) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stats[s.index] = s.add(r.stats[s.index])
+	for i := range r.streams {
+		if r.streams[i] == s {
+			r.streams = append(r.streams[:i], r.streams[i+1:]...)
+			break
+		}
+	}
+	s.close()
+	r.k.RemoveInterface(s.iface.Name())
+}
