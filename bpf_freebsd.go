@@ -173,8 +173,6 @@ func (d *descriptor) InterfaceIndex() (int, error) {
 }
 
 func (d *descriptor) Ioctl(req Request, arg any) error {
-	// The argument's type has the size that the request number carries; the kernel copies
-	// exactly that many bytes. A pointer inside it is followed by bpf itself.
 	if z, ok := arg.(*Zbuf); ok && req == BIOCROTZBUF {
 		// Readers make it all the time, and it only takes a lock and swaps (bpf_zerocopy_ioctl_rotzbuf): the
 		// scheduler need not be told. Others may sleep; FIONREAD does while a hold buffer is copied out.
@@ -189,33 +187,9 @@ func (d *descriptor) Ioctl(req Request, arg any) error {
 			}
 		}
 	}
-	var p unsafe.Pointer
-	switch a := arg.(type) {
-	case nil:
-	case *uint32:
-		p = unsafe.Pointer(a)
-	case *int32:
-		p = unsafe.Pointer(a)
-	case *uintptr:
-		p = unsafe.Pointer(a)
-	case *Program:
-		p = unsafe.Pointer(a)
-	case *Ifreq:
-		p = unsafe.Pointer(a)
-	case *Timeval:
-		p = unsafe.Pointer(a)
-	case *Stat:
-		p = unsafe.Pointer(a)
-	case *Version:
-		p = unsafe.Pointer(a)
-	case *DLTList:
-		p = unsafe.Pointer(a)
-	case *IfList:
-		p = unsafe.Pointer(a)
-	case *Zbuf:
-		p = unsafe.Pointer(a)
-	default:
-		return syscall.EFAULT
+	p, err := argumentAddress(arg)
+	if err != nil {
+		return err
 	}
 	for {
 		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), uintptr(req), uintptr(p))

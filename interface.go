@@ -61,7 +61,7 @@ func (d *Device) Name() string {
 }
 
 // InterfaceList returns the names of everything that can be attached to, which need not be
-// network interfaces. BIOCGETIFLIST, since 16.0 (not run); EINVAL before.
+// network interfaces. BIOCGETIFLIST, since 16.0 (not run); legal when locked. EINVAL before.
 func (d *Device) InterfaceList() ([]string, error) {
 	if err := d.enter(BIOCGETIFLIST.String()); err != nil {
 		return nil, err

@@ -2,66 +2,14 @@ package zbuf
 
 import "unsafe"
 
-// Every size and offset that the kernel relies on, checked when this package is
-// compiled: a wrong number is an index out of range or a negative array length.
+// The layouts of the structs that internal/abi does not describe, checked as in zlayout_*.go.
 var (
-	_ = [1]struct{}{}[unsafe.Sizeof(uintptr(0))-sizeofPointer]
-	_ = [1]struct{}{}[unsafe.Sizeof(Timeval{})-sizeofTimeval]
-	_ = [1]struct{}{}[unsafe.Sizeof(Program{})-sizeofProgram]
-	_ = [1]struct{}{}[unsafe.Offsetof(Program{}.Insns)-sizeofPointer]
 	_ = [1]struct{}{}[unsafe.Sizeof(Insn{})-8]
 	_ = [1]struct{}{}[unsafe.Offsetof(Insn{}.Jt)-2]
 	_ = [1]struct{}{}[unsafe.Offsetof(Insn{}.Jf)-3]
 	_ = [1]struct{}{}[unsafe.Offsetof(Insn{}.K)-4]
-	_ = [1]struct{}{}[unsafe.Sizeof(Zbuf{})-sizeofZbuf]
-	_ = [1]struct{}{}[unsafe.Offsetof(Zbuf{}.Bufb)-sizeofPointer]
-	_ = [1]struct{}{}[unsafe.Offsetof(Zbuf{}.Buflen)-2*sizeofPointer]
+
 	_ = [1]struct{}{}[unsafe.Sizeof(ZbufHeader{})-SizeofZbufHeader]
 	_ = [1]struct{}{}[unsafe.Offsetof(ZbufHeader{}.kernelLen)-4]
 	_ = [1]struct{}{}[unsafe.Offsetof(ZbufHeader{}.userGen)-8]
-	_ = [1]struct{}{}[unsafe.Sizeof(Stat{})-sizeofStat]
-	_ = [1]struct{}{}[unsafe.Offsetof(Stat{}.Drop)-4]
-	_ = [1]struct{}{}[unsafe.Sizeof(Version{})-sizeofVersion]
-	_ = [1]struct{}{}[unsafe.Offsetof(Version{}.Minor)-2]
-	_ = [1]struct{}{}[unsafe.Sizeof(DLTList{})-sizeofDLTList]
-	_ = [1]struct{}{}[unsafe.Offsetof(DLTList{}.List)-sizeofPointer]
-	_ = [1]struct{}{}[unsafe.Sizeof(IfList{})-sizeofIfList]
-	_ = [1]struct{}{}[unsafe.Offsetof(IfList{}.Count)-4]
-	_ = [1]struct{}{}[unsafe.Offsetof(IfList{}.Ubuf)-8]
-	_ = [1]struct{}{}[unsafe.Sizeof(Ifreq{})-sizeofIfreq]
-	_ = [1]struct{}{}[unsafe.Sizeof(Ts{})-16]
-	_ = [1]struct{}{}[unsafe.Offsetof(Ts{}.Frac)-8]
-
-	_ = [1]struct{}{}[unsafe.Sizeof(Hdr{})-sizeofHdr]
-	_ = [1]struct{}{}[unsafe.Offsetof(Hdr{}.Caplen)-sizeofTimeval]
-	_ = [1]struct{}{}[unsafe.Offsetof(Hdr{}.Datalen)-sizeofTimeval-4]
-	_ = [1]struct{}{}[unsafe.Offsetof(Hdr{}.Hdrlen)-sizeofTimeval-8]
-	_ = [1]struct{}{}[unsafe.Sizeof(Xhdr{})-sizeofXhdr]
-	_ = [1]struct{}{}[unsafe.Offsetof(Xhdr{}.Caplen)-16]
-	_ = [1]struct{}{}[unsafe.Offsetof(Xhdr{}.Datalen)-20]
-	_ = [1]struct{}{}[unsafe.Offsetof(Xhdr{}.Hdrlen)-24]
-
-	// The counters of xbpf_d begin 4 bytes earlier on 386, where a 64-bit
-	// integer is aligned to 4: xbpfdShift is 4 there and 0 elsewhere.
-	_ = [1]struct{}{}[unsafe.Sizeof(XbpfD{})-sizeofXbpfD]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Hdrcmplt)-12]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Direction)-16]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Feedback)-20]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Async)-24]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Rcount)+xbpfdShift-32]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Dcount)+xbpfdShift-40]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Fcount)+xbpfdShift-48]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Sig)+xbpfdShift-56]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Slen)+xbpfdShift-60]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Hlen)+xbpfdShift-64]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Bufsize)+xbpfdShift-68]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Pid)+xbpfdShift-72]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Ifname)+xbpfdShift-76]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Locked)+xbpfdShift-92]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Wcount)+xbpfdShift-96]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Wfcount)+xbpfdShift-104]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Wdcount)+xbpfdShift-112]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Zcopy)+xbpfdShift-120]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Bufmode)+xbpfdShift-128]
-	_ = [1]struct{}{}[unsafe.Offsetof(XbpfD{}.Spare)+2*xbpfdShift-136]
 )

@@ -1,10 +1,6 @@
 package zbuf
 
-import (
-	"structs"
-
-	"golang.org/x/net/bpf"
-)
+import "golang.org/x/net/bpf"
 
 // Buffer modes of a descriptor (BIOCGETBUFMODE, BIOCSETBUFMODE).
 const (
@@ -54,72 +50,8 @@ const SizeofZbufHeader = 32
 // of golang.org/x/net/bpf.
 type Insn = bpf.RawInstruction
 
-// Program is struct bpf_program, the argument of BIOCSETF, BIOCSETFNR and
-// BIOCSETWF. The kernel copies the instructions; they need to live no longer
-// than the call.
-type Program struct {
-	_     structs.HostLayout
-	Len   uint32 // instructions
-	Insns *Insn
-}
+// WordSize is the size of a long, in bytes.
+const WordSize = sizeofPointer
 
-// Zbuf is struct bpf_zbuf: the two lent buffers for BIOCSETZBUF; for BIOCROTZBUF
-// the buffer that was assigned, or zero.
-type Zbuf struct {
-	_      structs.HostLayout
-	Bufa   *byte
-	Bufb   *byte
-	Buflen uintptr // bytes: of each buffer for BIOCSETZBUF, of data for BIOCROTZBUF
-}
-
-// Stat is struct bpf_stat. Both counters are the kernel's 64-bit ones cut to 32.
-type Stat struct {
-	_    structs.HostLayout
-	Recv uint32 // packets seen, before the filter
-	Drop uint32 // packets that matched and found no room
-}
-
-// Version is struct bpf_version, the version of the filter language.
-type Version struct {
-	_     structs.HostLayout
-	Major uint16
-	Minor uint16
-}
-
-// DLTList is struct bpf_dltlist. With List nil the kernel answers the number of
-// link types in Len.
-type DLTList struct {
-	_    structs.HostLayout
-	Len  uint32
-	List *uint32
-}
-
-// IfList is struct bpf_iflist (since 16.0). With Size 0 the kernel answers the
-// bytes it needs in Size and the number of names in Count.
-type IfList struct {
-	_     structs.HostLayout
-	Size  uint32 // bytes at Ubuf
-	Count uint32
-	Ubuf  *byte // NUL-terminated names
-}
-
-// Ifreq is struct ifreq as far as bpf(4) uses it: the interface's name.
-type Ifreq struct {
-	_     structs.HostLayout
-	Name  [IFNAMSIZ]byte
-	index uint16
-	_     [14]byte
-}
-
-// Ts is struct bpf_ts. What Frac counts depends on the format: µs, ns or 2^-64 s.
-type Ts struct {
-	_    structs.HostLayout
-	Sec  int64
-	Frac uint64
-}
-
-const (
-	sizeofIfreq   = 32
-	sizeofStat    = 8
-	sizeofVersion = 4
-)
+// Alignment is BPF_ALIGNMENT: every record begins at a multiple of it, counted from the first one.
+const Alignment = WordSize

@@ -9,17 +9,20 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// Link types that the model's own code or its users need (sys/net/dlt.h).
+// Link types of package zbuf.
 const (
-	DLT_NULL              = 0
-	DLT_EN10MB            = 1
-	DLT_SLIP              = 8
-	DLT_PPP               = 9
-	DLT_FDDI              = 10
-	DLT_ATM_RFC1483       = 11
-	DLT_RAW               = 12
-	DLT_IEEE802_11        = 105
-	DLT_IEEE802_11_RADIO  = 127
+	DLT_NULL             = zbuf.DLT_NULL
+	DLT_EN10MB           = zbuf.DLT_EN10MB
+	DLT_SLIP             = zbuf.DLT_SLIP
+	DLT_PPP              = zbuf.DLT_PPP
+	DLT_FDDI             = zbuf.DLT_FDDI
+	DLT_ATM_RFC1483      = zbuf.DLT_ATM_RFC1483
+	DLT_RAW              = zbuf.DLT_RAW
+	DLT_IEEE802_11       = zbuf.DLT_IEEE802_11
+	DLT_IEEE802_11_RADIO = zbuf.DLT_IEEE802_11_RADIO
+)
+
+const (
 	ethernetHeader        = 14
 	loopbackHeader        = 4
 	loopbackMTU           = 16384

@@ -9,57 +9,6 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// lockedAllows are the requests that a descriptor answers after BIOCLOCK.
-var lockedAllows = map[zbuf.Request]bool{
-	zbuf.BIOCGBLEN: true, zbuf.BIOCFLUSH: true, zbuf.BIOCGDLT: true, zbuf.BIOCGDLTLIST: true,
-	zbuf.BIOCGETIF: true, zbuf.BIOCGRTIMEOUT: true, zbuf.BIOCGSTATS: true, zbuf.BIOCVERSION: true,
-	zbuf.BIOCGRSIG: true, zbuf.BIOCGHDRCMPLT: true, zbuf.BIOCSTSTAMP: true, zbuf.BIOCFEEDBACK: true,
-	zbuf.FIONREAD: true, zbuf.BIOCLOCK: true, zbuf.BIOCSRTIMEOUT: true, zbuf.BIOCIMMEDIATE: true,
-	zbuf.TIOCGPGRP: true, zbuf.BIOCROTZBUF: true,
-}
-
-// An argument of the wrong type, or nil where there must be one, gives EFAULT, and nothing happens.
-func argument[T any](arg any) (*T, error) {
-	p, ok := arg.(*T)
-	if !ok || p == nil {
-		return nil, syscall.EFAULT
-	}
-	return p, nil
-}
-
-// checkArgument finds out before the driver is entered, as copyin(9) does.
-func checkArgument(req zbuf.Request, arg any) (err error) {
-	switch req {
-	case zbuf.BIOCFLUSH, zbuf.BIOCPROMISC, zbuf.BIOCLOCK:
-	case zbuf.BIOCSETF, zbuf.BIOCSETFNR, zbuf.BIOCSETWF:
-		_, err = argument[zbuf.Program](arg)
-	case zbuf.BIOCGETIF, zbuf.BIOCSETIF:
-		_, err = argument[zbuf.Ifreq](arg)
-	case zbuf.BIOCSRTIMEOUT, zbuf.BIOCGRTIMEOUT:
-		_, err = argument[zbuf.Timeval](arg)
-	case zbuf.BIOCGSTATS:
-		_, err = argument[zbuf.Stat](arg)
-	case zbuf.BIOCVERSION:
-		_, err = argument[zbuf.Version](arg)
-	case zbuf.BIOCGDLTLIST:
-		_, err = argument[zbuf.DLTList](arg)
-	case zbuf.BIOCGETZMAX:
-		_, err = argument[uintptr](arg)
-	case zbuf.BIOCROTZBUF, zbuf.BIOCSETZBUF:
-		_, err = argument[zbuf.Zbuf](arg)
-	case zbuf.BIOCGETIFLIST:
-		_, err = argument[zbuf.IfList](arg)
-	case zbuf.FIONREAD, zbuf.FIONBIO, zbuf.FIOASYNC, zbuf.FIOSETOWN, zbuf.FIOGETOWN, zbuf.TIOCSPGRP, zbuf.TIOCGPGRP:
-		_, err = argument[int32](arg)
-	case zbuf.BIOCGBLEN, zbuf.BIOCSBLEN, zbuf.BIOCGDLT, zbuf.BIOCSDLT, zbuf.BIOCIMMEDIATE, zbuf.BIOCGRSIG,
-		zbuf.BIOCSRSIG, zbuf.BIOCGHDRCMPLT, zbuf.BIOCSHDRCMPLT, zbuf.BIOCGDIRECTION, zbuf.BIOCSDIRECTION,
-		zbuf.BIOCFEEDBACK, zbuf.BIOCGETBUFMODE, zbuf.BIOCSETBUFMODE, zbuf.BIOCGTSTAMP, zbuf.BIOCSTSTAMP,
-		zbuf.BIOCSETVLANPCP:
-		_, err = argument[uint32](arg)
-	}
-	return err
-}
-
 // Ioctl is ioctl(2) (bpfioctl). Every request first stops the read timeout, whether it then
 // succeeds or not. One that the kernel does not know gives EINVAL; an argument of the wrong
 // type gives EFAULT.
@@ -82,9 +31,9 @@ func (d *Descriptor) ioctl(req zbuf.Request, arg any) error {
 		d.mu.Unlock()
 		return ENOTCAPABLE
 	}
-	if err := checkArgument(req, arg); err != nil {
+	if !req.Takes(arg) { // copyin(9) finds out before the driver is entered
 		d.mu.Unlock()
-		return err
+		return syscall.EFAULT
 	}
 	if req == zbuf.FIONBIO {
 		d.nonblock = *arg.(*int32) != 0 // done above the driver, which may still refuse
@@ -110,7 +59,7 @@ func (d *Descriptor) ioctl(req zbuf.Request, arg any) error {
 		}
 	}
 	d.mu.Unlock()
-	if locked && !lockedAllows[req] && !(req == zbuf.BIOCGETIFLIST && d.k.features.IfList) {
+	if locked && (!req.LegalWhenLocked() || req == zbuf.BIOCGETIFLIST && !d.k.features.IfList) {
 		return syscall.EPERM
 	}
 
