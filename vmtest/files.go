@@ -26,16 +26,24 @@ var outputFlags = map[string]bool{
 
 // plan is what a program takes along and what it may leave behind.
 type plan struct {
-	files   []sendFile
-	dirs    []string
-	collect []string
+	files  []sendFile
+	dirs   []string
+	places []place
+}
+
+// collect lists the paths of the places, for the agent.
+func (p *plan) collect() (paths []string) {
+	for _, pl := range p.places {
+		paths = append(paths, pl.path)
+	}
+	return paths
 }
 
 // makePlan decides on the files: the program, the regular files of a test's
 // folder, its testdata with all that is below, what copies names, and the
 // places its flags and environment name for output.
 func makePlan(program string, isTest bool, args, env []string, dir string, copies []string, limit int64) (*plan, error) {
-	p := &plan{collect: []string{dir}}
+	p := &plan{places: []place{{path: filepath.Clean(dir), folder: true}}}
 	if err := p.addFile(program); err != nil {
 		return nil, err
 	}
@@ -74,7 +82,8 @@ func (p *plan) addOutputs(args, env []string, dir string) error {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(dir, path)
 		}
-		p.collect = append(p.collect, path)
+		path = filepath.Clean(path)
+		p.places = append(p.places, place{path, folder})
 		if !folder {
 			p.dirs = append(p.dirs, filepath.Dir(path))
 			return nil

@@ -18,6 +18,7 @@ import (
 
 	"github.com/zbuf-go/zbuf/vmtest/internal/agentbin"
 	"github.com/zbuf-go/zbuf/vmtest/internal/kernelset"
+	"github.com/zbuf-go/zbuf/vmtest/internal/printable"
 	"github.com/zbuf-go/zbuf/vmtest/internal/server"
 	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
 )
@@ -135,8 +136,13 @@ type runner struct {
 
 func (r *runner) logf(format string, a ...any) {
 	if r.cfg.Verbose {
-		fmt.Fprintf(r.cfg.Stderr, "vmtest: "+format+"\n", a...)
+		r.noticef(format, a...)
 	}
+}
+
+// noticef prints a line of the runner's own. Parts of it may come from the guest.
+func (r *runner) noticef(format string, a ...any) {
+	fmt.Fprintf(r.cfg.Stderr, "vmtest: %s\n", printable.Text(fmt.Sprintf(format, a...)))
 }
 
 func (r *runner) run(ctx context.Context, path string, args []string) (int, error) {
@@ -174,7 +180,7 @@ func (r *runner) run(ctx context.Context, path string, args []string) (int, erro
 	if err != nil {
 		return 0, err
 	}
-	req.Dirs, req.Collect = p.dirs, p.collect
+	req.Dirs, req.Collect = p.dirs, p.collect()
 
 	sc, err := r.serverConfig()
 	if err != nil {
@@ -286,12 +292,8 @@ var errServerGone = errors.New("the guest's server is gone: the program did not 
 // talk takes the run from the queue to the end mark.
 func (r *runner) talk(conn *wire.Conn, in <-chan received, signals <-chan os.Signal, req wire.RunRequest, p *plan) (int, error) {
 	var status *wire.ExitStatus
-	var writing *incoming
-	defer func() {
-		if writing != nil {
-			writing.drop()
-		}
-	}()
+	files := &receiver{places: p.places, limit: r.cfg.FilesLimit, notice: r.noticef}
+	defer files.drop()
 	started := false
 	inputTaken := make(chan struct{}, 1)
 	interrupts := 0
@@ -316,10 +318,10 @@ func (r *runner) talk(conn *wire.Conn, in <-chan received, signals <-chan os.Sig
 			case wire.Note:
 				r.logf("%s", f.body)
 			case wire.Notice:
-				fmt.Fprintf(r.cfg.Stderr, "vmtest: %s\n", f.body)
+				r.noticef("%s", f.body)
 			case wire.Console:
 				if r.cfg.Verbose {
-					if _, err := r.cfg.Stderr.Write(f.body); err != nil {
+					if _, err := io.WriteString(r.cfg.Stderr, printable.Text(string(f.body))); err != nil {
 						return 0, err
 					}
 				}
@@ -357,21 +359,19 @@ func (r *runner) talk(conn *wire.Conn, in <-chan received, signals <-chan os.Sig
 					return 0, err
 				}
 			case wire.File:
-				w, err := newIncoming(f.body)
-				if err != nil {
+				if err := files.file(f.body); err != nil {
 					return 0, err
 				}
-				writing = w
 			case wire.Data:
-				if writing == nil {
-					return 0, wire.ErrFrame
-				}
-				if err := writing.write(f.body); err != nil {
+				if err := files.data(f.body); err != nil {
 					return 0, err
 				}
 			case wire.End:
 				if status == nil {
 					return 0, errors.New("the guest's end mark came without an exit status")
+				}
+				if status.Code < 0 || status.Code > 255 { // 256 would come out as 0
+					return 0, fmt.Errorf("%w: exit code %d", wire.ErrFrame, status.Code)
 				}
 				r.logEnd(status)
 				if status.Signal != 0 {
@@ -379,20 +379,13 @@ func (r *runner) talk(conn *wire.Conn, in <-chan received, signals <-chan os.Sig
 				}
 				return status.Code, nil
 			case wire.Fail:
-				return 0, errors.New(string(f.body))
+				return 0, errors.New(printable.Text(string(f.body)))
 			case wire.Fault:
 				var fr wire.FaultReport
 				if err := json.Unmarshal(f.body, &fr); err != nil {
 					return 0, err
 				}
-				return 0, &Fault{fr.Sentence, fr.Console}
-			}
-			if writing != nil && writing.left == 0 {
-				err := writing.finish()
-				writing = nil
-				if err != nil {
-					return 0, err
-				}
+				return 0, &Fault{printable.Text(fr.Sentence), printable.Text(fr.Console)}
 			}
 		}
 	}
@@ -463,58 +456,4 @@ func forwardInput(conn *wire.Conn, r io.Reader, taken <-chan struct{}) {
 			return
 		}
 	}
-}
-
-// incoming is a file on its way from the guest. It appears under its name when
-// it is whole.
-type incoming struct {
-	h    wire.FileHeader
-	tmp  *os.File
-	left int64
-}
-
-func newIncoming(header []byte) (*incoming, error) {
-	w := &incoming{}
-	if err := json.Unmarshal(header, &w.h); err != nil {
-		return nil, err
-	}
-	dir := filepath.Dir(w.h.Path)
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, fmt.Errorf("file from the guest: %w", err)
-	}
-	tmp, err := os.CreateTemp(dir, ".vmtest-*")
-	if err != nil {
-		return nil, fmt.Errorf("file from the guest: %w", err)
-	}
-	w.tmp, w.left = tmp, w.h.Size
-	return w, nil
-}
-
-func (w *incoming) write(b []byte) error {
-	w.left -= int64(len(b))
-	if _, err := w.tmp.Write(b); err != nil {
-		return fmt.Errorf("file from the guest: %w", err)
-	}
-	return nil
-}
-
-// drop removes what has come of a file that will not be whole.
-func (w *incoming) drop() {
-	w.tmp.Close()
-	os.Remove(w.tmp.Name())
-}
-
-func (w *incoming) finish() error {
-	err := errors.Join(
-		w.tmp.Chmod(os.FileMode(w.h.Mode).Perm()),
-		w.tmp.Close(),
-	)
-	if err == nil {
-		err = os.Rename(w.tmp.Name(), w.h.Path)
-	}
-	if err != nil {
-		os.Remove(w.tmp.Name())
-		return fmt.Errorf("file from the guest: %w", err)
-	}
-	return nil
 }

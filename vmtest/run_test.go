@@ -19,6 +19,12 @@ import (
 // answer makes the frames of a server that has handed over its guest.
 func answer(t *testing.T, frames ...received) (code int, err error, stdout, stderr string) {
 	t.Helper()
+	return answerFor(t, &plan{}, frames...)
+}
+
+// answerFor does the same for a program that may leave files.
+func answerFor(t *testing.T, p *plan, frames ...received) (code int, err error, stdout, stderr string) {
+	t.Helper()
 	in := make(chan received, len(frames)+2)
 	in <- jsonFrame(t, wire.Ready, wire.ReadyReport{})
 	for _, f := range frames {
@@ -26,8 +32,8 @@ func answer(t *testing.T, frames ...received) (code int, err error, stdout, stde
 	}
 	in <- received{err: os.ErrClosed}
 	var out, errOut, sent bytes.Buffer
-	r := &runner{cfg: Config{Stdout: &out, Stderr: &errOut}}
-	code, err = r.talk(wire.NewConn(&sent, &sent), in, nil, wire.RunRequest{}, &plan{})
+	r := &runner{cfg: Config{FilesLimit: 1 << 20, Stdout: &out, Stderr: &errOut}}
+	code, err = r.talk(wire.NewConn(&sent, &sent), in, nil, wire.RunRequest{}, p)
 	return code, err, out.String(), errOut.String()
 }
 
@@ -55,6 +61,7 @@ func TestResultNeedsTheEndMark(t *testing.T) {
 		{"end mark without a status", []received{end}, 0, "without an exit status"},
 		{"the agent gives up", []received{{t: wire.Fail, body: []byte("no room")}}, 0, "no room"},
 		{"fault after exit 0", []received{exit(0, 0), jsonFrame(t, wire.Fault, wire.FaultReport{Sentence: "panicked"})}, 0, "panicked"},
+		{"a code that would be cut to success", []received{exit(256, 0), end}, 0, "broken frame"},
 		{"data without a file", []received{{t: wire.Data, body: []byte("x")}}, 0, "broken frame"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -76,26 +83,6 @@ func TestStreamsStayApart(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "a\x00\xffb", out)
 	assert.Equal(t, "e", errOut)
-}
-
-func TestFilesFromTheGuest(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "new", "file")
-	header := jsonFrame(t, wire.File, wire.FileHeader{Path: path, Mode: 0o640, Size: 4})
-	whole := []received{header, {t: wire.Data, body: []byte("da")}, {t: wire.Data, body: []byte("ta")}}
-	exit := jsonFrame(t, wire.Exit, wire.ExitStatus{})
-
-	_, err, _, _ := answer(t, header, received{t: wire.Data, body: []byte("da")})
-	require.Error(t, err)
-	assert.NoFileExists(t, path, "half a file does not appear")
-
-	_, err, _, _ = answer(t, append(append([]received{exit}, whole...), received{t: wire.End})...)
-	require.NoError(t, err)
-	b, err := os.ReadFile(path)
-	require.NoError(t, err)
-	assert.Equal(t, "data", string(b))
-	fi, err := os.Stat(path)
-	require.NoError(t, err)
-	assert.Equal(t, os.FileMode(0o640), fi.Mode())
 }
 
 func TestSignalBeforeTheStartEndsTheRunner(t *testing.T) {
@@ -133,7 +120,7 @@ func TestPlan(t *testing.T) {
 		p, err := makePlan(prog, true, nil, nil, pkg, nil, 1<<20)
 		require.NoError(t, err)
 		assert.Equal(t, []string{"prog.test", "pkg/a.go", "pkg/testdata/deep/c"}, names(p))
-		assert.Equal(t, []string{pkg}, p.collect)
+		assert.Equal(t, []place{{pkg, true}}, p.places)
 	})
 	t.Run("another program takes nothing", func(t *testing.T) {
 		p, err := makePlan(prog, false, nil, nil, pkg, nil, 1<<20)
@@ -145,7 +132,8 @@ func TestPlan(t *testing.T) {
 			[]string{"-test.v", "-test.coverprofile=" + abs("out/c.out"), "-test.outputdir", "rel", "-test.fuzzcachedir=" + abs("cache"), "-test.run=-test.trace"},
 			[]string{"GOCOVERDIR=" + abs("cov"), "HOME=/home/me", "OTHER=/x"}, pkg, nil, 1<<20)
 		require.NoError(t, err)
-		assert.Equal(t, []string{pkg, abs("out/c.out"), abs("pkg/rel"), abs("cache"), abs("cov")}, p.collect)
+		assert.Equal(t, []place{{pkg, true}, {abs("out/c.out"), false}, {abs("pkg/rel"), true}, {abs("cache"), true}, {abs("cov"), true}}, p.places)
+		assert.Equal(t, []string{pkg, abs("out/c.out"), abs("pkg/rel"), abs("cache"), abs("cov")}, p.collect())
 		assert.Contains(t, names(p), "cache/corpus")
 		for _, d := range []string{abs("out"), abs("pkg/rel"), abs("cov"), "/home/me"} {
 			assert.Contains(t, p.dirs, d)

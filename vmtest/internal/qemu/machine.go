@@ -247,15 +247,19 @@ func Watch(args []string) int {
 	return 0
 }
 
+// syncBuffer keeps the first errorsKeep bytes: a guest can make QEMU complain without end.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
+const errorsKeep = 64 << 10
+
 func (s *syncBuffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.b.Write(p)
+	s.b.Write(p[:min(len(p), errorsKeep-s.b.Len())])
+	return len(p), nil
 }
 
 func (s *syncBuffer) String() string {

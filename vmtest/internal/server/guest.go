@@ -439,6 +439,10 @@ func (g *guest) serve(c *client) error {
 			}
 		case wire.End, wire.Fail:
 			endOnce.Do(func() { close(ended) })
+		case wire.Stdout, wire.Stderr, wire.StdinTaken, wire.File, wire.Data:
+		default:
+			// The other frames that a runner knows are ours alone to send.
+			return g.fault(fmt.Sprintf("broken frame: the guest sends type %q", byte(t)))
 		}
 		if err := c.conn.Write(t, body); err != nil {
 			select {

@@ -7,6 +7,8 @@
 //	typed TEXT     wait until TEXT and Enter are typed, echoing each byte
 //	error TEXT     print TEXT to standard error
 //	hang           do nothing for ever
+//	leave PATH     as the agent: each program leaves a file of that name; {dir} is its working folder
+//	forge T TEXT   as the agent: send a frame of type T before each program's end; TEXT is a Go string without its quotes
 //	agent          call the host as the agent and serve one program after another
 //
 // It ends behind the last line. Its own command line goes to the file's name with
@@ -54,6 +56,7 @@ func play(path string) error {
 	}
 	keyboard := bufio.NewReader(os.Stdin)
 	mine := true
+	var a agent
 	for line := range strings.Lines(string(script)) {
 		verb, text, _ := strings.Cut(strings.TrimRight(line, "\n"), " ")
 		if verb == "boot" {
@@ -74,8 +77,12 @@ func play(path string) error {
 			fmt.Fprintln(os.Stderr, text)
 		case "hang":
 			select {}
+		case "leave":
+			a.files = append(a.files, text)
+		case "forge":
+			a.forged = append(a.forged, text)
 		case "agent":
-			err = agent()
+			err = a.serve()
 		case "":
 		default:
 			err = fmt.Errorf("%s: no such verb", verb)
@@ -141,13 +148,16 @@ func settings() (s wire.Settings, err error) {
 	return s, fmt.Errorf("no settings in the files of %q", os.Args)
 }
 
-// agent tells of each program that it was asked to run, and that it ended well.
-func agent() error {
+// agent plays the guest's end of the wire, well-behaved or not.
+type agent struct{ files, forged []string }
+
+// serve tells of each program that it was asked to run, and that it ended well.
+func (a *agent) serve() error {
 	s, err := settings()
 	if err != nil {
 		return err
 	}
-	nc, err := net.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)))
+	nc, err := dial(s)
 	if err != nil {
 		return err
 	}
@@ -179,6 +189,9 @@ func agent() error {
 			if err := conn.Write(wire.Stdout, []byte(text)); err != nil {
 				return err
 			}
+			if err := a.misbehave(conn, run.Dir); err != nil {
+				return nil // the host has had enough
+			}
 			if err := conn.WriteJSON(wire.Exit, wire.ExitStatus{}); err != nil {
 				return err
 			}
@@ -190,4 +203,32 @@ func agent() error {
 			}
 		}
 	}
+}
+
+// misbehave sends what the script asks for besides a program's output.
+func (a *agent) misbehave(conn *wire.Conn, dir string) error {
+	for _, f := range a.files {
+		path := strings.ReplaceAll(f, "{dir}", dir)
+		text := "by the guest\n"
+		h := wire.FileHeader{Path: path, Mode: 0o777, Size: int64(len(text))}
+		if err := conn.SendFile(h, strings.NewReader(text)); err != nil {
+			return err
+		}
+	}
+	for _, f := range a.forged {
+		kind, text, _ := strings.Cut(f, " ")
+		text, err := strconv.Unquote(`"` + text + `"`)
+		if err != nil {
+			return err
+		}
+		if err := conn.Write(wire.Type(kind[0]), []byte(text)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dial calls the host where the machine would.
+func dial(s wire.Settings) (net.Conn, error) {
+	return net.Dial("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)))
 }

@@ -78,10 +78,11 @@ func (b *bulk) get(ref, buf []byte) ([]byte, error) {
 	if b == nil || len(ref) != 8 {
 		return nil, fmt.Errorf("%w: no shared disk", ErrFrame)
 	}
-	slot, n := int64(binary.BigEndian.Uint32(ref)), int(binary.BigEndian.Uint32(ref[4:]))
-	if slot >= slotCount || n > slotSize {
-		return nil, fmt.Errorf("%w: slot %d, %d bytes", ErrFrame, slot, n)
+	slot, length := int64(binary.BigEndian.Uint32(ref)), binary.BigEndian.Uint32(ref[4:])
+	if slot >= slotCount || length > slotSize { // compared before it becomes an int, which may have 32 bits
+		return nil, fmt.Errorf("%w: slot %d, %d bytes", ErrFrame, slot, length)
 	}
+	n := int(length)
 	if cap(buf) < slotSize {
 		buf = make([]byte, slotSize)
 	}
