@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -230,6 +231,42 @@ func TestOverflowedWiresAreNotUsedAgain(t *testing.T) {
 	require.NoError(t, err, "%s", out)
 	assert.Regexp(t, `vmtest: the guest is not used again: the queue of all epairs overflowed \(\d+ frames?\)`, string(out))
 	assert.Contains(t, string(out), "hello\n")
+}
+
+// A program in the guest is root and may take the agent's network card: it reaches nothing of the host, nor through it. The
+// agent does reach the runner, or there were no output to look at.
+func TestGuestReachesNothingOfTheHost(t *testing.T) {
+	needGuest(t)
+	l, err := net.Listen("tcp4", ":0")
+	require.NoError(t, err)
+	defer l.Close()
+	called := make(chan net.Addr, 8)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			called <- c.RemoteAddr()
+			c.Close()
+		}
+	}()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	targets := []string{"10.0.2.2:" + port}
+	addrs, err := net.InterfaceAddrs()
+	require.NoError(t, err)
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && !n.IP.IsLoopback() {
+			targets = append(targets, net.JoinHostPort(n.IP.String(), port))
+		}
+	}
+	s := newSession(t, 1024)
+	defer s.gone(t)
+	out, err := s.command(nil, append([]string{"reach"}, targets...)...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Equal(t, len(targets), strings.Count(string(out), "not reached: "), "%s", out)
+	assert.Empty(t, called)
 }
 
 // TestNothingHoldsTheOutput: the go command waits until everybody has closed

@@ -13,11 +13,8 @@ import (
 	"time"
 )
 
-// The guest's end of QEMU's user network. The addresses are slirp's defaults.
-const (
-	nic      = "vtnet0"
-	hostAddr = "10.0.2.2"
-)
+// The guest's end of QEMU's user network. The address is slirp's default.
+const nic = "vtnet0"
 
 var guestAddr = &net.IPNet{IP: net.IPv4(10, 0, 2, 15), Mask: net.CIDRMask(24, 32)}
 
@@ -37,7 +34,7 @@ var linkSettings = map[string]string{
 // a machine with lo0 alone, and cannot cut the wire they are watched through.
 // A socket keeps the stack it was made in: a child joins the jail, connects,
 // and hands the socket over.
-func connect(port int) (net.Conn, error) {
+func connect(addr string) (net.Conn, error) {
 	jid, err := vnetJail()
 	if err != nil {
 		return nil, err
@@ -50,7 +47,7 @@ func connect(port int) (net.Conn, error) {
 		return nil, fmt.Errorf("socketpair: %w", err)
 	}
 	syscall.CloseOnExec(pair[0])
-	pid, err := syscall.ForkExec(os.Args[0], []string{"agent", "call", strconv.Itoa(jid), strconv.Itoa(port)}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(os.Args[0], []string{"agent", "call", strconv.Itoa(jid), addr}, &syscall.ProcAttr{
 		Files: []uintptr{0, 1, 2, uintptr(pair[1])},
 	})
 	syscall.Close(pair[1])
@@ -115,7 +112,7 @@ func call(args []string) error {
 		return err
 	}
 	d := net.Dialer{Timeout: 10 * time.Second}
-	c, err := d.Dial("tcp4", net.JoinHostPort(hostAddr, args[1]))
+	c, err := d.Dial("tcp4", args[1])
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func run() error {
 	if err := addAddress("lo0", loopback); err != nil {
 		return err
 	}
-	nc, err := connect(set.Port)
+	nc, err := connect(set.Addr)
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,7 @@ type Spec struct {
 	Payload string // Multiboot image, of a kernel boot
 	Image   *Image // of an image boot
 	Disk    string // raw file shared with the guest
+	Call    string // Unix socket that the guest reaches at AgentAddr
 	CPU     string // model; empty for the one that suits Accel
 	MemMiB  int
 	CPUs    int
@@ -88,7 +89,7 @@ func (s Spec) Args() []string {
 		args = append(args, "-icount", icount)
 	}
 	drive := func(id, file, more string) {
-		args = append(args, "-drive", "if=none,id="+id+","+more+",file="+strings.ReplaceAll(file, ",", ",,"), "-device", "virtio-blk-pci,drive="+id)
+		args = append(args, "-drive", "if=none,id="+id+","+more+",file="+escape(file), "-device", "virtio-blk-pci,drive="+id)
 	}
 	// The guest numbers its disks in the order of the command line.
 	if im := s.Image; im != nil {
@@ -106,8 +107,18 @@ func (s Spec) Args() []string {
 		args = append(args, "-kernel", s.Payload)
 	}
 	drive("shared", s.Disk, "format=raw,cache=writeback")
-	return append(args, "-netdev", "user,id=host", "-device", "virtio-net-pci,netdev=host,romfile=")
+	// The network leads to one socket of ours and nowhere else: not to the host, not through it.
+	return append(args,
+		"-chardev", "socket,id=agent,path="+escape(s.Call),
+		"-netdev", "user,id=host,restrict=on,ipv6=off,guestfwd=tcp:"+AgentAddr+"-chardev:agent",
+		"-device", "virtio-net-pci,netdev=host,romfile=")
 }
+
+// AgentAddr is the one address that a guest can reach.
+const AgentAddr = "10.0.2.4:1"
+
+// escape protects a path in an option of QEMU's.
+func escape(path string) string { return strings.ReplaceAll(path, ",", ",,") }
 
 // MinVersion is the oldest QEMU release that is accepted.
 const MinVersion = "5.2"

@@ -24,7 +24,7 @@ import (
 const startTimeout = 10 * time.Second
 
 // paths of one configuration.
-type paths struct{ socket, lock, log string }
+type paths struct{ socket, call, lock, log string }
 
 func (c Config) paths() (paths, error) {
 	d := dir()
@@ -41,7 +41,7 @@ func (c Config) paths() (paths, error) {
 		return paths{}, fmt.Errorf("%s is not a folder that only you can use: remove it", d)
 	}
 	k := filepath.Join(d, c.Key())
-	return paths{socket: k + ".sock", lock: k + ".lock", log: k + ".log"}, nil
+	return paths{socket: k + ".sock", call: k + ".call", lock: k + ".lock", log: k + ".log"}, nil
 }
 
 // Dial joins the server for c, and starts one by the command self if there is

@@ -110,21 +110,23 @@ func (s *server) boot(c *client) (*guest, error) {
 }
 
 func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err := os.Remove(s.paths.call); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("listen for the guest: %w", err)
+	}
+	l, err := net.Listen("unix", s.paths.call)
 	if err != nil {
 		return nil, fmt.Errorf("listen for the guest: %w", err)
 	}
-	defer l.Close()
+	defer l.Close() // which removes the socket
 	secret := make([]byte, 16)
 	if _, err := rand.Read(secret); err != nil {
 		return nil, err
 	}
 	token := hex.EncodeToString(secret)
 	spec := qemu.Spec{Binary: binary, Accel: accel, CPU: s.cfg.CPU, MemMiB: s.cfg.MemMiB, CPUs: s.cfg.CPUs, ICount: s.cfg.ICount}
-	port := l.Addr().(*net.TCPAddr).Port
 	// QEMU has read or opened these files by the time the agent calls.
 	if s.cfg.Image != "" {
-		spec.Image, err = s.prepareImage(token, port)
+		spec.Image, err = s.prepareImage(token)
 		if spec.Image != nil {
 			defer os.Remove(spec.Image.Tar)
 			if !spec.Image.Snapshot {
@@ -132,7 +134,7 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 			}
 		}
 	} else {
-		spec.Payload, err = s.writePayload(token, port)
+		spec.Payload, err = s.writePayload(token)
 		defer os.Remove(spec.Payload)
 	}
 	if err != nil {
@@ -150,7 +152,7 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 		console.Tee(func(b []byte) { _ = c.conn.Write(wire.Console, b) })
 	}
 	start := time.Now()
-	spec.Disk = disk.Name()
+	spec.Disk, spec.Call = disk.Name(), s.paths.call
 	m, err := qemu.Start(spec, console, s.self)
 	if err != nil {
 		disk.Close()
@@ -199,7 +201,7 @@ func sharedDisk() (*os.File, error) {
 }
 
 // writePayload lays the boot image out in a temporary file.
-func (s *server) writePayload(token string, port int) (string, error) {
+func (s *server) writePayload(token string) (string, error) {
 	k, err := payload.OpenKernel(s.cfg.Kernel)
 	if err != nil {
 		return "", err
@@ -212,7 +214,7 @@ func (s *server) writePayload(token string, port int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	settings, err := json.Marshal(wire.Settings{Token: token, Port: port, Disk: "/dev/vtbd0", Load: mods.Load, Required: mods.Required})
+	settings, err := json.Marshal(wire.Settings{Token: token, Addr: qemu.AgentAddr, Disk: "/dev/vtbd0", Load: mods.Load, Required: mods.Required})
 	if err != nil {
 		return "", err
 	}
@@ -272,31 +274,7 @@ func kernelEnvironment() map[string]string {
 
 // meet waits for the agent's call.
 func (g *guest) meet(l net.Listener, token, accel string, p patience, login <-chan error) (*wire.Greeting, error) {
-	type call struct {
-		nc   net.Conn
-		conn *wire.Conn
-		g    wire.Greeting
-	}
-	calls := make(chan call, 1)
-	go func() {
-		for {
-			nc, err := l.Accept()
-			if err != nil {
-				return // the listener is closed with the end of the boot
-			}
-			conn := wire.NewConn(bufio.NewReaderSize(nc, 256<<10), nc)
-			var greeting wire.Greeting
-			_ = nc.SetReadDeadline(time.Now().Add(wire.SilenceLimit))
-			t, body, err := conn.Read()
-			// Anybody on this machine can call: only the agent has the token.
-			if err != nil || t != wire.Hello || json.Unmarshal(body, &greeting) != nil || greeting.Token != token {
-				nc.Close()
-				continue
-			}
-			calls <- call{nc, conn, greeting}
-			return
-		}
-	}()
+	calls := answer(l, token, p.limit)
 	limit := time.After(p.limit)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -331,6 +309,45 @@ func (g *guest) meet(l net.Listener, token, accel string, p patience, login <-ch
 			}
 		}
 	}
+}
+
+// call is a connection to the agent.
+type call struct {
+	nc   net.Conn
+	conn *wire.Conn
+	g    wire.Greeting
+}
+
+// answer waits for the agent's call until l is closed. QEMU connects when it starts, and the agent speaks when it is up. Other
+// processes of this user may connect too: they lack the token, and one that says nothing keeps nobody waiting.
+func answer(l net.Listener, token string, limit time.Duration) <-chan call {
+	calls := make(chan call)
+	over := make(chan struct{})
+	greet := func(nc net.Conn) {
+		conn := wire.NewConn(bufio.NewReaderSize(nc, 256<<10), nc)
+		var greeting wire.Greeting
+		_ = nc.SetReadDeadline(time.Now().Add(limit))
+		t, body, err := conn.Read()
+		if err == nil && t == wire.Hello && json.Unmarshal(body, &greeting) == nil && greeting.Token == token {
+			select {
+			case calls <- call{nc, conn, greeting}:
+				return
+			case <-over:
+			}
+		}
+		nc.Close()
+	}
+	go func() {
+		defer close(over)
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return // the listener is closed with the end of the boot
+			}
+			go greet(nc)
+		}
+	}()
+	return calls
 }
 
 // diedWhileBooting reports whether err is about a guest that had begun to boot

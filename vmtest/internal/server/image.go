@@ -21,12 +21,12 @@ import (
 
 // prepareImage makes what an image boot needs besides the image, which is never
 // written to: an overlay, and the disk with the agent.
-func (s *server) prepareImage(token string, port int) (*qemu.Image, error) {
+func (s *server) prepareImage(token string) (*qemu.Image, error) {
 	format, err := imageFormat(s.cfg.Image)
 	if err != nil {
 		return nil, err
 	}
-	tarFile, err := s.writeTar(token, port)
+	tarFile, err := s.writeTar(token)
 	if err != nil {
 		return nil, err
 	}
@@ -77,13 +77,13 @@ const (
 )
 
 // writeTar makes the disk with the agent and its settings.
-func (s *server) writeTar(token string, port int) (string, error) {
+func (s *server) writeTar(token string) (string, error) {
 	agent, err := os.ReadFile(s.cfg.Agent)
 	if err != nil {
 		return "", fmt.Errorf("agent: %w", err)
 	}
 	load := append([]string{"tmpfs"}, s.cfg.Modules...)
-	settings, err := json.Marshal(wire.Settings{Token: token, Port: port, Disk: sharedDevice, Load: load, Required: load})
+	settings, err := json.Marshal(wire.Settings{Token: token, Addr: qemu.AgentAddr, Disk: sharedDevice, Load: load, Required: load})
 	if err != nil {
 		return "", err
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // Version is raised with every change of the protocol; both ends must agree.
-const Version = 2
+const Version = 3
 
 // AlivePeriod is how often the agent says that it lives.
 const AlivePeriod = 2 * time.Second
@@ -92,7 +92,7 @@ const (
 // Settings is what the agent finds in the file [SettingsFile] of its own folder.
 type Settings struct {
 	Token string // to be shown in the greeting
-	Port  int    // where the host listens
+	Addr  string // where the guest's network leads to the host
 	Disk  string // device of the shared disk
 	// Load lists kernel modules in the order of loading; Required those that
 	// must be there afterwards, loaded or built in.

@@ -46,6 +46,19 @@ func main() {
 			time.Sleep(100 * time.Millisecond)
 		}
 		fmt.Println("alone", os.Args[2])
+	case "reach": // tries to connect to each address by the card that the agent has
+		if err := joinAgentsNetwork(); err != nil {
+			panic(err)
+		}
+		for _, addr := range os.Args[2:] {
+			c, err := net.DialTimeout("tcp4", addr, 3*time.Second)
+			if err != nil {
+				fmt.Println("not reached:", err)
+				continue
+			}
+			c.Close()
+			fmt.Println("reached", addr)
+		}
 	case "flood": // writes to one end of a pair until its queue is full
 		n, err := flood()
 		if err != syscall.ENOBUFS {
