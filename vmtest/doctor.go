@@ -35,6 +35,12 @@ func Doctor(c Config, w io.Writer) bool {
 		line("configuration", err, "")
 		return false
 	}
+	if cache, err := safeCache(); err != nil {
+		line("cache", err, "")
+		return false
+	} else {
+		line("cache", nil, cache)
+	}
 	name := c.QEMU
 	if name == "" {
 		name = qemu.Binary(c.Arch)
@@ -111,7 +117,11 @@ func Console(ctx context.Context, c Config) (int, error) {
 	if err := c.check(); err != nil {
 		return 0, err
 	}
-	agent, err := agentbin.Build(agentSource, "vmtest", CacheDir(), c.Arch)
+	cache, err := safeCache()
+	if err != nil {
+		return 0, err
+	}
+	agent, err := agentbin.Build(agentSource, "vmtest", cache, c.Arch)
 	if err != nil {
 		return 0, err
 	}

@@ -64,15 +64,6 @@ func DefaultConfig() Config {
 	}
 }
 
-// CacheDir is where kernels and the compiled agent are kept.
-func CacheDir() string {
-	d, err := os.UserCacheDir()
-	if err != nil {
-		d = os.TempDir()
-	}
-	return filepath.Join(d, "vmtest")
-}
-
 // DefaultKernel is the kernel named by VMTEST_KERNEL, or kernel-amd64 in
 // [CacheDir].
 func DefaultKernel() string {
@@ -113,6 +104,9 @@ func (f *Fault) Error() string { return f.Sentence }
 // SIGHUP to the program.
 func Run(ctx context.Context, c Config, path string, args []string) (int, error) {
 	start := time.Now()
+	if _, err := safeCache(); err != nil {
+		return 0, err
+	}
 	if err := c.check(); err != nil {
 		return 0, err
 	}

@@ -56,7 +56,7 @@ func Build(source fs.FS, prefix, cache, goarch string) (string, error) {
 	if _, err := os.Stat(target); err == nil {
 		return target, nil
 	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
+	if err := os.MkdirAll(cache, 0o700); err != nil {
 		return "", fmt.Errorf("build the agent: %w", err)
 	}
 	dir, err := os.MkdirTemp(cache, "build-*")

@@ -77,7 +77,7 @@ func makeOnce(target, lock string, fill func() error) error {
 	if _, err := os.Stat(target); err == nil {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(lock), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(lock), 0o700); err != nil {
 		return err
 	}
 	unlock, err := flock.Lock(lock)
