@@ -121,8 +121,8 @@ func (d *Descriptor) see(t *tap, s *sighting) {
 	}
 }
 
-// look is the half of see that the kernel does without the descriptor's lock: how much of the packet
-// passes, 0 for nothing.
+// look is the half of see that the kernel does without the descriptor's lock: how much of the
+// packet passes, 0 for nothing.
 func (d *Descriptor) look(t *tap, s *sighting) uint32 {
 	if d.tap != t || !d.wants(s) {
 		return 0
@@ -226,8 +226,8 @@ func (d *Descriptor) reclaim() {
 	d.model.reclaimed(d.free)
 }
 
-// reset is reset_d: it drops what the process does not own and zeroes the counters. resettable must have said
-// that it can be done.
+// reset is reset_d: it drops what the process does not own and zeroes the counters. resettable must
+// have said that it can be done.
 func (d *Descriptor) reset() {
 	if d.hold != nil && (d.bufmode != zbuf.BPF_BUFMODE_ZBUF || d.model.canFree(d.hold)) {
 		d.reclaim()
@@ -306,7 +306,7 @@ func (k *Kernel) attach(d *Descriptor, t *tap) {
 	d.mu.Lock()
 	writer := k.optimizeWriters.Load() != 0 || d.writer != 0
 	d.mu.Unlock()
-	k.detach(d)
+	k.detach(d, false)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.tap = t
@@ -317,10 +317,14 @@ func (k *Kernel) attach(d *Descriptor, t *tap) {
 		t.addReader(d)
 	}
 	k.attached++
+	if k.features.AttachWakes {
+		d.reset()
+		d.wakeup()
+	}
 }
 
-// detach is bpf_detachd_locked. Kernel.mu is held.
-func (k *Kernel) detach(d *Descriptor) {
+// detach is bpf_detachd_locked; gone says that the interface goes. Kernel.mu is held.
+func (k *Kernel) detach(d *Descriptor, gone bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.tap == nil {
@@ -329,19 +333,28 @@ func (k *Kernel) detach(d *Descriptor) {
 	d.overtake(!k.features.FilterInFlight)
 	d.tap.remove(d)
 	k.attached--
-	if d.promisc {
+	if d.promisc && !(gone && k.features.StalePromisc) {
 		d.promisc = false
-		d.tap.iface.promisc--
+		k.dropPromisc(d.tap.iface)
 	}
 	d.tap = nil
 }
 
-// Read is read(2) (bpfread). It takes the whole buffer, so p must be as long as BIOCGBLEN says: EINVAL when it
-// is not, EOPNOTSUPP in zero-copy mode, ENXIO when detached and empty, EAGAIN when there is
-// nothing.
+// dropPromisc is ifpromisc(ifp, 0). Kernel.mu is held.
+func (k *Kernel) dropPromisc(i *Interface) {
+	if i.promisc == 0 {
+		k.dying = i.name + ": a descriptor that does not hold it in promiscuous mode lets it go"
+		return
+	}
+	i.promisc--
+}
+
+// Read is read(2) (bpfread). It takes the whole buffer, so p must be as long as BIOCGBLEN says:
+// EINVAL when it is not, EOPNOTSUPP in zero-copy mode, ENXIO when detached and empty, EAGAIN when
+// there is nothing.
 //
-// On a descriptor opened without O_NONBLOCK it blocks until a buffer is full, the read timeout is over (0 bytes if
-// there is nothing), or, in immediate mode, a packet is there.
+// On a descriptor opened without O_NONBLOCK it blocks until a buffer is full, the read timeout is
+// over (0 bytes if there is nothing), or, in immediate mode, a packet is there.
 func (d *Descriptor) Read(p []byte) (int, error) {
 	if err := d.k.enter("read"); err != nil {
 		return 0, err
@@ -414,8 +427,8 @@ func (d *Descriptor) msleep() (expired bool) {
 	}
 }
 
-// Map returns memory that BIOCSETZBUF accepts: ordinary heap, page-aligned. EINVAL when size is not a
-// multiple of the page size.
+// Map returns memory that BIOCSETZBUF accepts: ordinary heap, page-aligned. EINVAL when size is not
+// a multiple of the page size.
 func (d *Descriptor) Map(size int) ([]byte, error) {
 	if err := d.k.enter("map"); err != nil {
 		return nil, err
@@ -435,9 +448,9 @@ func (d *Descriptor) Unmap(mem []byte) error {
 // PageSize is the unit of lent memory in bytes.
 func (d *Descriptor) PageSize() int { return d.k.pageSize }
 
-// Limit is cap_rights_limit(2) and cap_ioctls_limit(2): reading, waiting, the given requests and, with write,
-// writing stay allowed; anything else gives [ENOTCAPABLE]. A second Limit can only take more
-// away.
+// Limit is cap_rights_limit(2) and cap_ioctls_limit(2): reading, waiting, the given requests and,
+// with write, writing stay allowed; anything else gives [ENOTCAPABLE]. A second Limit can only take
+// more away.
 func (d *Descriptor) Limit(allowed []zbuf.Request, write bool) error {
 	if err := d.k.enter("limit"); err != nil {
 		return err
@@ -475,9 +488,9 @@ func (d *Descriptor) Close() error {
 	d.stopTimeout()
 	d.mu.Unlock()
 	d.k.mu.Lock()
-	d.k.detach(d)
+	d.k.detach(d, false)
 	delete(d.k.open, d)
-	d.k.mu.Unlock()
+	d.k.unlock()
 	d.mu.Lock()
 	d.store, d.hold, d.free = nil, nil, nil
 	d.slen, d.hlen = 0, 0
@@ -485,5 +498,5 @@ func (d *Descriptor) Close() error {
 	d.interrupt()
 	d.mu.Unlock()
 	d.k.roomChanged()
-	return nil
+	return d.k.Panicked()
 }

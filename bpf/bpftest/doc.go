@@ -1,11 +1,11 @@
 // Package bpftest is a model of FreeBSD's bpf(4), in memory, for tests and for programs
 // that run where there is no FreeBSD.
 //
-// A [Kernel] is a world of its own: interfaces, sysctls, open descriptors and a clock. It implements
-// [zbuf.System], so that everything above the raw binding runs on it unchanged: the same
-// request numbers, the same structs, the same errnos, and both buffer modes. The model
-// follows FreeBSD 12.1 on amd64, including what that kernel does wrong; [Features] turns
-// on what later releases added.
+// A [Kernel] is a world of its own: interfaces, sysctls, open descriptors and a clock. It
+// implements [zbuf.System], so that everything above the raw binding runs on it unchanged: the same
+// request numbers, the same structs, the same errnos, and both buffer modes. The model follows
+// FreeBSD 12.1 on amd64, including what that kernel does wrong. [Features] turns on what later
+// releases changed: [FreeBSD14] is 14.0, [FreeBSD16] what was read of 16.
 //
 //	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
 //	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
@@ -33,7 +33,8 @@
 //
 // Signals (FIOASYNC, BIOCSRSIG) are remembered and never sent. The MAC framework, the filter
 // compiler (BPF_JITTER) and blocking read(2) are not there. What an interface does with a
-// written packet is exact for Ethernet and loopback; other link types send it as it is.
+// written packet is exact for Ethernet, loopback and tun (DLT_NULL that is not loopback, without
+// TUNSIFHEAD); other link types send it as it is.
 // fork(2) does not exist here, nor does memory that cannot be written to, except memory that Map
 // did not return: BIOCSETZBUF gives EFAULT for that.
 package bpftest

@@ -52,8 +52,8 @@ var validCodes = [16]uint16{
 	0x0093, 0x1010, 0x1010, 0x0002,
 }
 
-// validate is bpf_validate (sys/net/bpf_filter.c): whether the kernel takes prog as a filter. It is not
-// [zbuf.Validate], so that the two can be held against each other.
+// validate is bpf_validate (sys/net/bpf_filter.c): whether the kernel takes prog as a filter. It is
+// not [zbuf.Validate], so that the two can be held against each other.
 func validate(prog []zbuf.Insn) bool {
 	for i, p := range prog {
 		if p.Op > 0xff || validCodes[p.Op>>4]&(1<<(p.Op&0xf)) == 0 {

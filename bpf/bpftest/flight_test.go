@@ -19,6 +19,7 @@ func TestInFlight(t *testing.T) {
 	setFilter := func(req zbuf.Request) func(*session) {
 		return func(s *session) { s.do(req, program(reject)) }
 	}
+	flush := func(s *session) { s.do(zbuf.BIOCFLUSH, nil) }
 	set := func(req zbuf.Request, v uint32) func(*session) {
 		return func(s *session) { s.set(req, v) }
 	}
@@ -34,7 +35,7 @@ func TestInFlight(t *testing.T) {
 		"nothing":                   {func(*session) {}, 1, 1, hdrlen, 1, 1, 0},
 		"BIOCSETF":                  {setFilter(zbuf.BIOCSETF), 1, 0, hdrlen, 0, 1, 0},
 		"BIOCSETFNR":                {setFilter(zbuf.BIOCSETFNR), 1, 1, hdrlen, 1, 1, 0},
-		"BIOCFLUSH":                 {func(s *session) { s.do(zbuf.BIOCFLUSH, nil) }, 1, 1, hdrlen, 0, 1, 0},
+		"BIOCFLUSH":                 {flush, 1, 1, hdrlen, 0, 1, 0},
 		"BIOCSDIRECTION":            {set(zbuf.BIOCSDIRECTION, zbuf.BPF_D_OUT), 1, 1, hdrlen, 1, 1, 0},
 		"BIOCSETIF, the same again": {func(s *session) { s.attach("em0") }, 1, 1, hdrlen, 0, 1, 0},
 		"BIOCSETIF, another":        {func(s *session) { s.attach("tun0") }, 1, 0, 28, 0, 1, 0},

@@ -33,13 +33,14 @@ const (
 	ieee80211HeaderLength = 24
 )
 
-// An Interface is a network interface with one or more points where bpf listens. All methods may be called
-// concurrently.
+// An Interface is a network interface with one or more points where bpf listens. All methods may be
+// called concurrently.
 type Interface struct {
 	k        *Kernel
 	mtu      atomic.Int64
 	hwaddr   [6]byte
 	loopback bool
+	noIndex  bool
 	output   func(pkt []byte) error
 	link     linkType
 	more     []linkType
@@ -51,7 +52,7 @@ type Interface struct {
 	// Guarded by Kernel.mu.
 	name    string
 	promisc int
-	index   int // if_index
+	index   int // if_index; 0 with NoIndex
 }
 
 type linkType struct {
@@ -85,26 +86,30 @@ func (t *tap) remove(d *Descriptor) {
 // An InterfaceOption changes an Interface that [Kernel.AddInterface] makes.
 type InterfaceOption func(*Interface)
 
-// MTU sets the largest packet that can be written, in bytes without the link header. The default is 1500,
-// or 16384 with [Loopback].
+// MTU sets the largest packet that can be written, in bytes without the link header. The default is
+// 1500, or 16384 with [Loopback].
 func MTU(n int) InterfaceOption { return func(i *Interface) { i.mtu.Store(int64(n)) } }
 
-// HardwareAddr sets the address that written Ethernet frames get as their source, unless BIOCSHDRCMPLT is
-// on.
+// HardwareAddr sets the address that written Ethernet frames get as their source, unless
+// BIOCSHDRCMPLT is on.
 func HardwareAddr(addr [6]byte) InterfaceOption { return func(i *Interface) { i.hwaddr = addr } }
 
-// LinkHeader sets the length of the link header in bytes, which bh_hdrlen depends on. The default is
-// that of the link type.
+// LinkHeader sets the length of the link header in bytes, which bh_hdrlen depends on. The default
+// is that of the link type.
 func LinkHeader(n int) InterfaceOption { return func(i *Interface) { i.link.hdrlen = n } }
 
 // Loopback makes the interface behave like lo0: what is written comes in again.
 func Loopback() InterfaceOption { return func(i *Interface) { i.loopback = true } }
 
-// AlsoDLT gives the interface another link type beside its main one (bpfattach2). hdrlen is the length of its
-// link header in bytes.
+// AlsoDLT gives the interface another link type beside its main one (bpfattach2). hdrlen is the
+// length of its link header in bytes.
 func AlsoDLT(dlt uint32, hdrlen int) InterfaceOption {
 	return func(i *Interface) { i.more = append(i.more, linkType{dlt, hdrlen}) }
 }
+
+// NoIndex makes it a place to listen that is no network interface, as 16 has for USB buses: it has
+// no index, is in no vnet, and write(2) gives EOPNOTSUPP.
+func NoIndex() InterfaceOption { return func(i *Interface) { i.noIndex = true } }
 
 // Output has f called with every packet that leaves through the interface, after listeners have seen
 // it. f must not keep pkt. Its error becomes that of write(2), and should be an errno.
@@ -130,8 +135,10 @@ func (k *Kernel) AddInterface(name string, dlt uint32, opts ...InterfaceOption) 
 		panic("bpftest: interface name is taken or too long: " + name)
 	}
 	k.ifaces = append(k.ifaces, i)
-	k.indexes++
-	i.index = k.indexes
+	if !i.noIndex {
+		k.indexes++
+		i.index = k.indexes
+	}
 	i.main.Store(k.attachTap(i, i.link))
 	for _, l := range i.more {
 		k.attachTap(i, l)
@@ -169,7 +176,7 @@ func (k *Kernel) detachTaps(i *Interface) {
 			return false
 		}
 		for _, d := range slices.Concat(*t.readers.Load(), t.writers) {
-			k.detach(d)
+			k.detach(d, true)
 			d.mu.Lock()
 			d.wakeup()
 			d.mu.Unlock()
@@ -195,8 +202,8 @@ func (k *Kernel) Interface(name string) *Interface {
 	return k.find(name)
 }
 
-// RemoveInterface destroys the interface of that name, as [Interface.Remove] does. It reports whether there was
-// one.
+// RemoveInterface destroys the interface of that name, as [Interface.Remove] does. It reports
+// whether there was one.
 func (k *Kernel) RemoveInterface(name string) bool {
 	i := k.Interface(name)
 	if i == nil {
@@ -206,8 +213,8 @@ func (k *Kernel) RemoveInterface(name string) bool {
 	return true
 }
 
-// Remove destroys the interface, wherever it is: its listeners are detached and woken, and keep what they
-// have. Its peer stays, without one.
+// Remove destroys the interface, wherever it is: its listeners are detached and woken, and keep
+// what they have. Its peer stays, without one.
 func (i *Interface) Remove() {
 	i.k.mu.Lock()
 	i.k.detachTaps(i)
@@ -235,9 +242,9 @@ func (i *Interface) Rename(name string) {
 	i.name = name
 }
 
-// MoveAway moves the interface to another vnet (if_vmove): it is not found by name until [Interface.MoveBack], and
-// it is down. In 12.1 its listeners stay attached and are not woken; with [Features].VnetDetach they are detached as
-// if it were removed.
+// MoveAway moves the interface to another vnet (if_vmove): it is not found by name until
+// [Interface.MoveBack], and it is down. In 12.1 its listeners stay attached and are not woken; with
+// [Features].VnetDetach they are detached as if it were removed.
 func (i *Interface) MoveAway() {
 	i.k.mu.Lock()
 	i.up.Store(false)
@@ -270,16 +277,16 @@ func (i *Interface) Name() string {
 	return i.name
 }
 
-// Promisc returns the number of descriptors that hold the interface in promiscuous mode. The model shows
-// packets to listeners whatever it is.
+// Promisc returns the number of descriptors that hold the interface in promiscuous mode. The model
+// shows packets to listeners whatever it is.
 func (i *Interface) Promisc() int {
 	i.k.mu.Lock()
 	defer i.k.mu.Unlock()
 	return i.promisc
 }
 
-// SetUp brings the interface up or down. A write to one that is down gives ENETDOWN; what arrives at
-// it is lost.
+// SetUp brings the interface up or down. A write to one that is down gives ENETDOWN; what arrives
+// at it is lost.
 func (i *Interface) SetUp(up bool) { i.up.Store(up) }
 
 // SetMTU sets the largest packet that can be written, in bytes without the link header.
@@ -297,7 +304,8 @@ func (i *Interface) Peer() *Interface { return i.peer.Load() }
 // A Packet is something for listeners to see.
 type Packet struct {
 	Data []byte
-	// Wirelen is the length in bytes that the packet had on the wire, if that is more than Data has.
+	// Wirelen is the length in bytes that the packet had on the wire, if that is more than Data
+	// has.
 	Wirelen int
 	// Time is when it was seen. The zero Time is now, by the kernel's clock. Otherwise
 	// it holds whatever clock the listener asked for, in ns, from year 1678 to 2262.
@@ -312,17 +320,18 @@ type Packet struct {
 // Receive shows a packet that came in to all listeners (bpf_mtap).
 func (i *Interface) Receive(pkt []byte) { i.Inject(Packet{Data: pkt}) }
 
-// ReceiveAt is Receive of a packet that was captured before: it was seen at ts, and was wirelen bytes
-// long, of which pkt has the first.
+// ReceiveAt is Receive of a packet that was captured before: it was seen at ts, and was wirelen
+// bytes long, of which pkt has the first.
 func (i *Interface) ReceiveAt(ts time.Time, pkt []byte, wirelen int) {
 	i.Inject(Packet{Data: pkt, Time: ts, Wirelen: wirelen})
 }
 
-// Transmit sends a packet of the host's own: all listeners see it go out, then the peer receives it.
+// Transmit sends a packet of the host's own: all listeners see it go out, then the peer receives
+// it.
 func (i *Interface) Transmit(pkt []byte) { i.Inject(Packet{Data: pkt, Out: true}) }
 
-// Inject shows a packet to all listeners; one that goes out then reaches the peer. Nothing happens when
-// the interface is down, gone, or the kernel has panicked. p.Data is not kept.
+// Inject shows a packet to all listeners; one that goes out then reaches the peer. Nothing happens
+// when the interface is down, gone, or the kernel has panicked. p.Data is not kept.
 func (i *Interface) Inject(p Packet) {
 	if i.k.panicked.Load() != nil || !i.up.Load() {
 		return
@@ -333,12 +342,13 @@ func (i *Interface) Inject(p Packet) {
 	}
 }
 
-// InjectWait is Inject, but waits until no listener of the interface would drop the packet. An interface that is down or
-// gone has no listeners to wait for.
+// InjectWait is Inject, but waits until no listener of the interface would drop the packet. An
+// interface that is down or gone has no listeners to wait for.
 //
-// It looks again whenever a call of a descriptor's method may have made room; acknowledging a buffer in shared
-// memory is not seen by itself, so a reader must sooner or later wait, read or make an ioctl, as every
-// reader does when it finds nothing. It returns the cause when ctx is done, and ErrPanic.
+// It looks again whenever a call of a descriptor's method may have made room; acknowledging a
+// buffer in shared memory is not seen by itself, so a reader must sooner or later wait, read or
+// make an ioctl, as every reader does when it finds nothing. It returns the cause when ctx is done,
+// and ErrPanic.
 func (i *Interface) InjectWait(ctx context.Context, p Packet) error {
 	for {
 		if err := i.k.Panicked(); err != nil {

@@ -347,7 +347,7 @@ func TestWrite(t *testing.T) {
 				sent int
 			}{
 				{bpftest.DLT_RAW, 1, nil, 1}, {bpftest.DLT_SLIP, 1, nil, 1}, {bpftest.DLT_FDDI, 1, nil, 1},
-				{bpftest.DLT_NULL, 3, syscall.EMSGSIZE, 0}, {bpftest.DLT_NULL, 4, nil, 4},
+				{bpftest.DLT_NULL, 3, syscall.EMSGSIZE, 0}, {bpftest.DLT_NULL, 4, syscall.EAFNOSUPPORT, 0},
 				{bpftest.DLT_PPP, 3, syscall.EMSGSIZE, 0}, {bpftest.DLT_PPP, 5, nil, 5},
 				{bpftest.DLT_ATM_RFC1483, 11, syscall.EMSGSIZE, 0}, {bpftest.DLT_ATM_RFC1483, 13, nil, 13},
 				{bpftest.DLT_IEEE802_11, 5, nil, 5},

@@ -18,6 +18,9 @@ func (d *Descriptor) Ioctl(req zbuf.Request, arg any) error {
 	}
 	err := d.ioctl(req, arg)
 	d.k.roomChanged()
+	if panicked := d.k.Panicked(); panicked != nil {
+		return panicked
+	}
 	return err
 }
 
@@ -150,8 +153,7 @@ func (d *Descriptor) ioctlUint(req zbuf.Request, a *uint32) error {
 		}
 		*a = d.tap.dlt
 	case zbuf.BIOCIMMEDIATE:
-		// bd_immediate is a u_char.
-		d.immediate = uint8(*a) | keep(sticky, d.immediate)
+		d.immediate = uint8(flag(sticky, uint32(d.immediate), *a)) // bd_immediate is a u_char
 	case zbuf.BIOCGRSIG:
 		*a = d.sig
 	case zbuf.BIOCSRSIG:
@@ -172,7 +174,7 @@ func (d *Descriptor) ioctlUint(req zbuf.Request, a *uint32) error {
 		d.overtake(false)
 		d.direction = *a
 	case zbuf.BIOCFEEDBACK:
-		d.feedback = *a | keep(sticky, d.feedback)
+		d.feedback = flag(sticky, d.feedback, *a)
 	case zbuf.BIOCGETBUFMODE:
 		*a = d.bufmode
 	case zbuf.BIOCSETBUFMODE:
@@ -194,9 +196,13 @@ func (d *Descriptor) ioctlUint(req zbuf.Request, a *uint32) error {
 	return nil
 }
 
-func keep[T uint8 | uint32 | int32](sticky bool, v T) T {
-	if sticky {
+// flag is what a flag becomes that is set to v: with sticky it is a bit that stays.
+func flag[T uint32 | int32](sticky bool, old, v T) T {
+	switch {
+	case !sticky:
 		return v
+	case old|v != 0:
+		return 1
 	}
 	return 0
 }
@@ -219,7 +225,7 @@ func (d *Descriptor) ioctlInt(req zbuf.Request, a *int32) error {
 		*a = int32(n)
 	case zbuf.FIONBIO:
 	case zbuf.FIOASYNC:
-		d.async = *a | keep(d.k.features.StickyFlags, d.async)
+		d.async = flag(d.k.features.StickyFlags, d.async, *a)
 	case zbuf.FIOSETOWN:
 		return d.setOwner(*a)
 	case zbuf.FIOGETOWN:
@@ -237,6 +243,9 @@ func (d *Descriptor) ioctlInt(req zbuf.Request, a *int32) error {
 // setOwner is fsetown: a process, a process group (negative) or nobody.
 func (d *Descriptor) setOwner(id int32) error {
 	if id != 0 && int(id) != d.k.pid && int(id) != -d.k.pgid {
+		if d.k.features.OwnerCleared {
+			d.owner = 0
+		}
 		return syscall.ESRCH
 	}
 	d.owner = id
@@ -249,12 +258,16 @@ func (d *Descriptor) setTimeout(tv *zbuf.Timeval) error {
 	if sec < 0 || usec < 0 || usec >= 1000000 {
 		return syscall.EINVAL
 	}
-	tick := int64(1000000 / d.k.hz)
-	if sec > math.MaxInt32 { // far beyond what an int of ticks holds
-		d.rtout = math.MaxInt32 - 1
-		return nil
+	const most = math.MaxInt32 - 1
+	hz, tick := int64(d.k.hz), int64(1000000/d.k.hz)
+	switch {
+	case d.k.features.TruncateTimeout && sec >= math.MaxInt32/hz, sec > math.MaxInt32:
+		d.rtout = most
+	case d.k.features.TruncateTimeout:
+		d.rtout = sec*hz + usec*hz/1000000
+	default:
+		d.rtout = min((sec*1000000+usec+tick-1)/tick, most)
 	}
-	d.rtout = min((sec*1000000+usec+tick-1)/tick, math.MaxInt32-1)
 	return nil
 }
 
@@ -295,8 +308,8 @@ func (d *Descriptor) setMode(mode uint32) error {
 	return nil
 }
 
-// setBuffers is bpf_zerocopy_ioctl_setzbuf. The headers are wiped before the kernel finds out that it has
-// buffers already.
+// setBuffers is bpf_zerocopy_ioctl_setzbuf. The headers are wiped before the kernel finds out that
+// it has buffers already.
 func (d *Descriptor) setBuffers(z *zbuf.Zbuf) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -415,7 +428,7 @@ func (d *Descriptor) setInterface(ifr *zbuf.Ifreq) error {
 	}
 	k := d.k
 	k.mu.Lock()
-	defer k.mu.Unlock()
+	defer k.unlock()
 	name, _, _ := bytes.Cut(ifr.Name[:], []byte{0})
 	i := k.find(string(name))
 	if i == nil {
@@ -430,6 +443,9 @@ func (d *Descriptor) setInterface(ifr *zbuf.Ifreq) error {
 	}
 	if attached != t {
 		k.attach(d, t)
+		if k.features.AttachWakes {
+			return nil
+		}
 	}
 	d.mu.Lock()
 	d.overtake(false)
@@ -442,7 +458,7 @@ func (d *Descriptor) setInterface(ifr *zbuf.Ifreq) error {
 func (d *Descriptor) setDLT(dlt uint32) error {
 	k := d.k
 	k.mu.Lock()
-	defer k.mu.Unlock()
+	defer k.unlock()
 	if d.tap == nil {
 		return syscall.EINVAL
 	}
@@ -458,7 +474,9 @@ func (d *Descriptor) setDLT(dlt uint32) error {
 	k.attach(d, k.taps[at])
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.reset()
+	if !k.features.AttachWakes {
+		d.reset()
+	}
 	if promisc {
 		d.promisc = true
 		iface.promisc++
@@ -519,36 +537,39 @@ func (d *Descriptor) setPromisc() error {
 	return nil
 }
 
-// interfaceList is BIOCGETIFLIST (bpf_getiflist, 16).
+// interfaceList is BIOCGETIFLIST (bpf_getiflist, 16): every place to listen, the newest first, one
+// name for each link type.
 func (k *Kernel) interfaceList(l *zbuf.IfList) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var all []string
-	size := 0
 	for _, t := range k.taps {
-		if t.iface.main.Load() == t && k.find(t.iface.name) == t.iface {
+		if k.find(t.iface.name) == t.iface {
 			all = append(all, t.iface.name)
-			size += len(t.iface.name) + 1
 		}
 	}
-	if l.Size == 0 {
+	asked := all
+	if l.Count != 0 && int(l.Count) < len(all) {
+		asked = all[:l.Count]
+	}
+	size := 0
+	for _, name := range asked {
+		size += len(name) + 1
+	}
+	switch {
+	case l.Size == 0:
 		l.Size, l.Count = uint32(size), uint32(len(all))
 		return nil
-	}
-	if l.Ubuf == nil {
+	case int(l.Size) < size:
+		return syscall.ENOSPC
+	case l.Ubuf == nil && size > 0:
 		return syscall.EFAULT
 	}
-	if l.Count != 0 && int(l.Count) < len(all) {
-		all = all[:l.Count]
-	}
 	dst := names(l)
-	for _, name := range all {
-		if len(dst) < len(name)+1 {
-			return syscall.ENOSPC
-		}
+	for _, name := range asked {
 		dst[copy(dst, name)] = 0
 		dst = dst[len(name)+1:]
 	}
-	l.Count = uint32(len(all))
+	l.Count = uint32(len(asked))
 	return nil
 }

@@ -3,6 +3,7 @@ package bpftest_test
 import (
 	"os"
 	"reflect"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -182,6 +183,19 @@ func TestRequests(t *testing.T) {
 		owner(zbuf.FIOSETOWN, zbuf.FIOGETOWN, 0, 0)
 		s.refuse(syscall.ESRCH, zbuf.FIOSETOWN, ptr(int32(60)))
 		s.refuse(syscall.ESRCH, zbuf.TIOCSPGRP, ptr(int32(70)))
+		for f, want := range map[bpftest.Features]int32{{}: 70, {OwnerCleared: true}: 0} {
+			s := open(t, newKernel(bpftest.WithProcess(70, 60), bpftest.WithFeatures(f)))
+			for _, refused := range []struct {
+				req zbuf.Request
+				id  int32
+			}{{zbuf.FIOSETOWN, 60}, {zbuf.TIOCSPGRP, 70}} {
+				s.do(zbuf.FIOSETOWN, ptr(int32(70)))
+				s.refuse(syscall.ESRCH, refused.req, ptr(refused.id))
+				var got int32
+				s.do(zbuf.FIOGETOWN, &got)
+				require.Equal(t, want, got, "%+v after %v that is refused", f, refused.req)
+			}
+		}
 	})
 	t.Run("later releases: BIOCSETVLANPCP, flags that stick", func(t *testing.T) {
 		s := buffered(t, newKernel(bpftest.WithFeatures(bpftest.Features{SetVLANPCP: true, StickyFlags: true})), page)
@@ -193,8 +207,18 @@ func TestRequests(t *testing.T) {
 		}
 		s.do(zbuf.FIOASYNC, ptr(int32(1)))
 		s.do(zbuf.FIOASYNC, ptr(int32(0)))
-		st := s.k.Stats()[0]
-		require.Equal(t, [4]int{1, 1, 1, 1}, [4]int{int(st.Immediate), int(st.Hdrcmplt), int(st.Feedback), int(st.Async)})
+		flags := func() [4]int {
+			st := s.k.Stats()[0]
+			return [4]int{int(st.Immediate), int(st.Hdrcmplt), int(st.Feedback), int(st.Async)}
+		}
+		require.Equal(t, [4]int{1, 1, 1, 1}, flags())
+		s = buffered(t, s.k, page)
+		require.Equal(t, [4]int{}, flags())
+		s.set(zbuf.BIOCIMMEDIATE, 256)
+		s.set(zbuf.BIOCSHDRCMPLT, 4)
+		s.set(zbuf.BIOCFEEDBACK, 3)
+		s.do(zbuf.FIOASYNC, ptr(int32(-2)))
+		require.Equal(t, [4]int{1, 1, 1, 1}, flags(), "they are bits, whatever sets them")
 	})
 	t.Run("later releases: BIOCGETIFLIST", func(t *testing.T) {
 		k := newKernel(bpftest.WithFeatures(bpftest.Features{IfList: true}))
@@ -202,17 +226,24 @@ func TestRequests(t *testing.T) {
 		k.AddInterface("lo0", bpftest.DLT_NULL, bpftest.Loopback(), bpftest.AlsoDLT(bpftest.DLT_RAW, 0))
 		var l zbuf.IfList
 		s.do(zbuf.BIOCGETIFLIST, &l)
-		require.EqualValues(t, 8, l.Size)
-		require.EqualValues(t, 2, l.Count)
-		names := make([]byte, 8)
-		s.do(zbuf.BIOCGETIFLIST, &zbuf.IfList{Size: 8, Ubuf: &names[0]})
-		require.Equal(t, "lo0\x00em0\x00", string(names))
+		require.EqualValues(t, 12, l.Size, "a name for each link type")
+		require.EqualValues(t, 3, l.Count)
+		names := make([]byte, 12)
+		s.do(zbuf.BIOCGETIFLIST, &zbuf.IfList{Size: 12, Ubuf: &names[0]})
+		require.Equal(t, "lo0\x00lo0\x00em0\x00", string(names))
 		clear(names)
 		l = zbuf.IfList{Size: 4, Count: 1, Ubuf: &names[0]}
 		s.do(zbuf.BIOCGETIFLIST, &l)
-		require.Equal(t, "lo0\x00\x00\x00\x00\x00", string(names))
-		s.refuse(syscall.ENOSPC, zbuf.BIOCGETIFLIST, &zbuf.IfList{Size: 7, Ubuf: &names[0]})
-		s.refuse(syscall.EFAULT, zbuf.BIOCGETIFLIST, &zbuf.IfList{Size: 8})
+		require.Equal(t, "lo0\x00"+strings.Repeat("\x00", 8), string(names))
+		require.EqualValues(t, 1, l.Count)
+		l = zbuf.IfList{Count: 2}
+		s.do(zbuf.BIOCGETIFLIST, &l)
+		require.EqualValues(t, 8, l.Size, "what two names need")
+		require.EqualValues(t, 3, l.Count, "and how many there are")
+		clear(names)
+		s.refuse(syscall.ENOSPC, zbuf.BIOCGETIFLIST, &zbuf.IfList{Size: 11, Ubuf: &names[0]})
+		require.Zero(t, names[0], "and nothing is written")
+		s.refuse(syscall.EFAULT, zbuf.BIOCGETIFLIST, &zbuf.IfList{Size: 12})
 	})
 }
 

@@ -54,6 +54,7 @@ type Kernel struct {
 	taps     []*tap // bpf_iflist, newest first
 	open     map[*Descriptor]struct{}
 	attached int
+	dying    string // why the kernel panics as soon as no lock is held
 
 	memMu  sync.Mutex
 	mapped [][]byte
@@ -83,8 +84,8 @@ type Option func(*Kernel)
 // WithPageSize sets the page size in bytes, a power of two. The default is 4096.
 func WithPageSize(n int) Option { return func(k *Kernel) { k.pageSize = n } }
 
-// WithHZ sets the ticks in a second (kern.hz), in which read timeouts are counted: 1000 by default, as on
-// hardware; 100 in most virtual machines; 1,000,000 makes every timeout exact.
+// WithHZ sets the ticks in a second (kern.hz), in which read timeouts are counted: 1000 by default,
+// as on hardware; 100 in most virtual machines; 1,000,000 makes every timeout exact.
 func WithHZ(hz int) Option { return func(k *Kernel) { k.hz = hz } }
 
 // WithClock sets what time packets are stamped with, unless they bring their own. The
@@ -106,9 +107,9 @@ func WithSysctl(name string, value int32) Option {
 // WithFeatures makes the kernel a later release than 12.1.
 func WithFeatures(f Features) Option { return func(k *Kernel) { k.features = f } }
 
-// WithCompat32 makes the process a 32-bit binary on a 64-bit kernel (COMPAT_FREEBSD32): the requests that lend
-// memory give EINVAL, and records have 64-bit headers until a request that has
-// a 32-bit form was made (BIOCSETF, BIOCSETFNR, BIOCSETWF, BIOCGDLTLIST, BIOCSRTIMEOUT,
+// WithCompat32 makes the process a 32-bit binary on a 64-bit kernel (COMPAT_FREEBSD32): the
+// requests that lend memory give EINVAL, and records have 64-bit headers until a request that has a
+// 32-bit form was made (BIOCSETF, BIOCSETFNR, BIOCSETWF, BIOCGDLTLIST, BIOCSRTIMEOUT,
 // BIOCGRTIMEOUT).
 func WithCompat32() Option { return func(k *Kernel) { k.compat32 = true } }
 
@@ -125,8 +126,8 @@ func WithTrace(f func(op string)) Option { return func(k *Kernel) { k.trace = f 
 // operation slow; an error other than nil is returned in place of the operation.
 func WithFault(f func(op string) error) Option { return func(k *Kernel) { k.fault = f } }
 
-// WithProcess sets the process and process group ids, which net.bpf.stats shows and the only ones that
-// FIOSETOWN and TIOCSPGRP find. The default is this process's id for both.
+// WithProcess sets the process and process group ids, which net.bpf.stats shows and the only ones
+// that FIOSETOWN and TIOCSPGRP find. The default is this process's id for both.
 func WithProcess(pid, pgid int) Option { return func(k *Kernel) { k.pid, k.pgid = pid, pgid } }
 
 // New starts a kernel without interfaces, with the sysctls that FreeBSD boots with: zero-copy
@@ -233,6 +234,16 @@ func (k *Kernel) panic(format string, args ...any) error {
 	return k.Panicked()
 }
 
+// unlock releases mu, and panics if that is what it came to meanwhile.
+func (k *Kernel) unlock() {
+	why := k.dying
+	k.dying = ""
+	k.mu.Unlock()
+	if why != "" {
+		k.panic("%s", why)
+	}
+}
+
 // Open opens a descriptor for reading and writing, as [Kernel.OpenDescriptor] does.
 func (k *Kernel) Open() (zbuf.Backend, error) {
 	d, err := k.OpenDescriptor()
@@ -247,9 +258,9 @@ func (k *Kernel) OpenDescriptor() (*Descriptor, error) {
 	return k.OpenMode(syscall.O_RDWR | syscall.O_NONBLOCK)
 }
 
-// OpenMode is bpfopen with other flags: one of syscall.O_RDONLY, O_WRONLY and O_RDWR, with O_NONBLOCK or
-// without. Without, Read blocks. A descriptor that cannot read goes to the writers of the interface that it
-// is attached to and receives nothing until a filter is set.
+// OpenMode is bpfopen with other flags: one of syscall.O_RDONLY, O_WRONLY and O_RDWR, with
+// O_NONBLOCK or without. Without, Read blocks. A descriptor that cannot read goes to the writers of
+// the interface that it is attached to and receives nothing until a filter is set.
 func (k *Kernel) OpenMode(flags int) (*Descriptor, error) {
 	if err := k.enter("open"); err != nil {
 		return nil, err

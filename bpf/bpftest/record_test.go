@@ -78,8 +78,8 @@ func TestTimestamps(t *testing.T) {
 	})
 }
 
-// A packet's first bytes share a word with bh_hdrlen, which is stored apart in the first record of a lent buffer: every length around
-// the header's end must come out whole.
+// A packet's first bytes share a word with bh_hdrlen, which is stored apart in the first record of
+// a lent buffer: every length around the header's end must come out whole.
 func TestFirstRecord(t *testing.T) {
 	lp64(t)
 	for _, link := range []int{0, 4, 6, 14, 24} {

@@ -25,8 +25,8 @@ func (k *Kernel) sysctl(name string) *atomic.Int32 {
 	return nil
 }
 
-// Sysctl reads an integer sysctl: net.bpf.zerocopy_enable, net.bpf.maxinsns, net.bpf.bufsize (bytes),
-// net.bpf.maxbufsize (bytes), net.bpf.optimize_writers. ENOENT for any other name.
+// Sysctl reads an integer sysctl: net.bpf.zerocopy_enable, net.bpf.maxinsns, net.bpf.bufsize
+// (bytes), net.bpf.maxbufsize (bytes), net.bpf.optimize_writers. ENOENT for any other name.
 func (k *Kernel) Sysctl(name string) (int32, error) {
 	if err := k.Panicked(); err != nil {
 		return 0, err
@@ -57,9 +57,10 @@ func (k *Kernel) SetSysctl(name string, value int32) error {
 // statsName is the sysctl behind netstat -B.
 const statsName = "net.bpf.stats"
 
-// ReadSysctl is sysctl(3): it reads a sysctl into p and returns its size in bytes. An integer is 4 bytes in host
-// order; net.bpf.stats is an array of struct xbpf_d. With p nil it only returns the size. ENOMEM when p is
-// too small, ENOENT for an unknown name, EPERM for the statistics without root's rights.
+// ReadSysctl is sysctl(3): it reads a sysctl into p and returns its size in bytes. An integer is 4
+// bytes in host order; net.bpf.stats is an array of struct xbpf_d. With p nil it only returns the
+// size. ENOMEM when p is too small, ENOENT for an unknown name, EPERM for the statistics without
+// root's rights.
 func (k *Kernel) ReadSysctl(name string, p []byte) (int, error) {
 	var value []byte
 	if name == statsName {
@@ -89,8 +90,9 @@ func (k *Kernel) ReadSysctl(name string, p []byte) (int, error) {
 	return copy(p, value), nil
 }
 
-// WriteSysctl is sysctl(3) with a new value, as [Kernel.ReadSysctl] returns it. One struct xbpf_d of zeroes written to
-// net.bpf.stats zeroes the counters. EINVAL for any other content or a wrong size.
+// WriteSysctl is sysctl(3) with a new value, as [Kernel.ReadSysctl] returns it. One struct xbpf_d
+// of zeroes written to net.bpf.stats zeroes the counters. EINVAL for any other content or a wrong
+// size.
 func (k *Kernel) WriteSysctl(name string, value []byte) error {
 	if name != statsName {
 		v := k.sysctl(name)
@@ -162,8 +164,8 @@ func (d *Descriptor) stats(ifname string) zbuf.XbpfD {
 	return x
 }
 
-// ResetStats zeroes the counters of all attached descriptors that read, except the count of failed writes
-// (bpf_zero_counters).
+// ResetStats zeroes the counters of all attached descriptors that read, except the count of failed
+// writes (bpf_zero_counters).
 func (k *Kernel) ResetStats() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// Numbered packets against a reader that follows the protocol of the shared header alone, while others make requests: what is counted is
-// what is there, in order, whole.
+// Numbered packets against a reader that follows the protocol of the shared header alone, while
+// others make requests: what is counted is what is there, in order, whole.
 func TestProtocolUnderRace(t *testing.T) {
 	lp64(t)
 	packets := 200_000

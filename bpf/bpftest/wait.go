@@ -8,8 +8,8 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// A kqueue holds the two events that Wait waits for: EVFILT_READ of the descriptor and EVFILT_USER, both
-// with EV_CLEAR.
+// A kqueue holds the two events that Wait waits for: EVFILT_READ of the descriptor and EVFILT_USER,
+// both with EV_CLEAR.
 type kqueue struct {
 	read bool // the read event is queued (KN_ACTIVE)
 	user bool // the user event is
@@ -138,8 +138,8 @@ const (
 	EVFILT_WRITE = -2
 )
 
-// AddFilter is EV_ADD of a filter for this descriptor on some other kqueue (bpfkqfilter): only EVFILT_READ exists,
-// others give EPERM. What becomes ready there is not modelled.
+// AddFilter is EV_ADD of a filter for this descriptor on some other kqueue (bpfkqfilter): only
+// EVFILT_READ exists, others give EPERM. What becomes ready there is not modelled.
 func (d *Descriptor) AddFilter(filter int16) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -164,7 +164,8 @@ const (
 	POLLRDNORM = 0x0040
 )
 
-// Poll is poll(2) of this descriptor alone. A negative timeout is none; a result of 0 is the timeout.
+// Poll is poll(2) of this descriptor alone. A negative timeout is none; a result of 0 is the
+// timeout.
 //
 // While nothing is ready it lets the read timeout run. A detached descriptor is ready for whatever
 // was asked; POLLHUP only says so when it was asked for.
@@ -238,8 +239,9 @@ func (d *Descriptor) Detached() bool {
 	return d.tap == nil
 }
 
-// InterfaceIndex is BIOCGETIF, with all that an ioctl does, and SIOCGIFINDEX of the name it gives. ENXIO when the
-// descriptor is not attached, or its interface is in another vnet.
+// InterfaceIndex is BIOCGETIF, with all that an ioctl does, and SIOCGIFINDEX of the name it gives.
+// ENXIO when the descriptor is not attached, its interface is in another vnet, or it has none
+// ([NoIndex]).
 func (d *Descriptor) InterfaceIndex() (int, error) {
 	if err := d.k.enter("index"); err != nil {
 		return 0, err
@@ -252,7 +254,7 @@ func (d *Descriptor) InterfaceIndex() (int, error) {
 	}
 	name, _, _ := bytes.Cut(ifr.Name[:], []byte{0})
 	i := d.k.Interface(string(name))
-	if i == nil {
+	if i == nil || i.noIndex {
 		return 0, syscall.ENXIO
 	}
 	return i.index, nil

@@ -8,19 +8,25 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// What the protocol families that loopback takes are called there (sys/socket.h).
+// What the protocol families are called that loopback and tun take, and what a packet to tun gets
+// with BIOCSHDRCMPLT (sys/socket.h).
 const (
-	afInet  = 2
-	afInet6 = 28
+	afInet         = 2
+	afInet6        = 28
+	afHeaderIsDone = 31 // pseudo_AF_HDRCMPLT
 )
+
+// longestWrite is the largest cluster that a packet is written to from 14 on (MJUM16BYTES).
+const longestWrite = 16384
 
 // frames are for written packets that the kernel changes.
 var frames = sync.Pool{New: func() any { return new([]byte) }}
 
-// Write is write(2) of one packet (bpfwrite). ENXIO when detached, ENETDOWN when the interface is down,
-// EMSGSIZE when the packet is shorter than the link header or longer than the MTU allows, EIO when it
-// is longer than a page or of a link type that cannot be written, EPERM when the write filter
-// refuses it, EAFNOSUPPORT from loopback.
+// Write is write(2) of one packet (bpfwrite). ENXIO when detached, ENETDOWN when the interface is
+// down, EMSGSIZE when the packet is shorter than the link header or longer than the MTU allows, EIO
+// when it is longer than a page ([Features].LongWrite) or of a link type that cannot be written,
+// EPERM when the write filter refuses it, EAFNOSUPPORT when loopback or tun does not take the
+// protocol.
 func (d *Descriptor) Write(p []byte) (int, error) {
 	if err := d.k.enter("write"); err != nil {
 		return 0, err
@@ -34,8 +40,15 @@ func (d *Descriptor) Write(p []byte) (int, error) {
 		d.mu.Unlock()
 		return 0, ENOTCAPABLE
 	}
-	d.pid = d.k.pid
-	d.wcount++
+	later := d.k.features.TapWrite
+	if later && len(p) == 0 {
+		d.mu.Unlock()
+		return 0, nil
+	}
+	if !later {
+		d.pid = d.k.pid
+		d.wcount++
+	}
 	t := d.tap
 	strip, err := d.check(t, p)
 	if err != nil || len(p) == 0 {
@@ -43,65 +56,79 @@ func (d *Descriptor) Write(p []byte) (int, error) {
 		d.mu.Unlock()
 		return 0, err
 	}
-	d.wfcount++
-	hdrcmplt, feedback, direction := d.hdrcmplt, d.feedback != 0, d.direction
+	if !later {
+		d.wfcount++
+	}
+	w := writing{t.iface, d.hdrcmplt, d.feedback != 0, d.direction}
 	d.mu.Unlock()
 
-	i := t.iface
-	if t.dlt == DLT_EN10MB && !hdrcmplt {
+	switch {
+	case t.dlt == DLT_EN10MB && !w.hdrcmplt:
 		frame := frames.Get().(*[]byte)
 		defer frames.Put(frame)
 		*frame = append((*frame)[:0], p...)
-		copy((*frame)[6:], i.hwaddr[:])
-		err = i.send((*frame)[strip:], *frame, feedback, direction)
-	} else {
-		err = i.send(p[strip:], p, feedback, direction)
+		copy((*frame)[6:], t.iface.hwaddr[:])
+		err = w.send((*frame)[strip:], *frame)
+	case t.iface.loopback:
+		err = w.loop(p)
+	case t.dlt == DLT_NULL:
+		err = w.tunnel(p, w.hdrcmplt && !later)
+	default:
+		err = w.send(p[strip:], p)
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if err != nil {
-		d.mu.Lock()
 		d.wdcount++
-		d.mu.Unlock()
 		return 0, err
+	}
+	if later {
+		d.wfcount++
 	}
 	return len(p), nil
 }
 
-// check is the part of bpfwrite and bpf_movein that can refuse a packet. strip is how many bytes in front
-// never reach the wire. d.mu is held.
+// check is the part of bpfwrite and bpf_movein that can refuse a packet. strip is how many bytes in
+// front never reach the wire. d.mu is held.
 func (d *Descriptor) check(t *tap, p []byte) (strip int, err error) {
 	if t == nil {
 		return 0, syscall.ENXIO
 	}
-	if !t.iface.up.Load() {
-		return 0, syscall.ENETDOWN
+	if t.iface.noIndex {
+		return 0, syscall.EOPNOTSUPP
 	}
-	if len(p) == 0 {
-		return 0, nil
+	later := d.k.features.TapWrite
+	if !later {
+		if !t.iface.up.Load() {
+			return 0, syscall.ENETDOWN
+		}
+		if len(p) == 0 {
+			return 0, nil
+		}
 	}
-	link := 0
-	switch t.dlt {
-	case DLT_SLIP, DLT_FDDI, DLT_RAW, DLT_IEEE802_11:
-	case DLT_EN10MB:
-		link = ethernetHeader
-	case DLT_NULL:
-		link = loopbackHeader
-	case DLT_PPP:
-		link = pppHeader
-	case DLT_ATM_RFC1483:
-		link = atmHeader
-	case DLT_IEEE802_11_RADIO:
-		link = radioHeader
-	default:
+	link, ok := writable(t.dlt)
+	switch {
+	case later && len(p) > longestWrite:
+		return 0, syscall.ENOMEM
+	case later:
+	case !ok:
 		return 0, syscall.EIO
-	}
-	if len(p) < link || len(p)-link > int(t.iface.mtu.Load()) {
+	case len(p) < link || len(p)-link > int(t.iface.mtu.Load()):
 		return 0, syscall.EMSGSIZE
-	}
-	if len(p) > d.k.jumbo() {
+	case len(p) > d.k.longestWrite():
 		return 0, syscall.EIO
 	}
 	if d.wfilter.match(p, len(p), false) == 0 {
 		return 0, syscall.EPERM
+	}
+	if later {
+		if !t.iface.up.Load() {
+			return 0, syscall.ENETDOWN
+		}
+		if len(p) < link {
+			return 0, syscall.EMSGSIZE
+		}
+		return 0, nil
 	}
 	if t.dlt == DLT_IEEE802_11_RADIO {
 		// The second byte says how long the parameters in front really are.
@@ -112,30 +139,84 @@ func (d *Descriptor) check(t *tap, p []byte) (strip int, err error) {
 	return strip, nil
 }
 
-// jumbo is the largest packet that fits one mbuf (MJUMPAGESIZE).
-func (k *Kernel) jumbo() int { return min(max(k.pageSize, 2048), 8192) }
+// writable returns the length of the link header that a packet of the link type must begin with. ok
+// is false if bpf_movein does not know the type.
+func writable(dlt uint32) (link int, ok bool) {
+	switch dlt {
+	case DLT_SLIP, DLT_FDDI, DLT_RAW, DLT_IEEE802_11:
+		return 0, true
+	case DLT_EN10MB:
+		return ethernetHeader, true
+	case DLT_NULL:
+		return loopbackHeader, true
+	case DLT_PPP:
+		return pppHeader, true
+	case DLT_ATM_RFC1483:
+		return atmHeader, true
+	case DLT_IEEE802_11_RADIO:
+		return radioHeader, true
+	}
+	return 0, false
+}
+
+// longestWrite is the largest packet that the kernel finds room for: what fits one cluster of a
+// page (MJUMPAGESIZE, m_get2), or of 16 KiB (m_get3).
+func (k *Kernel) longestWrite() int {
+	if k.features.LongWrite {
+		return longestWrite
+	}
+	return min(max(k.pageSize, 2048), 8192)
+}
+
+// A writing is a packet that bpfwrite has let through.
+type writing struct {
+	iface              *Interface
+	hdrcmplt, feedback bool
+	direction          uint32
+}
+
+// loop is looutput.
+func (w *writing) loop(p []byte) error {
+	switch binary.NativeEndian.Uint32(p) {
+	case afInet, afInet6:
+	default:
+		return syscall.EAFNOSUPPORT
+	}
+	w.iface.show(&Packet{Data: p})
+	return nil
+}
+
+// tunnel is tunoutput without TUNSIFHEAD. With forced, BIOCSHDRCMPLT has put another family where
+// the packet's own was. Listeners see what is then refused, too.
+func (w *writing) tunnel(p []byte, forced bool) error {
+	family := binary.NativeEndian.Uint32(p)
+	if forced {
+		family = afHeaderIsDone
+		p = append(binary.NativeEndian.AppendUint32(nil, family), p[loopbackHeader:]...)
+	}
+	w.leave(p)
+	if family != afInet {
+		return syscall.EAFNOSUPPORT
+	}
+	return w.iface.forward(p)
+}
 
 // send is if_output, and if_input of the copy that BIOCFEEDBACK asks for.
-func (i *Interface) send(pkt, whole []byte, feedback bool, direction uint32) error {
-	if i.loopback {
-		switch binary.NativeEndian.Uint32(pkt) {
-		case afInet, afInet6:
-		default:
-			return syscall.EAFNOSUPPORT
-		}
-		i.show(&Packet{Data: pkt})
-		return nil
-	}
-	// With feedback the listeners see the copy come in instead of the packet go out, unless the writer
-	// chose a direction.
-	if !feedback || direction != zbuf.BPF_D_INOUT {
-		i.show(&Packet{Data: pkt, Out: true})
-	}
-	if err := i.forward(pkt); err != nil {
+func (w *writing) send(pkt, whole []byte) error {
+	w.leave(pkt)
+	if err := w.iface.forward(pkt); err != nil {
 		return err
 	}
-	if feedback {
-		i.show(&Packet{Data: whole})
+	if w.feedback {
+		w.iface.show(&Packet{Data: whole})
 	}
 	return nil
+}
+
+// leave shows a packet that goes out. With feedback the listeners see the copy come in instead,
+// unless the writer chose a direction.
+func (w *writing) leave(pkt []byte) {
+	if !w.feedback || w.direction != zbuf.BPF_D_INOUT {
+		w.iface.show(&Packet{Data: pkt, Out: true})
+	}
 }
