@@ -109,6 +109,15 @@ func (r *Reader) SetFilter(filter []bpf.RawInstruction, flush bool) error {
 	return r.change(func() error { return r.dev.SetFilterNoReset(prog) })
 }
 
+// LinkTypes returns the DLT_ numbers that the interface offers. Errors: those of the ioctl.
+func (r *Reader) LinkTypes() (list []uint32, err error) {
+	err = r.change(func() error {
+		list, err = r.dev.LinkTypes()
+		return err
+	})
+	return list, err
+}
+
 // SetWriteFilter replaces the filter that packets written must pass; nil passes everything.
 func (r *Reader) SetWriteFilter(filter []bpf.RawInstruction) error {
 	if err := (&Config{WriteFilter: filter}).check(); err != nil {

@@ -196,7 +196,8 @@ func TestTapWithoutAnIndex(t *testing.T) {
 			}
 			return nil
 		})
-		w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: 10 * time.Millisecond}, noIndex)
+		w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: 10 * time.Millisecond}, noIndex,
+			bpftest.WithFeatures(bpftest.Features{IfList: true}))
 		go func() {
 			time.Sleep(5 * time.Second)
 			w.receive(0, 1)

@@ -98,25 +98,13 @@ func (r *Reader) setUp(cfg *Config) error {
 	if err := dev.SetFilterNoReset(prog); err != nil {
 		return err
 	}
-	if err := r.findIndex(); err != nil {
+	if r.ifindex, err = dev.InterfaceIndex(); err != nil {
 		return err
 	}
 	r.wait = waiter{
 		dev: dev, eng: r.eng, sig: &r.sig, ifindex: r.ifindex, timeout: timeout, begin: time.Now(),
 	}
 	return nil
-}
-
-// findIndex asks for the index of the interface. Since 16 bpf also listens on what is no network
-// interface. That has no index, but the descriptor is attached.
-func (r *Reader) findIndex() (err error) {
-	r.ifindex, err = r.dev.InterfaceIndex()
-	if errors.Is(err, syscall.ENXIO) {
-		if _, err := r.dev.Interface(); err == nil {
-			return nil
-		}
-	}
-	return err
 }
 
 func (r *Reader) startEngine(cfg *Config, bufs *zbuf.Buffers) error {

@@ -63,9 +63,6 @@ func (r *Reader) BufferSize() int { return r.size }
 // LinkType returns the DLT_ number of the packets.
 func (r *Reader) LinkType() uint32 { return r.dlt }
 
-// LinkTypes returns the DLT_ numbers that the interface offers.
-func (r *Reader) LinkTypes() ([]uint32, error) { return r.dev.LinkTypes() }
-
 // Interface returns the name the Reader was opened with.
 func (r *Reader) Interface() string { return r.iface }
 

@@ -83,6 +83,8 @@ var changes = []struct {
 	}},
 	{"SetDirection", false, func(w *world) error { return w.r.SetDirection(bpf.InOut) }},
 	{"Stats", false, func(w *world) error { _, err := w.r.Stats(); return err }},
+	{"LinkTypes", false, func(w *world) error { _, err := w.r.LinkTypes(); return err }},
+	{"SetWriteFilter", false, func(w *world) error { return w.r.SetWriteFilter(nil) }},
 	{"SetReadDeadline", false, func(w *world) error { return w.r.SetReadDeadline(time.Time{}) }},
 }
 

@@ -137,26 +137,8 @@ func (w *waiter) failed(err error) error {
 
 // detached reports whether the interface has gone. An interface that was moved to another vnet may
 // stay attached. Then the process's own network stack does not have it any more.
-//
-// The index is asked for by name, in two system calls. A rename between them gives ENXIO for an
-// interface that is there, so one ENXIO proves nothing.
 func (w *waiter) detached() bool {
-	for range 3 {
-		w.syscalls.Add(2)
-		i, err := w.dev.InterfaceIndex()
-		switch {
-		case err == nil:
-			return i != w.ifindex
-		case !errors.Is(err, syscall.ENXIO):
-			return false
-		}
-		w.syscalls.Add(1)
-		if _, err := w.dev.Interface(); err != nil {
-			return errors.Is(err, syscall.EINVAL)
-		}
-		if w.ifindex == 0 {
-			return false // it has never had an index
-		}
-	}
-	return true
+	w.syscalls.Add(2)
+	i, err := w.dev.InterfaceIndex()
+	return errors.Is(err, syscall.ENXIO) || err == nil && i != w.ifindex
 }

@@ -38,6 +38,8 @@ var suites = []suite{
 	{"conformance", regexp.MustCompile(`^TestRandomSequencesAreRepeatable$`), true, "random sequences, the same on two models"},
 	{"bpf", regexp.MustCompile(`^TestAccounting/`), true, "numbered, checksummed packets to a fast, a slow and a stop-and-go reader at once"},
 	{"bpf", regexp.MustCompile(`^TestNumberedPacketsWithPauses/`), true, "numbered packets in bursts, in exact time: no tail late by a tick"},
+	{"bpf", regexp.MustCompile(`^TestRandomUse/`), true, "every method of the reader in random order, from several goroutines, in exact time"},
+	{"bpf", regexp.MustCompile(`^TestKernelRandomUse/`), false, "every method of the reader in random order, from several goroutines"},
 	{"bpf", regexp.MustCompile(`^TestKernelNumberedPacketsWithPauses/`), false, "numbered, checksummed packets in bursts with pauses: no tail late"},
 	{"bpf", regexp.MustCompile(`^TestKernelOverload/`), false, "an in-kernel storm with two numbered, checksummed writers on top, accounted for at rest"},
 	{"faults", regexp.MustCompile(`^Test`), false, "faults: "},

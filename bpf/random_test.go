@@ -1,0 +1,457 @@
+package bpf_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/internal/lab"
+)
+
+// releases are the model kernels that random use runs on. inFlight packets stay between the filter and
+// the buffer for a while.
+var releases = []struct {
+	name     string
+	features bpftest.Features
+	inFlight bool
+}{
+	{"12", bpftest.Features{}, false},
+	{"14", bpftest.Features{PadZero: true, WriteFilter: true, SetVLANPCP: true, VnetDetach: true, FilterInFlight: true}, false},
+	{"14 in flight", bpftest.Features{PadZero: true, WriteFilter: true, SetVLANPCP: true, VnetDetach: true, FilterInFlight: true}, true},
+	{"16", bpftest.Features{PadZero: true, WriteFilter: true, SetVLANPCP: true, VnetDetach: true, FilterInFlight: true, IfList: true, StickyFlags: true}, false},
+}
+
+// Every method of a Reader, in random order, from several goroutines, while packets come in bursts. For
+// each packet the history says whether it must come, may have been discarded, or was dropped. Time is
+// exact. ZBUF_SEEDS is how many seeds each mode and release runs.
+func TestRandomUse(t *testing.T) {
+	seeds := 150
+	if testing.Short() {
+		seeds = 25
+	}
+	if s := os.Getenv("ZBUF_SEEDS"); s != "" {
+		var err error
+		seeds, err = strconv.Atoi(s)
+		require.NoError(t, err, "ZBUF_SEEDS")
+	}
+	first := rand.Uint64()
+	if s := os.Getenv("ZBUF_SEED"); s != "" {
+		var err error
+		first, err = strconv.ParseUint(s, 0, 64)
+		require.NoError(t, err, "ZBUF_SEED")
+	}
+	for _, release := range releases {
+		for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
+			t.Run(fmt.Sprintf("%s/%v", release.name, mode), func(t *testing.T) {
+				var sum verdict
+				for i := range uint64(seeds) {
+					seed := first + i
+					ok := t.Run("seed", func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) {
+							v := randomUse(t, rand.New(rand.NewPCG(seed, 0)), mode, release.features, release.inFlight)
+							sum.sent += v.sent
+							sum.delivered += v.delivered
+							sum.discarded += v.discarded
+							sum.dropped += v.dropped
+							sum.filtered += v.filtered
+							sum.operations += v.operations
+						})
+					})
+					require.True(t, ok, "ZBUF_SEED=%#x ZBUF_SEEDS=1", seed)
+				}
+				t.Logf("%d seeds from %#x: %d packets sent, %d delivered, %d discarded by resets, %d dropped, %d filtered, %d operations",
+					seeds, first, sum.sent, sum.delivered, sum.discarded, sum.dropped, sum.filtered, sum.operations)
+				require.NotZero(t, sum.delivered)
+				require.NotZero(t, sum.discarded)
+				require.NotZero(t, sum.filtered)
+				if !release.inFlight {
+					require.NotZero(t, sum.dropped)
+				}
+				lab.Report(t, lab.Cases, uint64(seeds))
+				lab.Report(t, lab.Packets, uint64(sum.sent))
+				lab.Report(t, lab.Operations, uint64(sum.operations))
+				lab.Report(t, lab.Lost, 0)
+			})
+		}
+	}
+}
+
+// randomUse is one run. Everything in it follows from rnd, but for the order in which goroutines that
+// are awake at the same moment go on.
+func randomUse(t *testing.T, rnd *rand.Rand, mode bpf.Mode, features bpftest.Features, inFlight bool) verdict {
+	const flight = 3 * time.Millisecond
+	timeouts := []time.Duration{0, 5 * time.Millisecond, 20 * time.Millisecond}
+	cfg := bpf.Config{
+		Mode: mode, BufferSize: 4096, ReadTimeout: timeouts[rnd.IntN(len(timeouts))],
+		Immediate: rnd.IntN(4) == 0, Filter: filterFor(0b1111),
+	}
+	opts := []bpftest.Option{bpftest.WithFeatures(features)}
+	h := &history{timeout: cfg.ReadTimeout}
+	if cfg.ReadTimeout == 0 {
+		h.timeout = bpf.DefaultReadTimeout
+	}
+	if cfg.Immediate {
+		h.timeout = 0
+	}
+	burst := 80 // of which 40 are more than a buffer
+	if inFlight {
+		// The kernel's counters can't tell which packet in flight was dropped, so none may be.
+		opts = append(opts, bpftest.WithInFlight(4, flight, rnd.Uint64()))
+		h.store, cfg.BufferSize, burst = flight, 64<<10, 12
+	}
+	w := newWorld(t, cfg, opts...)
+	began := time.Now()
+	h.clock = func() time.Duration { return time.Since(began) }
+	h.rules = []rule{{span{h.now(), h.now()}, 0b1111, bpf.InOut}}
+
+	u := &user{t: t, w: w, h: h, rnd: rand.New(rand.NewPCG(rnd.Uint64(), 1))}
+	var others sync.WaitGroup
+	over := make(chan struct{})
+	stop := sync.OnceFunc(func() { close(over) })
+	defer func() { // also when something has failed
+		stop()
+		w.r.Close()
+		u.held.Wait()
+		others.Wait()
+	}()
+	sender := rand.New(rand.NewPCG(rnd.Uint64(), 2))
+	others.Go(func() { u.send(sender, burst, !inFlight, over) })
+	resetter := rand.New(rand.NewPCG(rnd.Uint64(), 3))
+	others.Go(func() { u.change(resetter, over) })
+	watcher := rand.New(rand.NewPCG(rnd.Uint64(), 4))
+	others.Go(func() { u.disturb(watcher, over) })
+
+	for range 40 + u.rnd.IntN(80) {
+		u.readOnce()
+	}
+	u.held.Wait()
+	closeEarly := rnd.IntN(5) == 0
+	if closeEarly {
+		others.Go(func() {
+			time.Sleep(time.Duration(rnd.IntN(3000)) * time.Microsecond)
+			assert.NoError(t, w.r.Close())
+		})
+		for u.readOnce() {
+		}
+	}
+	stop()
+	others.Wait()
+	if !closeEarly {
+		time.Sleep(h.arrive + h.store)
+		u.readToTheEnd()
+		s, err := w.r.Stats()
+		require.NoError(t, err)
+		require.EqualValues(t, u.passed, s.Packets, "Stats counts what was passed")
+	}
+	v := h.judge(0, !closeEarly)
+	require.Empty(t, v.wrong, "%+v\nlog:\n%s", cfg, u.log)
+	return v
+}
+
+// A user is the goroutines that use one Reader.
+type user struct {
+	t      *testing.T
+	w      *world
+	h      *history
+	rnd    *rand.Rand
+	held   sync.WaitGroup // leases that are released later
+	passed uint64         // packets that iteration or reading has passed
+	log    string
+}
+
+func (u *user) say(format string, args ...any) {
+	u.log += fmt.Sprintf("%v ", u.h.moment()) + fmt.Sprintf(format, args...) + "\n"
+}
+
+// pause sleeps for any time, often none.
+func pause(rnd *rand.Rand) {
+	switch rnd.IntN(6) {
+	case 0:
+		time.Sleep(time.Duration(rnd.IntN(150)) * time.Millisecond)
+	case 1, 2:
+		time.Sleep(time.Duration(rnd.IntN(8000)) * time.Microsecond)
+	case 3:
+		time.Sleep(time.Duration(rnd.IntN(100)) * time.Microsecond)
+	}
+}
+
+// send shows packets to the interface until over. With exact it asks the kernel what became of each.
+func (u *user) send(rnd *rand.Rand, burst int, exact bool, over <-chan struct{}) {
+	for {
+		n := 1 + rnd.IntN(5)
+		if rnd.IntN(4) == 0 {
+			n = 1 + rnd.IntN(burst)
+		}
+		for range n {
+			p, f := u.h.frame(uint8(rnd.IntN(classCount)), rnd.IntN(3) == 0, frameMin+rnd.IntN(100))
+			before, listed := counters{}, false
+			if exact {
+				before, listed = u.counters()
+			}
+			u.w.em0.Inject(bpftest.Packet{Data: f, Out: p.out})
+			end := u.h.moment()
+			u.h.mu.Lock()
+			p.end = end
+			if after, still := u.counters(); exact && listed && still {
+				// A reset may have zeroed them. Then it is not known, and does not matter.
+				p.matched, p.dropped = grown(before.matched, after.matched), grown(before.dropped, after.dropped)
+			}
+			u.h.mu.Unlock()
+		}
+		select {
+		case <-over:
+			return
+		default:
+			pause(rnd)
+		}
+	}
+}
+
+type counters struct{ matched, dropped uint64 }
+
+func (u *user) counters() (counters, bool) {
+	for _, x := range u.w.k.Stats() {
+		return counters{x.Fcount, x.Dcount}, true
+	}
+	return counters{}, false // closed
+}
+
+func grown(before, after uint64) verdictOf {
+	switch after {
+	case before:
+		return no
+	case before + 1:
+		return yes
+	}
+	return notKnown
+}
+
+// change flushes, and sets filters and directions.
+func (u *user) change(rnd *rand.Rand, over <-chan struct{}) {
+	last := rule{classes: 0b1111, dir: bpf.InOut}
+	for {
+		select {
+		case <-over:
+			return
+		default:
+		}
+		next, begin := last, u.h.moment()
+		resets, fails := false, rnd.IntN(6) == 0
+		var err error
+		switch rnd.IntN(6) {
+		case 0:
+			resets = true
+			u.fail(fails, "BIOCFLUSH")
+			err = u.w.r.Flush()
+		case 1, 2:
+			next.classes, resets = uint8(rnd.IntN(16))|1<<rnd.IntN(classCount), true
+			u.willBe(next, begin, fails)
+			u.fail(fails, "BIOCSETF")
+			err = u.w.r.SetFilter(filterFor(next.classes), true)
+		case 3:
+			next.classes = uint8(rnd.IntN(16)) | 1<<rnd.IntN(classCount)
+			u.willBe(next, begin, fails)
+			u.fail(fails, "BIOCSETFNR")
+			err = u.w.r.SetFilter(filterFor(next.classes), false)
+		case 4:
+			next.dir = bpf.Direction(rnd.IntN(3))
+			u.willBe(next, begin, fails)
+			u.fail(fails, "BIOCSDIRECTION")
+			err = u.w.r.SetDirection(next.dir)
+		default:
+			fails = false
+		}
+		end := u.h.moment()
+		switch {
+		case errors.Is(err, os.ErrClosed):
+			return
+		case err == nil:
+			u.h.mu.Lock()
+			if resets {
+				u.h.resets = append(u.h.resets, span{begin, end})
+			}
+			u.h.rules[len(u.h.rules)-1].end = end
+			u.h.mu.Unlock()
+			last = next
+		default:
+			assert.ErrorIs(u.t, err, syscall.EINVAL)
+		}
+		pause(rnd)
+		time.Sleep(time.Duration(rnd.IntN(20)) * time.Millisecond)
+	}
+}
+
+// willBe enters a rule that a call is about to set. The call may fail.
+func (u *user) willBe(next rule, begin moment, fails bool) {
+	if fails {
+		return
+	}
+	u.h.mu.Lock()
+	defer u.h.mu.Unlock()
+	next.begin, next.end = begin, moment{1 << 62, 1 << 62}
+	u.h.rules = append(u.h.rules, next)
+}
+
+func (u *user) fail(yes bool, request string) {
+	if yes {
+		u.w.k.FailNext(request, 1, syscall.EINVAL)
+	}
+}
+
+// disturb makes the calls that must change nothing.
+func (u *user) disturb(rnd *rand.Rand, over <-chan struct{}) {
+	for {
+		select {
+		case <-over:
+			return
+		default:
+		}
+		switch rnd.IntN(4) {
+		case 0:
+			u.w.r.Stats()
+		case 1:
+			u.w.r.SetReadDeadline(time.Now().Add(time.Duration(rnd.IntN(30)) * time.Millisecond))
+		case 2:
+			u.w.r.SetReadDeadline(time.Time{})
+		case 3:
+			u.w.r.LinkTypes()
+		}
+		pause(rnd)
+	}
+}
+
+// readOnce calls one reading method. It returns false when the Reader is closed.
+func (u *user) readOnce() bool {
+	ctx, cancel := context.Background(), context.CancelFunc(func() {})
+	if u.rnd.IntN(2) == 0 {
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(u.rnd.IntN(60))*time.Millisecond)
+	}
+	defer cancel()
+	c := call{span: span{begin: u.h.moment()}}
+	var frames [][]byte
+	var lease bpf.Lease
+	var err error
+	method := u.rnd.IntN(4)
+	switch method {
+	case 0:
+		lease, err = u.w.r.Lease(ctx)
+	case 1:
+		var p []byte
+		p, _, err = u.w.r.ReadPacket(ctx)
+		frames = [][]byte{p}
+	case 2:
+		var n int
+		b := make([]byte, 2048)
+		n, _, err = u.w.r.ReadInto(ctx, b)
+		frames = [][]byte{b[:n]}
+	default:
+		if u.rnd.IntN(2) == 0 {
+			u.w.r.SetReadDeadline(time.Now().Add(time.Duration(u.rnd.IntN(60)) * time.Millisecond))
+		}
+		var p []byte
+		p, _, err = u.w.r.ZeroCopyReadPacketData()
+		frames = [][]byte{p}
+	}
+	c.end = u.h.moment()
+	switch {
+	case errors.Is(err, os.ErrClosed):
+		return false
+	case errors.Is(err, bpf.ErrLeaseOut):
+		time.Sleep(100 * time.Microsecond) // time stands still while anybody is busy
+		return true
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		c.err = true
+		require.NoError(u.t, u.h.deliver(c, nil))
+		pause(u.rnd)
+		return true
+	}
+	require.NoError(u.t, err)
+	if method != 0 {
+		u.passed++
+	} else {
+		cur := lease.Cursor()
+		for cur.Next() {
+			frames = append(frames, cur.Packet().Data())
+		}
+		require.NoError(u.t, cur.Err())
+	}
+	require.NoError(u.t, u.h.deliver(c, frames), "method %d\n%s", method, u.log)
+	if method == 0 {
+		u.useLease(lease, len(frames))
+	}
+	if u.rnd.IntN(4) == 0 {
+		pause(u.rnd)
+	}
+	return true
+}
+
+// useLease goes over a lease in one of several ways, and releases it, now or later, here or elsewhere.
+func (u *user) useLease(l bpf.Lease, n int) {
+	leave := u.rnd.IntN(n + 1)
+	switch u.rnd.IntN(3) {
+	case 0:
+		seen := 0
+		for range l.Packets() {
+			if seen++; seen > leave {
+				break
+			}
+		}
+		assert.NoError(u.t, l.Err())
+		u.passed += uint64(seen)
+	case 1:
+		c := l.Cursor()
+		for range leave {
+			require.True(u.t, c.Next())
+		}
+		u.w.r.Count(&c)
+		u.passed += uint64(leave)
+	}
+	if u.rnd.IntN(3) > 0 {
+		require.NoError(u.t, l.Release())
+		return
+	}
+	later := rand.New(rand.NewPCG(u.rnd.Uint64(), 5))
+	u.held.Go(func() {
+		pause(later)
+		assert.NoError(u.t, l.Release())
+		assert.ErrorIs(u.t, l.Release(), bpf.ErrReleased)
+	})
+}
+
+// readToTheEnd reads until nothing comes for a second.
+func (u *user) readToTheEnd() {
+	u.held.Wait()
+	require.NoError(u.t, u.w.r.SetReadDeadline(time.Now().Add(time.Second)))
+	for {
+		c := call{span: span{begin: u.h.moment()}}
+		l, err := u.w.r.Lease(context.Background())
+		c.end = u.h.moment()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.err = true
+			require.NoError(u.t, u.h.deliver(c, nil))
+			return
+		}
+		require.NoError(u.t, err)
+		var frames [][]byte
+		for p := range l.Packets() {
+			frames = append(frames, p.Data())
+		}
+		u.passed += uint64(len(frames))
+		require.NoError(u.t, l.Err())
+		require.NoError(u.t, u.h.deliver(c, frames))
+		require.NoError(u.t, l.Release())
+	}
+}
