@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"testing"
 
@@ -10,9 +9,6 @@ import (
 
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/internal/capgen"
-	"github.com/zbuf-go/zbuf/internal/capture"
-	"github.com/zbuf-go/zbuf/internal/capture/sink"
-	"github.com/zbuf-go/zbuf/internal/capture/source"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
@@ -53,12 +49,5 @@ func FuzzReplay(f *testing.F) {
 
 // replayTo is capture --replay - -w - --bufsize 4096, without the command line: cobra keeps every one that ever was.
 func replayTo(stdout io.Writer, file []byte) error {
-	src, err := source.OpenReplay(context.Background(), "-", bytes.NewReader(file), bpf.Config{BufferSize: 4096})
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	p := &capture.Pipeline{Source: src, Sink: sink.New(sink.Pcapng, stdout)}
-	_, err = p.Run(context.Background())
-	return err
+	return replayWith(stdout, file, bpf.Config{BufferSize: 4096})
 }

@@ -38,6 +38,10 @@ type Packet struct {
 	Time      time.Time
 	Data      []byte
 	WireLen   int
+
+	// Format has no place for what follows: it is in random files alone.
+	Out      bool
+	Comments []string
 }
 
 // Interface is one interface of a pcapng file.
@@ -45,14 +49,17 @@ type Interface struct {
 	Name     string
 	LinkType uint16
 	SnapLen  uint32
+
+	// Format has no place for what follows: it is in random files alone.
+	Description, Comment, Filter, OS string
 }
 
 // Interfaces are those of the files made here. A pcap file has the first alone, without its name.
 var Interfaces = []Interface{
-	{"em0", 1, 262144},
-	{"tun0", 101, 1500}, // raw IP
-	{"quiet0", 1, 96},   // no packets
-	{"lo0", 0, 0},       // BSD loopback
+	{Name: "em0", LinkType: 1, SnapLen: 262144},
+	{Name: "tun0", LinkType: 101, SnapLen: 1500}, // raw IP
+	{Name: "quiet0", LinkType: 1, SnapLen: 96},   // no packets
+	{Name: "lo0", LinkType: 0, SnapLen: 0},       // BSD loopback
 }
 
 // Packets makes n packets: UDP over IPv4, of all lengths from none to 9000 bytes, some cut, on all interfaces but

@@ -219,6 +219,8 @@ func TestNotes(t *testing.T) {
 		{"offset of no bytes, filter of none, flags of one",
 			ng(shb, idbWith(14, 0, 0, 0, 11, 0, 0, 0), blk(6, append(make([]byte, 20), 2, 0, 1, 0, 2)...)),
 			[]string{"packet 1, at byte 28: option 14 has a length of 0: it is left out (and so 3 times in all)"}},
+		{"statistics too short", ng(shb, idb, blk(5, 0, 0, 0, 0), epb),
+			[]string{"packet 1, at byte 48: statistics in a block of 16 bytes: they are left out"}},
 		{"statistics of no interface", ng(shb, blk(5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), idb, epb),
 			[]string{"packet 1, at byte 28: statistics of interface 0, and the section has 0: they are left out"}},
 	} {

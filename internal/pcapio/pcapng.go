@@ -35,9 +35,10 @@ const (
 	minSection     = 28
 
 	// How many bytes of a block's body are not options or data.
-	enhancedFixed  = 20
-	simpleFixed    = 4
-	interfaceFixed = 8
+	enhancedFixed   = 20
+	simpleFixed     = 4
+	interfaceFixed  = 8
+	statisticsFixed = 12
 )
 
 // Options, by the block they are in.
@@ -109,7 +110,9 @@ func (r *Reader) block() (p Packet, ok bool, err error) {
 		p, err = r.readPacket(kind, length)
 		return p, err == nil, err
 	case blockStatistics:
-		if id := r.order.u32(head[8:]); length > minBlock && uint64(id) >= uint64(len(r.ng.clocks)) {
+		if length < minBlock+statisticsFixed {
+			r.note(noteStatistics, "%s: statistics in a block of %d bytes: they are left out", r.place(), length)
+		} else if id := r.order.u32(head[8:]); uint64(id) >= uint64(len(r.ng.clocks)) {
 			r.note(noteStatistics, "%s: statistics of interface %d, and the section has %d: they are left out",
 				r.place(), id, len(r.ng.clocks))
 		}

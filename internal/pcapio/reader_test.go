@@ -68,6 +68,7 @@ var samples = []struct {
 	{"packet before an interface", ng(shb, epb), 0, "packet 1, at byte 28: broken capture file: the packet is of interface 0, and the section has 0"},
 	{"no byte order", ng([]byte{10, 13, 13, 10, 28, 0, 0, 0, 1, 2, 3, 4}, make([]byte, 16)), 0, "no byte order"},
 	{"block length of 3", ng(shb, idb, []byte{6, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0}), 0, "packet 1, at byte 48: broken capture file: the block has a length of 3"},
+	{"block length of 14", ng(shb, idb, []byte{99, 0, 0, 0, 14, 0, 0, 0, 0, 0, 14, 0, 0, 0}), 0, "packet 1, at byte 48: broken capture file: the block has a length of 14"},
 	{"block length of 2 GB", ng(shb, idb, []byte{6, 0, 0, 0, 0, 0, 0, 128, 0, 0, 0, 0}), 0, "packet 1, at byte 48: broken capture file: the block has a length of 2147483648"},
 	{"lengths differ", ng(shb, idb, epb[:len(epb)-4], []byte{40, 0, 0, 0}), 0, "packet 1, at byte 48: broken capture file: the block has a length of 36 in front and 40 behind"},
 	{"packet longer than its block", ng(shb, idb, blk(6, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 80, 0, 0, 0, 80, 0, 0, 0, 0xaa), epb), 0, "packet 1, at byte 48: broken capture file: 80 bytes were captured, it says, and its block has 4"},
