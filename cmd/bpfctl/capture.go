@@ -17,6 +17,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/capture/source"
 	"github.com/zbuf-go/zbuf/internal/capture/stage"
 	"github.com/zbuf-go/zbuf/internal/human"
+	"github.com/zbuf-go/zbuf/internal/program"
 )
 
 // captureFlags is the command line of capture.
@@ -62,9 +63,9 @@ tcpdump must be asked about an interface of the same link type.`,
 	}
 	fl := c.Flags()
 	fl.SortFlags = false
-	fl.StringVarP(&f.iface, "interface", "i", "", "capture on `IFACE`")
-	fl.StringVar(&f.replay, "replay", "", "take the packets of `FILE`, pcap or pcapng, instead; - is standard input")
-	fl.StringVarP(&f.write, "write", "w", "", "write pcapng to `FILE`; - is standard output")
+	fl.VarP(once(&f.iface), "interface", "i", "capture on `IFACE`")
+	fl.Var(once(&f.replay), "replay", "take the packets of `FILE`, pcap or pcapng, instead; - is standard input")
+	fl.VarP(once(&f.write), "write", "w", "write pcapng to `FILE`; - is standard output")
 	fl.Uint64VarP(&f.count, "count", "c", 0, "end after `N` packets")
 	fl.DurationVar(&f.duration, "duration", 0, "end after this time, such as 90s or 1h30m (`D`)")
 	fl.StringVar(&f.mode, "mode", "auto", "how packets leave the kernel: zerocopy, buffered, or auto for\nzerocopy where it is allowed (`MODE`)")
@@ -73,7 +74,7 @@ tcpdump must be asked about an interface of the same link type.`,
 	fl.StringVar(&f.timestamp, "timestamp", "nano", "`RESOLUTION[,CLOCK]`: nano, micro, bintime or none; realtime,\nrealtime-fast, monotonic or monotonic-fast")
 	fl.StringVar(&f.direction, "direction", "inout", "packets received (in), sent (out) or both (inout): `DIR`")
 	fl.BoolVar(&f.noPromisc, "no-promisc", false, "do not put the interface into promiscuous mode")
-	fl.StringVar(&f.filter, "filter", "", "capture only packets that the program in `FILE` lets through")
+	fl.Var(once(&f.filter), "filter", "capture only packets that the program in `FILE` lets through")
 	for flag, values := range map[string][]string{
 		"mode": {"auto", "zerocopy", "buffered"}, "timestamp": {"nano", "micro", "bintime", "none"}, "direction": {"in", "out", "inout"},
 	} {
@@ -116,7 +117,7 @@ func (f *captureFlags) config(c *cobra.Command) (cfg bpf.Config, err error) {
 		return cfg, err
 	}
 	if f.filter != "" {
-		if cfg.Filter, err = readFilter(f.filter); err != nil {
+		if cfg.Filter, err = program.Read(f.filter); err != nil {
 			return cfg, usageError{fmt.Errorf("--filter %w", err)}
 		}
 	}
@@ -165,13 +166,20 @@ func runCapture(c *cobra.Command, w *world, f *captureFlags) error {
 		}
 		defer m.Stop()
 		cfg.System = m.BPF
-		src, err = source.OpenLive(f.iface, cfg)
+		if n, nerr := m.Sysctl.BPF().MaxInsns(); nerr == nil {
+			err = source.CheckFilter(cfg, n)
+		}
+		if err == nil {
+			src, err = source.OpenLive(f.iface, cfg)
+		}
 		begin()
 	}
-	if errors.Is(err, source.ErrBufferSize) {
+	switch {
+	case errors.Is(err, source.ErrBufferSize):
 		return usagef("--bufsize: %w", err)
-	}
-	if err != nil {
+	case errors.Is(err, source.ErrFilterLength):
+		return usagef("--filter %s: %w", f.filter, err)
+	case err != nil:
 		return err
 	}
 	defer src.Close()

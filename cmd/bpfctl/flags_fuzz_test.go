@@ -1,37 +1,10 @@
 package main
 
 import (
-	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/zbuf-go/zbuf"
 )
-
-// FuzzParseFilter: what is read as a filter is one, and is the same when it is printed as tcpdump does.
-func FuzzParseFilter(f *testing.F) {
-	f.Add("1\n6 0 0 262144\n")
-	f.Add(" 2 \r\n40 0 0 12\r\n\n6 0 0 0")
-	f.Add("-1\n6 0 0 4294967296\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		prog, err := parseFilter(strings.NewReader(text))
-		if err != nil {
-			return
-		}
-		require.NotEmpty(t, prog)
-		require.NoError(t, zbuf.Validate(prog))
-		var b strings.Builder
-		fmt.Fprintln(&b, len(prog))
-		for _, i := range prog {
-			fmt.Fprintln(&b, i.Op, i.Jt, i.Jf, i.K)
-		}
-		again, err := parseFilter(strings.NewReader(b.String()))
-		require.NoError(t, err)
-		require.Equal(t, prog, again)
-	})
-}
 
 // FuzzSizes: sizes and rates are within their limits, and mean the same when they are printed.
 func FuzzSizes(f *testing.F) {

@@ -14,7 +14,6 @@ import (
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/internal/capture/source"
 	"github.com/zbuf-go/zbuf/internal/human"
-	"github.com/zbuf-go/zbuf/internal/linktype"
 	"github.com/zbuf-go/zbuf/internal/machine"
 	"github.com/zbuf-go/zbuf/sysctl"
 )
@@ -54,7 +53,7 @@ it says.`,
 	}
 	fl := c.Flags()
 	fl.SortFlags = false
-	fl.StringVarP(&iface, "interface", "i", "", "only `IFACE` (default all)")
+	fl.VarP(once(&iface), "interface", "i", "only `IFACE` (default all)")
 	fl.BoolVar(&asJSON, "json", false, "as JSON")
 	c.RegisterFlagCompletionFunc("interface", w.completeInterface)
 	return c
@@ -253,7 +252,7 @@ func listLinks(m *machine.Machine, iface string, ask bool) ([]link, error) {
 			}
 			types, err := d.LinkTypes()
 			for _, dlt := range types {
-				l.LinkTypes = append(l.LinkTypes, linkType{dlt, linktype.Name(dlt)})
+				l.LinkTypes = append(l.LinkTypes, linkType{dlt, zbuf.DLTName(dlt)})
 			}
 			return err
 		})
@@ -308,7 +307,7 @@ func (i info) print(w io.Writer) error {
 	l := lookOf(w)
 	var b strings.Builder
 	head := func(s string) { fmt.Fprintf(&b, "%s\n", l.paint(s, text.Bold)) }
-	fmt.Fprintf(&b, "%s %s (%d), %s\n", l.paint("Kernel", text.Bold), i.Kernel, i.Version, i.Machine)
+	fmt.Fprintf(&b, "%s %s (%d), %s\n", l.paint("Kernel", text.Bold), human.Printable(i.Kernel), i.Version, i.Machine)
 
 	head("What it can do")
 	t := l.columns()
@@ -359,7 +358,7 @@ func (i info) print(w io.Writer) error {
 		if n.Reason != "" {
 			what = n.Reason
 		}
-		t.AppendRow([]any{n.Name, map[bool]string{true: "up", false: "down"}[n.Up], fmt.Sprintf("mtu %d", n.MTU), what})
+		t.AppendRow([]any{human.Printable(n.Name), map[bool]string{true: "up", false: "down"}[n.Up], fmt.Sprintf("mtu %d", n.MTU), what})
 	}
 	b.WriteString(indent(t.Render()))
 
@@ -367,7 +366,7 @@ func (i info) print(w io.Writer) error {
 	t = l.columns()
 	right(t, 2)
 	for _, v := range i.Sysctls {
-		t.AppendRow([]any{v.Name, v.Value, v.About})
+		t.AppendRow([]any{v.Name, v.Value, human.Printable(v.About)})
 	}
 	b.WriteString(indent(t.Render()))
 
@@ -376,7 +375,7 @@ func (i info) print(w io.Writer) error {
 		b.WriteString("  Nothing stands in the way of a capture.\n")
 	}
 	for _, a := range i.Advice {
-		fmt.Fprintf(&b, "  %s\n", a)
+		fmt.Fprintf(&b, "  %s\n", human.Printable(a))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/scenario"
 )
 
@@ -43,7 +44,7 @@ func runOn(w *world, args []string, stdin io.Reader, stdout, stderr io.Writer) i
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "bpfctl: %s\n", explain(err))
+	fmt.Fprintf(stderr, "bpfctl: %s\n", human.Printable(explain(err)))
 	var u usageError
 	if errors.As(err, &u) {
 		return exitUsage

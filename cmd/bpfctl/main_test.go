@@ -24,8 +24,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"bpfctl": main})
 }
 
-// program returns bpfctl as a command to start.
-func program(t testing.TB, args ...string) *exec.Cmd {
+// command returns bpfctl as a command to start.
+func command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
@@ -39,8 +39,9 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
-			sample, err := filepath.Abs("testdata/sample.pcapng")
-			e.Setenv("SAMPLE", sample)
+			dir, err := filepath.Abs("testdata")
+			e.Setenv("SAMPLE", filepath.Join(dir, "sample.pcapng"))
+			e.Setenv("TESTDATA", dir)
 			return err
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

@@ -18,7 +18,6 @@ import (
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/internal/capture"
 	"github.com/zbuf-go/zbuf/internal/human"
-	"github.com/zbuf-go/zbuf/internal/linktype"
 	"github.com/zbuf-go/zbuf/internal/machine"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
@@ -65,7 +64,7 @@ Permission to open /dev/bpf for writing is needed.`,
 	}
 	fl := c.Flags()
 	fl.SortFlags = false
-	fl.StringVarP(&f.iface, "interface", "i", "", "send on `IFACE`")
+	fl.VarP(once(&f.iface), "interface", "i", "send on `IFACE`")
 	fl.Var(&f.rate, "rate", "send `BITS` each second, such as 500K, 100M or 1G (powers of 1000)")
 	fl.Float64Var(&f.pps, "pps", 0, "send `N` packets each second")
 	fl.BoolVar(&f.topspeed, "topspeed", false, "send as fast as it goes")
@@ -231,10 +230,10 @@ func chooseLinkType(d *zbuf.Device, iface string, want []uint16) error {
 	}
 	var names []string
 	for _, dlt := range offered {
-		if linktype.Of(dlt) == want[0] {
+		if zbuf.DLTToLinkType(dlt) == want[0] {
 			return d.SetLinkType(dlt)
 		}
-		names = append(names, linktype.Name(dlt))
+		names = append(names, zbuf.DLTName(dlt))
 	}
 	return fmt.Errorf("the packets are of link type %d (LINKTYPE_), and %s takes %s", want[0], iface, strings.Join(names, ", "))
 }

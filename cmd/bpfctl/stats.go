@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -67,7 +66,7 @@ All of this needs root; in a jail, one with its own network stack.`,
 	}
 	fl := c.Flags()
 	fl.SortFlags = false
-	fl.StringVarP(&f.iface, "interface", "i", "", "only listeners on `IFACE`")
+	fl.VarP(once(&f.iface), "interface", "i", "only listeners on `IFACE`")
 	fl.BoolVar(&f.json, "json", false, "as JSON: an array; with --watch one such line for each interval")
 	fl.DurationVar(&f.watch, "watch", 0, "go on, and show rates each `INTERVAL`, such as 1s")
 	fl.Uint64VarP(&f.count, "count", "c", 0, "with --watch: end after `N` intervals")
@@ -252,7 +251,7 @@ func (l look) counters(rows []*listenerRow) table.Writer {
 	right(t, 1, 6, 7, 8, 9, 10)
 	for _, r := range rows {
 		t.AppendRow(table.Row{
-			r.PID, orQuestion(r.Program), r.Interface, l.mode(r), r.flags(), human.Decimal(r.Received), human.Decimal(r.Matched),
+			r.PID, orQuestion(r.Program), human.Printable(r.Interface), l.mode(r), r.flags(), human.Decimal(r.Received), human.Decimal(r.Matched),
 			l.loss(human.Decimal(r.Dropped), r.Dropped > 0), l.loss(human.Percent(r.Dropped, r.Matched), r.Dropped > 0),
 			human.Decimal(r.ZeroCopyAppends), r.fill(),
 		})
@@ -265,7 +264,7 @@ func (l look) rates(rows []*listenerRow) table.Writer {
 	t := l.columns("PID", "PROGRAM", "IFACE", "MODE", "RECEIVED/s", "MATCHED/s", "DROPPED/s", "LOSS", "BUFFERS", "DROPS")
 	right(t, 1, 5, 6, 7, 8)
 	for _, r := range rows {
-		row := table.Row{r.PID, orQuestion(r.Program), r.Interface, l.mode(r), "-", "-", "-", "-", r.fill(), ""}
+		row := table.Row{r.PID, orQuestion(r.Program), human.Printable(r.Interface), l.mode(r), "-", "-", "-", "-", r.fill(), ""}
 		if q := r.Rates; q != nil {
 			row[4], row[5] = rate(q.Received), rate(q.Matched)
 			row[6] = l.loss(rate(q.Dropped), q.Dropped > 0)
@@ -357,7 +356,7 @@ func watchStats(out io.Writer, m *machine.Machine, f *statsFlags) error {
 		follow.next(rows, now)
 		switch {
 		case f.json && n > 0:
-			err = json.NewEncoder(out).Encode(rows)
+			err = writeJSONLine(out, rows)
 		case f.json:
 		case l.live:
 			err = screen.draw(l.frame(now, f, rows))
@@ -396,7 +395,7 @@ func (l look) plain(out io.Writer, now time.Time, f *statsFlags, rows []*listene
 	at := now.Format(time.TimeOnly)
 	var b strings.Builder
 	for _, r := range rows {
-		fmt.Fprintf(&b, "%s %d %s %s %s", at, r.PID, orQuestion(r.Program), r.Interface, r.Mode)
+		fmt.Fprintf(&b, "%s %d %s %s %s", at, r.PID, orQuestion(r.Program), human.Printable(r.Interface), r.Mode)
 		if q := r.Rates; q != nil {
 			fmt.Fprintf(&b, " received/s=%.1f matched/s=%.1f dropped/s=%.1f loss=%s",
 				q.Received, q.Matched, q.Dropped, human.Percent(uint64(q.DropRate*1e6), 1e6))
@@ -430,10 +429,4 @@ func (p *picture) draw(lines []string) error {
 	p.lines = len(lines)
 	_, err := io.WriteString(p.w, b.String())
 	return err
-}
-
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

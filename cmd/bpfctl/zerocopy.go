@@ -125,10 +125,10 @@ func setZeroCopy(m *machine.Machine, c *cobra.Command, on, toStay bool) error {
 			fmt.Fprintf(out, "%s says so already.\n", m.Conf)
 		}
 		if v, ok := readConf(m.Conf + ".local"); ok {
-			fmt.Fprintf(out, "But %s.local is read after it, and sets it to %s.\n", m.Conf, v)
+			fmt.Fprintf(out, "But %s.local is read after it, and sets it to %s.\n", m.Conf, human.Printable(v))
 		}
 	} else if v, ok := readConf(m.Conf); ok && (v != "0") != on {
-		fmt.Fprintf(out, "This is until the next boot: %s sets it to %s.\n", m.Conf, v)
+		fmt.Fprintf(out, "This is until the next boot: %s sets it to %s.\n", m.Conf, human.Printable(v))
 	} else if !ok && on {
 		fmt.Fprintln(out, "This is until the next boot: --persist makes it stay.")
 	}
@@ -242,7 +242,7 @@ func (s zeroCopyStatus) print(w io.Writer) error {
 	}
 	switch {
 	case s.AtBoot != nil:
-		fmt.Fprintf(&b, "At boot it is set to %s (%s).\n", *s.AtBoot, s.conf)
+		fmt.Fprintf(&b, "At boot it is set to %s (%s).\n", human.Printable(*s.AtBoot), s.conf)
 	case s.Allowed:
 		fmt.Fprintln(&b, "The next boot forbids it again: `bpfctl zerocopy on --persist` makes it stay.")
 	}
@@ -261,7 +261,7 @@ func (s zeroCopyStatus) print(w io.Writer) error {
 		t := look.columns("PID", "PROGRAM", "INTERFACE", "BUFFERS", "WIRED")
 		right(t, 1)
 		for _, u := range s.Users {
-			t.AppendRow([]any{u.PID, orQuestion(u.Program), u.Interface, "2 of " + human.Size(u.Buffer), human.Size(u.Wired)})
+			t.AppendRow([]any{u.PID, orQuestion(u.Program), human.Printable(u.Interface), "2 of " + human.Size(u.Buffer), human.Size(u.Wired)})
 		}
 		b.WriteString(indent(t.Render()))
 	}
@@ -269,12 +269,13 @@ func (s zeroCopyStatus) print(w io.Writer) error {
 	return err
 }
 
-// orQuestion is the name of a program, which can have gone.
+// orQuestion returns the name of a program as it is shown. The program can have gone, and it can
+// have any name.
 func orQuestion(s string) string {
 	if s == "" {
 		return "?"
 	}
-	return s
+	return human.Printable(s)
 }
 
 func indent(s string) string {

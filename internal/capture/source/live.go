@@ -9,10 +9,10 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/internal/capture"
 	"github.com/zbuf-go/zbuf/internal/human"
-	"github.com/zbuf-go/zbuf/internal/linktype"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
@@ -66,7 +66,7 @@ func (l *Live) Notes() []string { return nil }
 // description is the interface's entry in a file.
 func (l *Live) description() pcapio.Interface {
 	i := pcapio.Interface{
-		Name: l.r.Interface(), OS: runtime.GOOS, LinkType: linktype.Of(l.r.LinkType()), SnapLen: uint32(l.cfg.SnapLen),
+		Name: l.r.Interface(), OS: runtime.GOOS, LinkType: zbuf.DLTToLinkType(l.r.LinkType()), SnapLen: uint32(l.cfg.SnapLen),
 	}
 	if n := len(l.cfg.Filter); n > 0 {
 		i.Comment = fmt.Sprintf("captured through a filter program of %d instructions", n)

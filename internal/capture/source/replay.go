@@ -63,7 +63,7 @@ const largestBuffer = 2 << 20
 
 // OpenReplay opens a file and reads its head. "-" is standard input. When ctx is done before
 // the head has come, there are no packets; when it is done later, no more are read. Errors:
-// pcapio.ErrFormat, ErrBufferSize, those of the file.
+// pcapio.ErrFormat, ErrBufferSize, ErrFilterLength, those of the file.
 func OpenReplay(ctx context.Context, name string, stdin io.Reader, cfg bpf.Config) (*Replay, error) {
 	if cfg.BufferSize > largestBuffer {
 		return nil, bufferSizeError(fmt.Sprintf("%s is beyond the kernel's maximum of %s",
@@ -76,6 +76,11 @@ func OpenReplay(ctx context.Context, name string, stdin io.Reader, cfg bpf.Confi
 		bpftest.WithSysctl("net.bpf.zerocopy_enable", 1),
 		bpftest.WithSysctl("net.bpf.maxbufsize", largestBuffer),
 	)
+	if n, err := r.k.Sysctl("net.bpf.maxinsns"); err == nil {
+		if err := CheckFilter(cfg, n); err != nil {
+			return nil, err
+		}
+	}
 	r.cfg.System = r.k
 	r.cfg.Promiscuous = false
 	r.cfg.Immediate = true // a reader here waits only for packets that are there

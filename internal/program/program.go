@@ -1,4 +1,5 @@
-package main
+// Package program reads filter programs from files as `tcpdump -ddd` prints them.
+package program
 
 import (
 	"bufio"
@@ -13,22 +14,23 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// readFilter reads a filter program from a file as `tcpdump -ddd` prints it: the number of instructions, then one on each
-// line as four decimal numbers.
-func readFilter(name string) ([]bpf.RawInstruction, error) {
+// Read reads a filter program from a file: the number of instructions, then one on each line as
+// four decimal numbers. It refuses programs that the kernel would refuse, and programs that were
+// made for Linux.
+func Read(name string) ([]bpf.RawInstruction, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	prog, err := parseFilter(f)
+	prog, err := parse(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return prog, nil
 }
 
-func parseFilter(r io.Reader) ([]bpf.RawInstruction, error) {
+func parse(r io.Reader) ([]bpf.RawInstruction, error) {
 	var prog []bpf.RawInstruction
 	count, line := -1, 0
 	s := bufio.NewScanner(r)
@@ -64,5 +66,8 @@ func parseFilter(r io.Reader) ([]bpf.RawInstruction, error) {
 	case len(prog) < count:
 		return nil, fmt.Errorf("%d instructions where the first line promises %d", len(prog), count)
 	}
-	return prog, zbuf.Validate(prog)
+	if err := zbuf.Validate(prog); err != nil {
+		return nil, err
+	}
+	return prog, forLinux(prog)
 }
