@@ -33,6 +33,7 @@ type Device struct {
 	bufs    *Buffers
 	alien   bool // buffers of somebody else
 	iface   string
+	promisc bool  // the attached interface is promiscuous for this descriptor, or may be
 	noIndex bool  // the attached tap is not a network interface
 	rot     Zbuf  // scratch of Rotate, which is called often
 	nread   int32 // scratch of BytesReadable, likewise
@@ -127,7 +128,8 @@ func (d *Device) learn() error {
 		return err
 	}
 	d.mode = mode
-	d.iface, _ = d.Interface()
+	d.iface, err = d.Interface()
+	d.promisc = err == nil // the kernel does not say whether
 	if mode == BPF_BUFMODE_ZBUF {
 		// Asking for the mode it has is EBUSY if, and only if, there are buffers.
 		again := uint32(BPF_BUFMODE_ZBUF)

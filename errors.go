@@ -37,6 +37,14 @@ var (
 	// sys/net/bpf.c looks at a store buffer that is not there).
 	ErrResetUnsafe = errors.New("refused: in zero-copy mode without buffers this ioctl panics the kernel; call SetBuffers first")
 
+	// ErrReattachUnsafe is in the error of SetInterface if the interface of a promiscuous descriptor
+	// was destroyed. Since FreeBSD 14 the kernel still takes such a descriptor for promiscuous. If it
+	// were attached to another interface, closing it would take away a promiscuous reference that the
+	// interface does not have: a kernel with INVARIANTS panics, another one loses count.
+	// Close the descriptor and open a new one.
+	ErrReattachUnsafe = errors.New("refused: the interface of this promiscuous descriptor has gone, " +
+		"and attaching it again corrupts the kernel's count of promiscuous listeners; open a new descriptor")
+
 	// ErrBuffersSet is returned for a second SetBuffers: the kernel would wipe the
 	// headers of the buffers in use before it refuses.
 	ErrBuffersSet = errors.New("refused: the descriptor has its buffers already, once for its lifetime")

@@ -28,28 +28,40 @@ func (d *Device) interfaceLocked() (string, error) {
 	return string(name), nil
 }
 
-// SetInterface attaches the descriptor to an interface; packets come from then on. In
-// buffered mode without SetBufferLen the kernel allocates its default. BIOCSETIF. Errors: ENXIO
-// for an unknown interface, ENAMETOOLONG, EINVAL, ErrResetUnsafe.
+// SetInterface attaches the descriptor to an interface. Packets come from then on. The kernel
+// resets the descriptor. In buffered mode without SetBufferLen the kernel allocates buffers of its
+// default length. BIOCSETIF.
+//
+// Errors:
+//   - ENXIO: there is no such interface.
+//   - ENAMETOOLONG: the name has more than 15 bytes.
+//   - EINVAL: the descriptor is in zero-copy mode and has no buffers.
+//   - ErrResetUnsafe: the same, found before the kernel is asked.
+//   - ErrReattachUnsafe: the descriptor is promiscuous, or was adopted while it was attached, and
+//     its interface has gone.
 func (d *Device) SetInterface(name string) error {
+	op := BIOCSETIF.String()
 	var r Ifreq
 	if len(name) >= len(r.Name) {
-		return &Error{Op: BIOCSETIF.String(), Interface: name, Err: syscall.ENAMETOOLONG, Hint: "an interface's name has at most 15 bytes"}
+		return &Error{Op: op, Interface: name, Err: syscall.ENAMETOOLONG, Hint: "an interface's name has at most 15 bytes"}
 	}
 	copy(r.Name[:], name)
-	if err := d.enter(BIOCSETIF.String()); err != nil {
+	if err := d.enter(op); err != nil {
 		return err
 	}
 	defer d.leave()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.promisc && d.res.b.Detached() {
+		return &Error{Op: op, Interface: name, Err: ErrReattachUnsafe}
+	}
 	was := d.iface
 	d.iface = name
 	if err := d.ioctlLocked(BIOCSETIF, &r); err != nil {
 		d.iface = was
 		return err
 	}
-	d.noIndex = false
+	d.promisc, d.noIndex = false, false
 	return nil
 }
 
@@ -98,9 +110,23 @@ func (d *Device) interfaceListLocked() ([]string, error) {
 	return nil, &Error{Op: BIOCGETIFLIST.String(), Err: syscall.ENOSPC}
 }
 
-// SetPromiscuous makes the interface accept every packet, until the descriptor is
-// closed. BIOCPROMISC, after attach. Errors: EINVAL when not attached, and what the driver says.
-func (d *Device) SetPromiscuous() error { return d.ioctl(BIOCPROMISC, nil) }
+// SetPromiscuous makes the interface accept every packet, until the descriptor is closed or
+// attached to another interface. BIOCPROMISC, after attach.
+//
+// Errors:
+//   - EINVAL: the descriptor is not attached.
+//   - Any other errno comes from the interface's driver.
+func (d *Device) SetPromiscuous() error {
+	if err := d.enter(BIOCPROMISC.String()); err != nil {
+		return err
+	}
+	defer d.leave()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err := d.ioctlLocked(BIOCPROMISC, nil)
+	d.promisc = d.promisc || err == nil
+	return err
+}
 
 // LinkType returns the DLT_ number of the attached interface. BIOCGDLT; legal
 // when locked. Errors: EINVAL when not attached, also when the interface has gone.

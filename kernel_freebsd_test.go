@@ -73,3 +73,16 @@ func TestInterfaceIndexWhileSomebodyRenames(t *testing.T) {
 	_, err = d.InterfaceIndex()
 	assert.ErrorIs(t, err, syscall.ENXIO, "destroyed")
 }
+
+func TestAPromiscuousDescriptorIsNotAttachedAgainOnAKernel(t *testing.T) {
+	w := lab.OnKernel(t)
+	name, err := lab.Create("lo")
+	require.NoError(t, err)
+	d, err := zbuf.Open()
+	require.NoError(t, err)
+	require.NoError(t, d.SetInterface(name))
+	require.NoError(t, d.SetPromiscuous())
+	require.NoError(t, w.Destroy(name))
+	assert.ErrorIs(t, d.SetInterface("lo0"), zbuf.ErrReattachUnsafe)
+	require.NoError(t, d.Close())
+}
