@@ -39,37 +39,43 @@ func openRetry(mode int) (int, error) {
 	}
 }
 
-// descriptor is an open /dev/bpf and the kqueue that watches it. The runtime's
-// own poller can't: it asks for EVFILT_WRITE too, which bpf refuses before 15.0.
+// descriptor is an open /dev/bpf and the kqueue that watches it. Go's own poller can't watch it
+// everywhere: it asks for EVFILT_WRITE too, which bpf refuses on 12.1 (14 takes it).
 type descriptor struct {
 	fd, kq  int
-	net     int              // a socket, to ask for interfaces with; open from the start for capability mode's sake
+	net     int              // a socket to ask for interfaces, opened before capability mode
 	changes [1]unix.Kevent_t // of the one goroutine in Wait
 	events  [2]unix.Kevent_t
 }
 
-// NewHostBackend makes a backend of an open bpf descriptor, for [Adopt]. It makes the
-// descriptor non-blocking, for everybody who shares it, and closes it with the Device.
-// Errors: EBADF, ENOMEM, EMFILE; EINVAL for a descriptor of something else.
+// NewHostBackend makes a backend of an open bpf descriptor, for [Adopt]. It makes the descriptor
+// non-blocking, for every process that shares it. The Device closes the descriptor. If
+// NewHostBackend fails, it leaves the descriptor open.
+//
+// Errors:
+//   - EBADF: fd is not open.
+//   - EINVAL: fd is something that kqueue cannot watch.
+//   - EMFILE, ENFILE: the process or the system has too many open files.
+//   - ENOMEM: the kernel has no memory.
 func NewHostBackend(fd int) (Backend, error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
-		return nil, err
+		return nil, opError("fcntl", "", err)
 	}
 	kq, err := unix.Kqueue()
 	if err != nil {
-		return nil, err
+		return nil, opError("kqueue", "", err)
 	}
 	sock, err := unix.Socket(unix.AF_LOCAL, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		unix.Close(kq)
-		return nil, err
+		return nil, opError("socket", "", err)
 	}
 	d := &descriptor{fd: fd, kq: kq, net: sock}
 	add := []unix.Kevent_t{d.readFilter(), wakeFilter(unix.EV_ADD|unix.EV_CLEAR, 0)}
 	if _, err := unix.Kevent(kq, add, nil, nil); err != nil {
 		unix.Close(sock)
 		unix.Close(kq)
-		return nil, err
+		return nil, opError(opWait, "", err)
 	}
 	return d, nil
 }
@@ -165,7 +171,8 @@ func (d *descriptor) InterfaceIndex() (int, error) {
 		return 0, err
 	}
 	// The kernel puts the index where the padding behind the name is.
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(d.net), unix.SIOCGIFINDEX, uintptr(unsafe.Pointer(&r)))
+	sock, p := uintptr(d.net), unsafe.Pointer(&r)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, sock, unix.SIOCGIFINDEX, uintptr(p))
 	if errno != 0 {
 		return 0, errno
 	}
@@ -173,31 +180,27 @@ func (d *descriptor) InterfaceIndex() (int, error) {
 }
 
 func (d *descriptor) Ioctl(req Request, arg any) error {
-	if z, ok := arg.(*Zbuf); ok && req == BIOCROTZBUF {
-		// Readers make it all the time, and it only takes a lock and swaps (bpf_zerocopy_ioctl_rotzbuf): the
-		// scheduler need not be told. Others may sleep; FIONREAD does while a hold buffer is copied out.
-		for {
-			_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(d.fd), uintptr(req), uintptr(unsafe.Pointer(z)))
-			switch errno {
-			case 0:
-				return nil
-			case unix.EINTR:
-			default:
-				return errno
-			}
-		}
-	}
+	// bpf itself follows a pointer inside the argument.
 	p, err := argumentAddress(arg)
 	if err != nil {
 		return err
 	}
 	for {
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), uintptr(req), uintptr(p))
-		if errno != 0 && errno != unix.EINTR {
-			return errno
+		var errno syscall.Errno
+		if req == BIOCROTZBUF {
+			// Readers make it all the time, and it only takes a lock and swaps
+			// (bpf_zerocopy_ioctl_rotzbuf): the scheduler need not be told. Others may sleep.
+			// FIONREAD does while a hold buffer is copied out.
+			_, _, errno = unix.RawSyscall(unix.SYS_IOCTL, uintptr(d.fd), uintptr(req), uintptr(p))
+		} else {
+			_, _, errno = unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), uintptr(req), uintptr(p))
 		}
-		if errno == 0 {
+		switch errno {
+		case 0:
 			return nil
+		case unix.EINTR: // a signal came first
+		default:
+			return errno
 		}
 	}
 }
@@ -227,7 +230,9 @@ func (d *descriptor) Limit(allowed []Request, write bool) error {
 	for i, r := range allowed {
 		cmds[i] = uint(r)
 	}
-	if _, _, errno := unix.Syscall(unix.SYS_CAP_IOCTLS_LIMIT, uintptr(d.fd), uintptr(unsafe.Pointer(&cmds[0])), uintptr(len(allowed))); errno != 0 {
+	list, n := uintptr(unsafe.Pointer(&cmds[0])), uintptr(len(allowed))
+	_, _, errno := unix.Syscall(unix.SYS_CAP_IOCTLS_LIMIT, uintptr(d.fd), list, n)
+	if errno != 0 {
 		return errno
 	}
 	return nil

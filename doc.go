@@ -1,11 +1,15 @@
-// Package zbuf is the raw binding of FreeBSD's bpf(4): every ioctl typed, every struct pinned for amd64, arm64,
-// riscv64, 386 and arm, and the memory that a process lends to the kernel. Most programs want package
-// bpf below it, which captures.
+// Package zbuf is the raw binding of FreeBSD's bpf(4). It has a typed method for every ioctl, every
+// struct in the layout that the kernel has on amd64, arm64, riscv64, 386 and arm, and the memory
+// that a process lends to the kernel. Most programs want package bpf, which captures packets. It
+// stands on this one.
 //
-// A [Device] is one open descriptor, on any [Backend]: the running kernel's, or a model of one (package
-// bpftest), where everything above runs unchanged. The order of the calls for zero-copy capture is
-// SetBufferMode, SetBuffers, SetFilter, SetInterface; a Device refuses what would make the kernel panic on
-// the way (ErrResetUnsafe). The header of each lent [Buffer] says whose it is: [ZbufHeader].
+// A [Device] is one open descriptor on a [Backend]. The backend is the running kernel's, or that of
+// a model of a kernel (package bpftest). Everything above it runs on both.
 //
-// Source: bpf(4), and sys/net/bpf.h, bpf.c and bpf_zerocopy.c of FreeBSD.
+// To capture with zero-copy, call SetBufferMode, SetBuffers, SetFilter and SetInterface, in this
+// order. A Device refuses calls that would make the kernel panic (ErrResetUnsafe,
+// ErrReattachUnsafe). The header of each lent [Buffer] says whether the process or the kernel owns
+// it: see [ZbufHeader].
+//
+// The sources are bpf(4), and sys/net/bpf.h, bpf.c and bpf_zerocopy.c of FreeBSD.
 package zbuf

@@ -2,8 +2,7 @@
 
 package zbuf
 
-// Host returns a system whose Open fails with ErrForeignOS: there is no bpf(4) of FreeBSD's
-// kind here.
+// Host returns a system whose Open fails with ErrForeignOS: this system is not FreeBSD.
 func Host() System { return foreign{} }
 
 type foreign struct{}

@@ -7,15 +7,18 @@ import (
 	"syscall"
 )
 
-// Interface returns the name of the attached interface as it is now. BIOCGETIF; legal
-// when locked. Errors: EINVAL when not attached, also when the interface has gone.
+// listTries is how often a list that grows between two calls is asked for.
+const listTries = 3
+
+// Interface returns the present name of the attached interface. BIOCGETIF; legal when locked.
+//
+// Errors:
+//   - EINVAL: the descriptor is not attached, or its interface has gone.
 func (d *Device) Interface() (string, error) {
-	if err := d.enter(BIOCGETIF.String()); err != nil {
+	if err := d.begin(BIOCGETIF); err != nil {
 		return "", err
 	}
-	defer d.leave()
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.end()
 	return d.interfaceLocked()
 }
 
@@ -43,49 +46,48 @@ func (d *Device) SetInterface(name string) error {
 	op := BIOCSETIF.String()
 	var r Ifreq
 	if len(name) >= len(r.Name) {
-		return &Error{Op: op, Interface: name, Err: syscall.ENAMETOOLONG, Hint: "an interface's name has at most 15 bytes"}
+		return opError(op, name, syscall.ENAMETOOLONG)
 	}
 	copy(r.Name[:], name)
-	if err := d.enter(op); err != nil {
+	if err := d.begin(BIOCSETIF); err != nil {
 		return err
 	}
-	defer d.leave()
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.end()
 	if d.promisc && d.res.b.Detached() {
-		return &Error{Op: op, Interface: name, Err: ErrReattachUnsafe}
+		return opError(op, name, ErrReattachUnsafe)
 	}
 	was := d.iface
-	d.iface = name
+	d.named(name)
 	if err := d.ioctlLocked(BIOCSETIF, &r); err != nil {
-		d.iface = was
+		d.named(was)
 		return err
 	}
 	d.promisc, d.noIndex = false, false
 	return nil
 }
 
-// Name returns the interface that SetInterface attached last, without asking the kernel.
+// Name returns the interface that SetInterface attached last. It does not ask the kernel.
 func (d *Device) Name() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.iface
 }
 
-// InterfaceList returns the names of everything that can be attached to, which need not be
-// network interfaces. BIOCGETIFLIST, since 16.0 (not run); legal when locked. EINVAL before.
+// InterfaceList returns the names of all bpf taps that a descriptor can be attached to, each once.
+// A tap need not be a network interface. BIOCGETIFLIST, since 16.0 (not run); legal when locked.
+//
+// Errors:
+//   - EINVAL: the kernel is older than 16.0.
 func (d *Device) InterfaceList() ([]string, error) {
-	if err := d.enter(BIOCGETIFLIST.String()); err != nil {
+	if err := d.begin(BIOCGETIFLIST); err != nil {
 		return nil, err
 	}
-	defer d.leave()
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.end()
 	return d.interfaceListLocked()
 }
 
 func (d *Device) interfaceListLocked() ([]string, error) {
-	for range 3 { // interfaces may come between the two calls
+	for range listTries { // interfaces may come between the two calls
 		var l IfList
 		if err := d.ioctlLocked(BIOCGETIFLIST, &l); err != nil || l.Size == 0 {
 			return nil, err
@@ -101,13 +103,14 @@ func (d *Device) interfaceListLocked() ([]string, error) {
 		}
 		var names []string
 		for name := range bytes.SplitSeq(buf[:min(int(l.Size), len(buf))], []byte{0}) {
-			if len(name) > 0 {
+			// The kernel names an interface once for each of its link types.
+			if len(name) > 0 && !slices.Contains(names, string(name)) {
 				names = append(names, string(name))
 			}
 		}
 		return names, nil
 	}
-	return nil, &Error{Op: BIOCGETIFLIST.String(), Err: syscall.ENOSPC}
+	return nil, opError(BIOCGETIFLIST.String(), d.iface, syscall.ENOSPC)
 }
 
 // SetPromiscuous makes the interface accept every packet, until the descriptor is closed or
@@ -117,29 +120,35 @@ func (d *Device) interfaceListLocked() ([]string, error) {
 //   - EINVAL: the descriptor is not attached.
 //   - Any other errno comes from the interface's driver.
 func (d *Device) SetPromiscuous() error {
-	if err := d.enter(BIOCPROMISC.String()); err != nil {
+	if err := d.begin(BIOCPROMISC); err != nil {
 		return err
 	}
-	defer d.leave()
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer d.end()
 	err := d.ioctlLocked(BIOCPROMISC, nil)
 	d.promisc = d.promisc || err == nil
 	return err
 }
 
-// LinkType returns the DLT_ number of the attached interface. BIOCGDLT; legal
-// when locked. Errors: EINVAL when not attached, also when the interface has gone.
+// LinkType returns the DLT_ number in use. BIOCGDLT; legal when locked.
+//
+// Errors:
+//   - EINVAL: the descriptor is not attached, or its interface has gone.
 func (d *Device) LinkType() (uint32, error) { return d.get(BIOCGDLT) }
 
-// SetLinkType chooses among LinkTypes. It empties and zeroes like Flush. BIOCSDLT, after
-// attach. Errors: EINVAL for a type the interface has not; ErrResetUnsafe.
+// SetLinkType chooses one of LinkTypes and resets the descriptor. BIOCSDLT, after attach.
+//
+// Errors:
+//   - EINVAL: the interface does not offer dlt, or the descriptor is not attached.
+//   - ErrResetUnsafe: the descriptor is in zero-copy mode and has no buffers.
 func (d *Device) SetLinkType(dlt uint32) error { return d.set(BIOCSDLT, dlt) }
 
-// LinkTypes returns the DLT_ numbers the attached interface offers. BIOCGDLTLIST; legal
-// when locked. Errors: EINVAL when not attached.
+// LinkTypes returns the DLT_ numbers that the attached interface offers. BIOCGDLTLIST; legal when
+// locked.
+//
+// Errors:
+//   - EINVAL: the descriptor is not attached, or its interface has gone.
 func (d *Device) LinkTypes() ([]uint32, error) {
-	for range 3 { // the list may grow between the two calls
+	for range listTries { // the list may grow between the two calls
 		var l DLTList
 		if err := d.ioctl(BIOCGDLTLIST, &l); err != nil {
 			return nil, err
@@ -152,10 +161,10 @@ func (d *Device) LinkTypes() ([]uint32, error) {
 		}
 		return list[:min(int(l.Len), len(list))], err
 	}
-	return nil, &Error{Op: BIOCGDLTLIST.String(), Err: syscall.ENOMEM}
+	return nil, opError(BIOCGDLTLIST.String(), d.Name(), syscall.ENOMEM)
 }
 
-// Detached reports whether no interface is attached, without stopping the read timeout.
+// Detached reports whether no interface is attached. It does not stop the read timeout.
 func (d *Device) Detached() bool {
 	if d.enter("poll") != nil {
 		return false
@@ -178,7 +187,7 @@ const renameTries = 4
 //   - ENXIO: the process's network stack does not have the interface: the descriptor is not
 //     attached, or the interface was destroyed or moved to another vnet.
 func (d *Device) InterfaceIndex() (int, error) {
-	if err := d.enter("SIOCGIFINDEX"); err != nil {
+	if err := d.enter(opIndex); err != nil {
 		return 0, err
 	}
 	defer d.leave()
@@ -188,7 +197,7 @@ func (d *Device) InterfaceIndex() (int, error) {
 		n, err := d.res.b.InterfaceIndex()
 		switch {
 		case err != error(syscall.ENXIO) || d.res.b.Detached():
-			return n, opError("SIOCGIFINDEX", d.iface, err)
+			return n, opError(opIndex, d.iface, err)
 		case d.noIndex:
 			return 0, nil
 		case try == renameTries:
@@ -196,7 +205,7 @@ func (d *Device) InterfaceIndex() (int, error) {
 			if d.noIndex {
 				return 0, nil
 			}
-			return 0, opError("SIOCGIFINDEX", d.iface, err)
+			return 0, opError(opIndex, d.iface, err)
 		}
 	}
 }

@@ -20,6 +20,8 @@ func TestAPromiscuousDescriptorIsNotAttachedAgain(t *testing.T) {
 		refused              bool
 	}{
 		"promiscuous, interface destroyed": {promiscuous: true, leave: (*bpftest.Interface).Remove, refused: true},
+		"promiscuous, interface destroyed, on 14": {promiscuous: true, leave: (*bpftest.Interface).Remove, refused: true,
+			features: bpftest.FreeBSD14()},
 		"promiscuous, interface moved to another vnet": {promiscuous: true, leave: (*bpftest.Interface).MoveAway, refused: true,
 			features: bpftest.Features{VnetDetach: true}},
 		"promiscuous, interface still there":      {promiscuous: true},
@@ -62,6 +64,8 @@ func TestAPromiscuousDescriptorIsNotAttachedAgain(t *testing.T) {
 				assert.Equal(t, "em1", e.Interface)
 				assert.Zero(t, attached, "the kernel was not asked")
 				assert.ErrorIs(t, d.SetInterface("em1"), zbuf.ErrReattachUnsafe, "nor the second time")
+				require.NoError(t, d.Close())
+				require.NoError(t, k.Panicked())
 				return
 			}
 			require.NoError(t, err)

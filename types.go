@@ -15,8 +15,8 @@ const (
 	BPF_D_OUT   = 2 // packets the host sent
 )
 
-// Time stamp formats and flags (BIOCSTSTAMP). A value is one format, or'ed with
-// one flag unless the format is BPF_T_NONE.
+// Time stamp formats and flags (BIOCSTSTAMP). A value is one format, or'ed with one flag unless the
+// format is BPF_T_NONE.
 const (
 	BPF_T_MICROTIME   = 0x0000 // struct timeval; records begin with [Hdr]
 	BPF_T_NANOTIME    = 0x0001 // struct timespec; records begin with [Xhdr]
@@ -31,8 +31,8 @@ const (
 	BPF_T_FLAG_MASK      = 0x0300
 )
 
-// Limits of bpf(4) (sys/net/bpf.h). MAXINSNS and MAXBUFSIZE are the defaults of
-// the sysctls net.bpf.maxinsns and net.bpf.maxbufsize.
+// Limits of bpf(4) (sys/net/bpf.h). MAXINSNS and MAXBUFSIZE are the defaults of the sysctls
+// net.bpf.maxinsns and net.bpf.maxbufsize.
 const (
 	BPF_MAXINSNS      = 512
 	BPF_MAXBUFSIZE    = 0x80000
@@ -42,16 +42,16 @@ const (
 	IFNAMSIZ          = 16
 )
 
-// SizeofZbufHeader is the number of bytes at the start of a lent buffer that
-// hold its [ZbufHeader]; packet records begin behind it.
+// SizeofZbufHeader is the number of bytes at the start of a lent buffer that hold its [ZbufHeader].
+// Packet records begin behind it.
 const SizeofZbufHeader = 32
 
-// Insn is one instruction of a filter program (struct bpf_insn), the raw form
-// of golang.org/x/net/bpf.
+// Insn is one instruction of a filter program (struct bpf_insn). It is the raw form that
+// golang.org/x/net/bpf has.
 type Insn = bpf.RawInstruction
 
 // WordSize is the size of a long, in bytes.
 const WordSize = sizeofPointer
 
-// Alignment is BPF_ALIGNMENT: every record begins at a multiple of it, counted from the first one.
+// Alignment is BPF_ALIGNMENT. Every record begins at a multiple of it, counted from the first one.
 const Alignment = WordSize

@@ -24,23 +24,32 @@ const (
 
 const opJA = classJmp // BPF_JMP|BPF_JA
 
-// validOps are the instructions that the kernel knows (bpf_code_map in sys/net/bpf_filter.c):
-// by class, the bits of Op above it.
+// validOps are the instructions that the kernel knows (bpf_code_map in sys/net/bpf_filter.c). For
+// each class they are the bits of Op above the class.
 var validOps = [8][]uint16{
-	classLd:   {0x00, 0x20, 0x28, 0x30, 0x40, 0x48, 0x50, 0x60, 0x80},
-	classLdx:  {0x00, 0x60, 0x80, 0xb0},
-	classSt:   {0x00},
-	classStx:  {0x00},
-	classALU:  {0x00, 0x08, 0x10, 0x18, 0x20, 0x28, 0x30, 0x38, 0x40, 0x48, 0x50, 0x58, 0x60, 0x68, 0x70, 0x78, 0x80, 0x90, 0x98, 0xa0, 0xa8},
+	classLd:  {0x00, 0x20, 0x28, 0x30, 0x40, 0x48, 0x50, 0x60, 0x80},
+	classLdx: {0x00, 0x60, 0x80, 0xb0},
+	classSt:  {0x00},
+	classStx: {0x00},
+	classALU: {0x00, 0x08, 0x10, 0x18, 0x20, 0x28, 0x30, 0x38, 0x40, 0x48, 0x50, 0x58, 0x60, 0x68,
+		0x70, 0x78, 0x80, 0x90, 0x98, 0xa0, 0xa8},
 	classJmp:  {0x00, 0x10, 0x18, 0x20, 0x28, 0x30, 0x38, 0x40, 0x48},
 	classRet:  {0x00, 0x10},
 	classMisc: {0x00, 0x80},
 }
 
-// Validate reports whether the kernel would take prog as a filter: known instructions,
-// jumps forward and inside, scratch memory in bounds, no division by a constant 0, a return at
-// the end (bpf_validate in sys/net/bpf_filter.c). An empty program is valid. The
-// sysctl net.bpf.maxinsns limits the length besides.
+// Validate returns nil if the kernel would take prog as a filter, as bpf_validate in
+// sys/net/bpf_filter.c does. An empty program is valid. Otherwise these must hold:
+//   - The kernel knows every instruction.
+//   - Jumps go forward and stay inside the program.
+//   - Accesses to scratch memory are in bounds.
+//   - No instruction divides by a constant 0.
+//   - The last instruction returns.
+//
+// The sysctl net.bpf.maxinsns also limits the length. Validate does not check that.
+//
+// Errors:
+//   - ErrProgram: the text names the instruction and what is wrong with it.
 func Validate(prog []Insn) error {
 	bad := func(i int, why string) error {
 		return fmt.Errorf("%w: instruction %d: %s", ErrProgram, i, why)

@@ -1,0 +1,48 @@
+package zbuf
+
+import "runtime"
+
+// SetFilter sets the read filter and resets the descriptor. An empty program accepts every packet.
+// BIOCSETF, before or after attach.
+//
+// Since FreeBSD 13 the kernel does not wait for packets that are in flight. A packet that only the
+// old filter accepted may still arrive after SetFilter has returned.
+//
+// Errors:
+//   - EINVAL: [Validate] refuses the program, or it is longer than the sysctl net.bpf.maxinsns.
+//   - ErrResetUnsafe: the descriptor is in zero-copy mode and has no buffers.
+func (d *Device) SetFilter(prog []Insn) error { return d.program(BIOCSETF, prog) }
+
+// SetFilterNoReset sets the read filter and does not reset the descriptor. BIOCSETFNR.
+//
+// Errors:
+//   - EINVAL: as for SetFilter.
+func (d *Device) SetFilterNoReset(prog []Insn) error { return d.program(BIOCSETFNR, prog) }
+
+// SetWriteFilter sets the filter that written packets must pass. The kernel refuses other packets
+// with EPERM. BIOCSETWF.
+//
+// Errors:
+//   - EINVAL: as for SetFilter.
+func (d *Device) SetWriteFilter(prog []Insn) error { return d.program(BIOCSETWF, prog) }
+
+func (d *Device) program(req Request, prog []Insn) error {
+	p := Program{Len: uint32(len(prog))}
+	if len(prog) > 0 {
+		p.Insns = &prog[0]
+	}
+	err := d.ioctl(req, &p)
+	runtime.KeepAlive(prog)
+	return err
+}
+
+// FilterVersion returns the version of the filter language. BIOCVERSION; legal when locked.
+func (d *Device) FilterVersion() (v Version, err error) {
+	err = d.ioctl(BIOCVERSION, &v)
+	return v, err
+}
+
+// Lock makes the kernel refuse every request that could change what the descriptor captures or
+// writes. The kernel answers such a request with EPERM. Nobody can undo Lock. BIOCLOCK; legal when
+// locked.
+func (d *Device) Lock() error { return d.ioctl(BIOCLOCK, nil) }

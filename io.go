@@ -1,0 +1,106 @@
+package zbuf
+
+import (
+	"slices"
+	"syscall"
+	"time"
+)
+
+// Names of operations that are no request.
+const (
+	opOpen  = "open /dev/bpf"
+	opRead  = "read"
+	opWrite = "write"
+	opWait  = "kevent"
+	opIndex = "SIOCGIFINDEX"
+	opLimit = "cap_ioctls_limit"
+	opMap   = "mmap"
+)
+
+// Read reads all packets of one buffer in buffered mode. It does not block. p must have BufferLen
+// bytes.
+//
+// Errors:
+//   - EAGAIN: there is nothing to read.
+//   - ENXIO: the interface has gone, and nothing is left to read.
+//   - EINVAL: p has another length.
+//   - EOPNOTSUPP: the descriptor is in zero-copy mode.
+func (d *Device) Read(p []byte) (int, error) {
+	if err := d.enter(opRead); err != nil {
+		return 0, err
+	}
+	defer d.leave()
+	n, err := d.res.b.Read(p)
+	if err != nil {
+		if err == error(syscall.EAGAIN) {
+			return 0, d.again.Load()
+		}
+		return 0, opError(opRead, d.Name(), err)
+	}
+	return n, nil
+}
+
+// Write writes one packet, with its link header.
+//
+// Errors:
+//   - ENXIO: the descriptor is not attached, or the interface has gone.
+//   - ENETDOWN: the interface is down.
+//   - EMSGSIZE: the packet is too short for a link header, or longer than the MTU allows.
+//   - EIO: the packet is longer than the kernel can write: a page on 12.1, 16 KiB on 14.
+//   - EPERM: the write filter refused the packet.
+//   - EBADF: the descriptor was opened for reading only.
+//   - Any other errno comes from the interface's driver.
+func (d *Device) Write(p []byte) (int, error) {
+	if err := d.enter(opWrite); err != nil {
+		return 0, err
+	}
+	defer d.leave()
+	n, err := d.res.b.Write(p)
+	if err != nil {
+		return n, opError(opWrite, d.Name(), err)
+	}
+	return n, nil
+}
+
+// Wait waits until the kernel wakes the readers of the descriptor, somebody calls Wake, or the
+// timeout has passed. [Backend] has the details. A signal may end Wait early, with an empty Event.
+// Only one goroutine at a time may call it.
+func (d *Device) Wait(rearm bool, timeout time.Duration) (Event, error) {
+	if err := d.enter(opWait); err != nil {
+		return Event{}, err
+	}
+	defer d.leave()
+	ev, err := d.res.b.Wait(rearm, timeout)
+	if err != nil {
+		return ev, opError(opWait, d.Name(), err)
+	}
+	return ev, nil
+}
+
+// Wake ends the Wait under way. If there is none, it ends the next one.
+func (d *Device) Wake() error {
+	if err := d.enter(opWait); err != nil {
+		return err
+	}
+	defer d.leave()
+	if err := d.res.b.Wake(); err != nil {
+		return opError(opWait, d.Name(), err)
+	}
+	return nil
+}
+
+// Limit gives up rights to the descriptor for good. What is left is waiting, closing, reading, the
+// requests in allowed and, if write is true, writing. The limit is for every process that has the
+// descriptor. Other descriptors keep their rights. Limit uses Capsicum.
+//
+// Errors:
+//   - ENOSYS: the kernel has no Capsicum.
+func (d *Device) Limit(allowed []Request, write bool) error {
+	if err := d.enter(opLimit); err != nil {
+		return err
+	}
+	defer d.leave()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return opError(opLimit, d.iface, d.res.b.Limit(slices.Clone(allowed), write))
+}
