@@ -24,8 +24,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"bpfctl": main})
 }
 
-// command returns bpfctl as a command to start.
-func command(t testing.TB, args ...string) *exec.Cmd {
+// newProgram returns bpfctl as a command to start.
+func newProgram(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)

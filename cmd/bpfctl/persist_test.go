@@ -187,7 +187,7 @@ func TestPersist(t *testing.T) {
 // persistRun starts `bpfctl zerocopy on --persist` on a file.
 func persistRun(t *testing.T, file string) *exec.Cmd {
 	t.Helper()
-	c := command(t, "zerocopy", "on", "--model", "refused", "--persist", "--file", file)
+	c := newProgram(t, "zerocopy", "on", "--model", "refused", "--persist", "--file", file)
 	require.NoError(t, c.Start())
 	return c
 }

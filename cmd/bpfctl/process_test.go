@@ -49,7 +49,7 @@ func (p *process) said() string {
 // start starts bpfctl; prepare may change the command before.
 func start(t testing.TB, prepare func(*exec.Cmd), args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: command(t, args...), done: make(chan error, 1)}
+	p := &process{t: t, cmd: newProgram(t, args...), done: make(chan error, 1)}
 	p.cmd.Stderr = p
 	if prepare != nil {
 		prepare(p.cmd)
@@ -139,7 +139,7 @@ func TestClosedPipeIsAnError(t *testing.T) {
 
 func TestPipeIntoTshark(t *testing.T) {
 	needTshark(t)
-	capture := command(t, "capture", "--model", "finite", "-i", "em0", "-c", "1000", "-w", "-")
+	capture := newProgram(t, "capture", "--model", "finite", "-i", "em0", "-c", "1000", "-w", "-")
 	tshark := exec.Command("tshark", "-r", "-", "-T", "fields", "-e", "frame.len")
 	pipe, err := capture.StdoutPipe()
 	require.NoError(t, err)

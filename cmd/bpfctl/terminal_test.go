@@ -16,7 +16,7 @@ import (
 // onTerminal runs bpfctl on a terminal.
 func onTerminal(t *testing.T, env []string, until func(screen, written string) bool, args ...string) (screen, written string, exit int) {
 	t.Helper()
-	c := command(t, args...)
+	c := newProgram(t, args...)
 	c.Env = append(c.Env, "TERM=xterm", "LC_ALL=C.UTF-8", "NO_COLOR=")
 	c.Env = append(c.Env, env...)
 	screen, written, exit, err := termshot.Run(c, 110, 24, until)
@@ -41,7 +41,7 @@ func TestColoursOnATerminalOnly(t *testing.T) {
 			assert.NotContains(t, written, escape)
 			_, written, _ = onTerminal(t, []string{"TERM=dumb"}, nil, args...)
 			assert.NotContains(t, written, escape)
-			out, err := command(t, args...).CombinedOutput()
+			out, err := newProgram(t, args...).CombinedOutput()
 			require.NoError(t, err)
 			assert.NotContains(t, string(out), escape, "in a pipe")
 		})
@@ -72,7 +72,7 @@ func TestWatchDrawsInPlace(t *testing.T) {
 
 // Lines that are too long, or too many, would spoil drawing in place.
 func TestWatchFitsOntoTheTerminal(t *testing.T) {
-	c := command(t, "stats", "--model", "listeners", "--watch", "50ms", "-c", "5")
+	c := newProgram(t, "stats", "--model", "listeners", "--watch", "50ms", "-c", "5")
 	c.Env = append(c.Env, "TERM=xterm", "LC_ALL=C.UTF-8")
 	screen, _, _, err := termshot.Run(c, 40, 5, nil)
 	require.NoError(t, err)

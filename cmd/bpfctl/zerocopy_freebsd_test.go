@@ -20,7 +20,7 @@ import (
 // command runs bpfctl to its end.
 func command(t *testing.T, prepare func(*exec.Cmd), args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	c := command(t, args...)
+	c := newProgram(t, args...)
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
 	if prepare != nil {
