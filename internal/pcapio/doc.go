@@ -1,2 +1,2 @@
-// Package pcapio reads capture files (pcap and pcapng) and writes pcapng, in whole blocks.
+// Package pcapio reads capture files (pcap and pcapng) and writes them, in whole blocks or packets.
 package pcapio

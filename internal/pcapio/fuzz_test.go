@@ -2,6 +2,7 @@ package pcapio
 
 import (
 	"bytes"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -45,7 +46,8 @@ func FuzzReader(f *testing.F) {
 			require.LessOrEqual(t, len(p.Data), p.WireLen)
 			require.GreaterOrEqual(t, p.Time.UnixNano(), int64(0))
 		}
-		if !want.Odd && !want.Exotic {
+		// In a 32-bit program the library panics on lengths and numbers that are an error here.
+		if !want.Odd && !want.Exotic && (wantErr == nil || strconv.IntSize == 64) {
 			requirePcapgoAgrees(t, got, file)
 		}
 	})

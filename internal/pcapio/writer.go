@@ -2,52 +2,108 @@ package pcapio
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 	"time"
-
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
 )
 
 // Writer writes pcapng with one section and time stamps in nanoseconds. It buffers; what it passes on
 // after a Flush ends with a whole block.
 type Writer struct {
-	w      *bufio.Writer
-	ng     *pcapgo.NgWriter // nil until the first interface
-	ifaces int
+	w       *bufio.Writer
+	begun   bool // the section header is written
+	ifaces  int
+	scratch []byte
 }
 
 const (
 	application = "bpfctl (zbuf)"
 	writeBuffer = 1 << 20
+
+	optSectionOS    = 3 // of a section
+	optApplication  = 4
+	optStart        = 2 // of statistics
+	optStop         = 3
+	optReceived     = 4
+	optDropped      = 5
+	maxOption       = math.MaxUint16
+	nanoseconds     = 9 // if_tsresol
+	enhancedHead    = 28
+	sectionUnending = math.MaxUint64 // the length of a section that nobody knows yet
 )
 
 // NewWriter returns a writer to w. Nothing is written before the first Flush or interface.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: bufio.NewWriterSize(w, writeBuffer)} }
 
-func ngInterface(i Interface) pcapgo.NgInterface {
-	return pcapgo.NgInterface{
-		Name: i.Name, Description: i.Description, Comment: i.Comment, Filter: i.Filter, OS: i.OS,
-		LinkType: layers.LinkType(i.LinkType), SnapLength: i.SnapLen,
-	}
+// block begins a block in scratch. end completes and writes it.
+func (w *Writer) block(kind uint32) []byte {
+	b := binary.LittleEndian.AppendUint32(w.scratch[:0], kind)
+	return append(b, 0, 0, 0, 0) // its length
 }
 
-var section = pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: application, OS: runtime.GOOS}}
+func (w *Writer) end(b []byte) error {
+	length := uint32(len(b) + 4)
+	binary.LittleEndian.PutUint32(b[4:], length)
+	b = binary.LittleEndian.AppendUint32(b, length)
+	w.scratch = b
+	_, err := w.w.Write(b)
+	return err
+}
+
+func appendOption(b []byte, code uint16, value []byte) []byte {
+	b = binary.LittleEndian.AppendUint16(b, code)
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(value)))
+	b = append(b, value...)
+	return append(b, zeros[:padding(len(value))]...)
+}
+
+var zeros [4]byte
+
+// padding is how many bytes follow n ones up to a multiple of four.
+func padding(n int) int { return -n & 3 }
+
+func (w *Writer) begin() error {
+	if w.begun {
+		return nil
+	}
+	w.begun = true
+	b := binary.LittleEndian.AppendUint32(w.block(blockSection), byteOrderMagic)
+	b = binary.LittleEndian.AppendUint16(b, 1)
+	b = binary.LittleEndian.AppendUint16(b, 0)
+	b = binary.LittleEndian.AppendUint64(b, sectionUnending)
+	b = appendOption(b, optApplication, []byte(application))
+	b = appendOption(b, optSectionOS, []byte(runtime.GOOS))
+	return w.end(appendOption(b, optEnd, nil))
+}
 
 // AddInterface describes an interface and returns its number, which counts from 0.
 func (w *Writer) AddInterface(i Interface) (int, error) {
-	var err error
-	if w.ng == nil {
-		w.ng, err = pcapgo.NewNgWriterInterface(w.w, ngInterface(i), section)
-	} else {
-		_, err = w.ng.AddInterface(ngInterface(i))
+	if err := w.begin(); err != nil {
+		return 0, err
 	}
-	if err != nil {
+	filter := i.Filter
+	if filter != "" {
+		filter = "\x00" + filter
+	}
+	b := binary.LittleEndian.AppendUint16(w.block(blockInterface), i.LinkType)
+	b = binary.LittleEndian.AppendUint16(b, 0)
+	b = binary.LittleEndian.AppendUint32(b, i.SnapLen)
+	for _, o := range []struct {
+		code  uint16
+		value string
+	}{{optName, i.Name}, {optComment, i.Comment}, {optDescription, i.Description}, {optFilter, filter}, {optOS, i.OS}} {
+		if len(o.value) > maxOption {
+			return 0, fmt.Errorf("an interface with an option of %d bytes, and pcapng has room for %d", len(o.value), maxOption)
+		}
+		if o.value != "" {
+			b = appendOption(b, o.code, []byte(o.value))
+		}
+	}
+	b = appendOption(b, optResolution, []byte{nanoseconds})
+	if err := w.end(appendOption(b, optEnd, nil)); err != nil {
 		return 0, err
 	}
 	w.ifaces++
@@ -57,9 +113,46 @@ func (w *Writer) AddInterface(i Interface) (int, error) {
 // WritePacket writes a packet that was captured on the given interface sec seconds and nsec nanoseconds after
 // 1970, and had wirelen bytes. It does not keep data and does not allocate.
 func (w *Writer) WritePacket(iface int, sec, nsec int64, data []byte, wirelen int) error {
-	return w.ng.WritePacket(gopacket.CaptureInfo{
-		Timestamp: time.Unix(sec, nsec), CaptureLength: len(data), Length: wirelen, InterfaceIndex: iface,
-	}, data)
+	if err := checkPacket(iface, w.ifaces, data, wirelen); err != nil {
+		return err
+	}
+	if sec < 0 || sec > maxSeconds {
+		return fmt.Errorf("a packet of %d s after 1970, and pcapng has room for 0 to %d", sec, maxSeconds)
+	}
+	pad := padding(len(data))
+	stamp := uint64(sec)*uint64(time.Second) + uint64(nsec)
+	b := binary.LittleEndian.AppendUint32(w.scratch[:0], blockEnhanced)
+	length := uint32(enhancedHead + len(data) + pad + 4)
+	b = binary.LittleEndian.AppendUint32(b, length)
+	b = binary.LittleEndian.AppendUint32(b, uint32(iface))
+	b = binary.LittleEndian.AppendUint32(b, uint32(stamp>>32))
+	b = binary.LittleEndian.AppendUint32(b, uint32(stamp))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(data)))
+	b = binary.LittleEndian.AppendUint32(b, uint32(wirelen))
+	if _, err := w.w.Write(b); err != nil {
+		return err
+	}
+	if _, err := w.w.Write(data); err != nil {
+		return err
+	}
+	b = append(b[:0], zeros[:pad]...)
+	b = binary.LittleEndian.AppendUint32(b, length)
+	w.scratch = b
+	_, err := w.w.Write(b)
+	return err
+}
+
+// checkPacket looks for what no file has room for.
+func checkPacket(iface, ifaces int, data []byte, wirelen int) error {
+	switch {
+	case iface < 0 || iface >= ifaces:
+		return fmt.Errorf("no interface %d to write a packet of: there are %d", iface, ifaces)
+	case len(data) > maxRecord-minBlock-enhancedFixed:
+		return fmt.Errorf("a packet of %d bytes is too long for a file", len(data))
+	case wirelen < len(data) || int64(wirelen) > math.MaxUint32:
+		return fmt.Errorf("a packet of %d bytes, of which %d were captured", wirelen, len(data))
+	}
+	return nil
 }
 
 // Statistics are what an interface statistics block says.
@@ -73,26 +166,33 @@ func (w *Writer) WriteStatistics(iface int, s Statistics) error {
 	if iface < 0 || iface >= w.ifaces {
 		return fmt.Errorf("no interface %d to write statistics of", iface)
 	}
-	return w.ng.WriteInterfaceStats(iface, pcapgo.NgInterfaceStatistics{
-		LastUpdate: s.End, StartTime: s.Start, EndTime: s.End, PacketsReceived: s.Received, PacketsDropped: s.Dropped,
-	})
+	b := binary.LittleEndian.AppendUint32(w.block(blockStatistics), uint32(iface))
+	b = appendStamp(b, s.End)
+	if !s.Start.IsZero() {
+		b = appendOption(b, optStart, appendStamp(nil, s.Start))
+	}
+	if !s.End.IsZero() {
+		b = appendOption(b, optStop, appendStamp(nil, s.End))
+	}
+	b = appendOption(b, optDropped, binary.LittleEndian.AppendUint64(nil, s.Dropped))
+	b = appendOption(b, optReceived, binary.LittleEndian.AppendUint64(nil, s.Received))
+	return w.end(appendOption(b, optEnd, nil))
+}
+
+// appendStamp appends a time in nanoseconds: the upper half comes first, in any byte order.
+func appendStamp(b []byte, t time.Time) []byte {
+	var stamp uint64
+	if !t.IsZero() {
+		stamp = uint64(t.UnixNano())
+	}
+	b = binary.LittleEndian.AppendUint32(b, uint32(stamp>>32))
+	return binary.LittleEndian.AppendUint32(b, uint32(stamp))
 }
 
 // Finish completes a file without interfaces, which has a section header nevertheless, and flushes.
 func (w *Writer) Finish() error {
-	if w.ng == nil {
-		// pcapgo writes no header without an interface.
-		var b bytes.Buffer
-		ng, err := pcapgo.NewNgWriterInterface(&b, pcapgo.NgInterface{}, section)
-		if err != nil {
-			return err
-		}
-		if err := ng.Flush(); err != nil {
-			return err
-		}
-		if _, err := w.w.Write(b.Bytes()[:binary.LittleEndian.Uint32(b.Bytes()[4:])]); err != nil {
-			return err
-		}
+	if err := w.begin(); err != nil {
+		return err
 	}
 	return w.Flush()
 }
