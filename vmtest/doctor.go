@@ -4,7 +4,6 @@ package vmtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,7 +30,7 @@ func Doctor(c Config, w io.Writer) bool {
 		fmt.Fprintf(w, "ok       %-13s %s\n", what, good)
 	}
 
-	if err := c.check(); err != nil {
+	if err := c.check("amd64"); err != nil {
 		line("configuration", err, "")
 		return false
 	}
@@ -65,8 +64,8 @@ func Doctor(c Config, w io.Writer) bool {
 		if err == nil {
 			_, err = payload.OpenKernel(c.Kernel)
 		}
-		if errors.Is(err, os.ErrNotExist) {
-			err = fmt.Errorf("there is no file %s: put a FreeBSD/amd64 kernel there, name one or a release's kernel.txz by VMTEST_KERNEL or --kernel, or let --release 15.1 fetch one", c.Kernel)
+		if err == nil {
+			err = c.checkKernel("")
 		}
 		line("kernel", err, c.Kernel)
 	}
@@ -90,7 +89,7 @@ func Doctor(c Config, w io.Writer) bool {
 	}
 
 	// Doing without is slow, not wrong.
-	fmt.Fprintf(w, "%-8s %-13s %s\n", "note", "acceleration", server.Acceleration(CacheDir(), c.Kernel, version))
+	fmt.Fprintf(w, "%-8s %-13s %s\n", "note", "acceleration", server.Acceleration(CacheDir(), c.Arch, version))
 	return ok
 }
 
@@ -114,7 +113,7 @@ func userNetwork(binary string) error {
 
 // Console runs the agent's own prompt in a guest, on the standard streams of c.
 func Console(ctx context.Context, c Config) (int, error) {
-	if err := c.check(); err != nil {
+	if err := c.check("amd64"); err != nil {
 		return 0, err
 	}
 	cache, err := safeCache()

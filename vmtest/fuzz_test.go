@@ -23,11 +23,14 @@ func FuzzCheckELF(f *testing.F) {
 	f.Fuzz(func(t *testing.T, file []byte, arm bool) {
 		arch, want := "amd64", []elf.Machine{elf.EM_X86_64, elf.EM_386}
 		if arm {
-			arch, want = "arm64", []elf.Machine{elf.EM_AARCH64}
+			arch, want = "arm64", []elf.Machine{elf.EM_AARCH64, elf.EM_ARM}
 		}
-		if checkELF(bytes.NewReader(file), arch) != nil {
+		program, guest, err := checkELF(bytes.NewReader(file), arch)
+		if err != nil {
 			return
 		}
+		require.Equal(t, arch, guest)
+		require.NotEmpty(t, program)
 		e, err := elf.NewFile(bytes.NewReader(file))
 		require.NoError(t, err)
 		require.Contains(t, want, e.Machine)

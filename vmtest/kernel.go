@@ -9,16 +9,35 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
 
 	"github.com/zbuf-go/zbuf/vmtest/internal/kernelset"
+	"github.com/zbuf-go/zbuf/vmtest/internal/payload"
 	"github.com/zbuf-go/zbuf/vmtest/internal/qemu"
 )
 
-// prepareKernel makes c.Kernel the path of a kernel file: it fetches the release
-// or extracts the set that c asks for, unless an earlier run has done so.
+// KernelPath is the path of the kernel for guests of arch that name chooses: a path
+// if it has a slash, else kernel-ARCH-NAME in [CacheDir], and kernel-ARCH if it is
+// empty. A whole file name there, such as kernel-amd64-14, will do too.
+func KernelPath(name, arch string) string {
+	switch {
+	case strings.Contains(name, "/"):
+		return name
+	case strings.HasPrefix(name, "kernel-"):
+	case name == "":
+		name = "kernel-" + arch
+	default:
+		name = "kernel-" + arch + "-" + name
+	}
+	return filepath.Join(CacheDir(), name)
+}
+
+// prepareKernel makes c.Kernel the path of a kernel file: it chooses the one that
+// is named, fetches the release or extracts the set that c asks for, unless an
+// earlier run has done so.
 func (c *Config) prepareKernel(ctx context.Context) error {
 	note := func(format string, a ...any) { fmt.Fprintf(c.Stderr, "vmtest: "+format+"\n", a...) }
 	if c.Image != "" {
@@ -34,7 +53,7 @@ func (c *Config) prepareKernel(ctx context.Context) error {
 	}
 	if c.Release != "" {
 		s := kernelset.Source{
-			Mirror: c.Mirror, Cache: CacheDir(), Progress: terminal(c.Stderr),
+			Arch: c.Arch, Mirror: c.Mirror, Cache: CacheDir(), Progress: terminal(c.Stderr),
 			Note: note,
 		}
 		kernel, err := s.Release(ctx, c.Release)
@@ -44,6 +63,11 @@ func (c *Config) prepareKernel(ctx context.Context) error {
 		c.Kernel = kernel
 		return nil
 	}
+	name := c.Kernel
+	c.Kernel = KernelPath(name, c.Arch)
+	if !fileExists(c.Kernel) {
+		return c.noKernel(name)
+	}
 	if !kernelset.IsSet(c.Kernel) {
 		return nil
 	}
@@ -52,6 +76,36 @@ func (c *Config) prepareKernel(ctx context.Context) error {
 		return fmt.Errorf("kernel set: %w", err)
 	}
 	c.Kernel = kernel
+	return nil
+}
+
+// noKernel is the error for a kernel that is not there.
+func (c *Config) noKernel(name string) error {
+	advice := fmt.Sprintf("put a FreeBSD/%s kernel there, name one or a release's kernel.txz by --kernel or VMTEST_KERNEL, or fetch one with --release 15.1 (see `vmtest doctor`)", c.Arch)
+	if name != "" && !strings.Contains(name, "/") {
+		advice = "`vmtest kernels` lists what is there"
+		if fileExists(name) {
+			advice = "for the file " + name + " here write ./" + name
+		}
+	}
+	return fmt.Errorf("there is no FreeBSD kernel at %s: %s", c.Kernel, advice)
+}
+
+// checkKernel refuses a kernel that cannot run the program before it boots.
+func (c *Config) checkKernel(program string) error {
+	if c.Image != "" {
+		return nil
+	}
+	info, err := payload.ReadInfo(c.Kernel)
+	if err != nil {
+		return err
+	}
+	if info.Arch != c.Arch {
+		return fmt.Errorf("the kernel %s is for %s, and the program for %s: it needs a kernel for %s", c.Kernel, info.Arch, program, c.Arch)
+	}
+	if program != "" && program != c.Arch && info.Compat32 == payload.No {
+		return fmt.Errorf("the kernel %s was built without COMPAT_FREEBSD32: it cannot run a program for %s", c.Kernel, program)
+	}
 	return nil
 }
 
@@ -73,26 +127,26 @@ var firmwares = []string{
 	"/usr/local/share/qemu/edk2-aarch64-code.fd",
 }
 
-// check settles what of the machine depends on each other.
-func (c *Config) check() error {
+// check settles what of the machine depends on each other. guest is the
+// architecture that a kernel is wanted for, if that is known.
+func (c *Config) check(guest string) error {
 	if c.ICount {
 		if c.Accel != "" && c.Accel != qemu.TCG {
 			return fmt.Errorf("a clock that counts instructions (--icount) needs software emulation, not %s: leave out --accel", c.Accel)
 		}
 		c.Accel = qemu.TCG
 	}
-	return c.checkArch()
+	return c.checkArch(guest)
 }
 
-// checkArch settles the guest's architecture and its firmware.
-func (c *Config) checkArch() error {
-	if c.Image == "" || c.Release != "" {
-		if c.Arch != "" && c.Arch != "amd64" {
-			return fmt.Errorf("a kernel file boots on amd64 alone: for %s name an image by --image or VMTEST_IMAGE", c.Arch)
-		}
-		if c.Image != "" {
-			c.Image = "" // --release asks for a kernel, whatever VMTEST_IMAGE says
-		}
+// checkArch settles the guest's architecture, which is that of guest unless c
+// names one, and its firmware.
+func (c *Config) checkArch(guest string) error {
+	if c.Release != "" {
+		c.Image = "" // --release asks for a kernel, whatever VMTEST_IMAGE says
+	}
+	if c.Arch == "" && c.Image == "" {
+		c.Arch = guest
 	}
 	if c.Arch == "" {
 		c.Arch = "amd64"
@@ -100,11 +154,11 @@ func (c *Config) checkArch() error {
 			c.Arch = "arm64"
 		}
 	}
+	if !slices.Contains([]string{"amd64", "arm64", "riscv64"}, c.Arch) || c.Image != "" && c.Arch == "riscv64" {
+		return fmt.Errorf("guests of architecture %q are not supported: want amd64, arm64 or riscv64, of an image amd64 or arm64", c.Arch)
+	}
 	if c.Image != "" && len(c.Tunables) > 0 {
 		return errors.New("tunables are for a kernel boot: an image has a loader and a /boot/loader.conf of its own")
-	}
-	if c.Arch != "amd64" && c.Arch != "arm64" {
-		return fmt.Errorf("guests of architecture %q are not supported: want amd64 or arm64", c.Arch)
 	}
 	if c.Image != "" && c.Arch == "arm64" && c.Firmware == "" {
 		for _, f := range firmwares {

@@ -12,45 +12,75 @@ import (
 // ErrProgram is wrapped by errors about a file that cannot run in the guest.
 var ErrProgram = errors.New("cannot run in the guest")
 
+// guests names the guest that runs the programs of each machine, by Go's names
+// for both.
+var guests = map[elf.Machine]struct{ program, guest string }{
+	elf.EM_X86_64:  {"amd64", "amd64"},
+	elf.EM_386:     {"386", "amd64"},
+	elf.EM_AARCH64: {"arm64", "arm64"},
+	elf.EM_ARM:     {"arm", "arm64"},
+	elf.EM_RISCV:   {"riscv64", "riscv64"},
+}
+
 // CheckProgram says whether the file at path is a static FreeBSD program for a
-// guest of the architecture arch, amd64 (which runs 386 too) or arm64, with what
-// to do if it is not.
-func CheckProgram(path, arch string) error {
+// guest of the architecture arch, with what to do if it is not: amd64 runs 386
+// too, and arm64 arm. An empty arch stands for whatever the program is for. It
+// returns the architectures of the program and of its guest.
+func CheckProgram(path, arch string) (program, guest string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return err
+		return "", "", err
 	}
 	defer f.Close()
 	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() {
-		return fmt.Errorf("%s %w: it is not a regular file", path, ErrProgram)
+		return "", "", fmt.Errorf("%s %w: it is not a regular file", path, ErrProgram)
 	}
-	if err := checkELF(f, arch); err != nil {
-		return fmt.Errorf("%s %w: %v", path, ErrProgram, err)
+	if program, guest, err = checkELF(f, arch); err != nil {
+		return "", "", fmt.Errorf("%s %w: %v", path, ErrProgram, err)
 	}
-	return nil
+	return program, guest, nil
 }
 
-func checkELF(r io.ReaderAt, arch string) error {
+func checkELF(r io.ReaderAt, arch string) (program, guest string, err error) {
 	f, err := elf.NewFile(r)
 	if err != nil {
-		return errors.New("it is not an ELF file (build it with GOOS=freebsd)")
+		return "", "", fmt.Errorf("%s (build it with GOOS=freebsd)", notELF(r))
 	}
 	defer f.Close()
-	switch {
-	case !isFreeBSD(f):
-		return fmt.Errorf("it is an ELF file for %s, not for FreeBSD (build it with GOOS=freebsd)", strings.TrimPrefix(f.OSABI.String(), "ELFOSABI_"))
-	case arch == "arm64" && f.Machine != elf.EM_AARCH64:
-		return fmt.Errorf("it is for %s, the guest runs arm64 (build it with GOARCH=arm64)", strings.TrimPrefix(f.Machine.String(), "EM_"))
-	case arch == "arm64":
-	case f.Machine != elf.EM_X86_64 && f.Machine != elf.EM_386:
-		return fmt.Errorf("it is for %s, the guest runs amd64 and 386 (build it with GOARCH=amd64)", strings.TrimPrefix(f.Machine.String(), "EM_"))
+	if !isFreeBSD(f) {
+		if f.OSABI == elf.ELFOSABI_NONE || f.OSABI == elf.ELFOSABI_LINUX {
+			return "", "", errors.New("this is a Linux program: set GOOS=freebsd")
+		}
+		return "", "", fmt.Errorf("it is a program for %s, not for FreeBSD: set GOOS=freebsd", strings.TrimPrefix(f.OSABI.String(), "ELFOSABI_"))
+	}
+	g, ok := guests[f.Machine]
+	if !ok || f.Machine == elf.EM_RISCV && f.Class != elf.ELFCLASS64 {
+		return "", "", fmt.Errorf("it is for %s, and guests are amd64, arm64 or riscv64", strings.TrimPrefix(f.Machine.String(), "EM_"))
+	}
+	if arch != "" && arch != g.guest {
+		return "", "", fmt.Errorf("it is for %s, the guest is %s (build it with GOARCH=%s)", g.program, arch, arch)
 	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
-			return errors.New("it is dynamically linked and the guest has no libraries (build it with CGO_ENABLED=0, without -race)")
+			return "", "", errors.New("it is dynamically linked and the guest has no libraries (build it with CGO_ENABLED=0, without -race)")
 		}
 	}
-	return nil
+	return g.program, g.guest, nil
+}
+
+// notELF says what the first bytes of a file that is no ELF file tell.
+func notELF(r io.ReaderAt) string {
+	var head [4]byte
+	if n, _ := r.ReadAt(head[:], 0); n == len(head) { // a shorter file is nothing of the kind
+		switch string(head[:]) {
+		case "\xcf\xfa\xed\xfe", "\xca\xfe\xba\xbe":
+			return "this is a macOS program"
+		}
+		if string(head[:2]) == "MZ" {
+			return "this is a Windows program"
+		}
+	}
+	return "it is not an ELF file"
 }
 
 // isFreeBSD looks for the mark in the header, or the note that newer

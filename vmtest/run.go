@@ -26,11 +26,11 @@ import (
 // Config says how a program is run. The zero value is not ready for use, see
 // [DefaultConfig].
 type Config struct {
-	Kernel     string   // path of a FreeBSD/amd64 kernel file or of a kernel.txz set
+	Kernel     string   // of a FreeBSD kernel file or kernel.txz set: see [KernelPath]
 	Release    string   // FreeBSD release such as 15.1 to fetch the kernel of, instead of Kernel
 	Mirror     string   // where releases are fetched from
 	Image      string   // raw or qcow2 image, or such with .xz, to boot instead of a kernel
-	Arch       string   // of an image: amd64 or arm64
+	Arch       string   // of the guest: amd64, arm64 or riscv64; empty for what the program or image asks for
 	Firmware   string   // file for QEMU's -bios, for an image; empty for one in the usual places on arm64
 	CPU        string   // QEMU's processor model; empty for the one that suits
 	Sysctls    []string // name=value, set before the program and put back after it
@@ -59,18 +59,9 @@ type Config struct {
 // DefaultConfig returns the configuration of the command vmtest without flags.
 func DefaultConfig() Config {
 	return Config{
-		Kernel: DefaultKernel(), Image: os.Getenv("VMTEST_IMAGE"), Mirror: DefaultMirror(), MemMiB: 1024, CPUs: 2, FilesLimit: 64 << 20,
+		Kernel: os.Getenv("VMTEST_KERNEL"), Image: os.Getenv("VMTEST_IMAGE"), Mirror: DefaultMirror(), MemMiB: 1024, CPUs: 2, FilesLimit: 64 << 20,
 		Stdout: os.Stdout, Stderr: os.Stderr, Input: os.Stdin,
 	}
-}
-
-// DefaultKernel is the kernel named by VMTEST_KERNEL, or kernel-amd64 in
-// [CacheDir].
-func DefaultKernel() string {
-	if k := os.Getenv("VMTEST_KERNEL"); k != "" {
-		return k
-	}
-	return filepath.Join(CacheDir(), "kernel-amd64")
 }
 
 // DefaultMirror is the server named by VMTEST_MIRROR, or the project's own. The
@@ -107,14 +98,21 @@ func Run(ctx context.Context, c Config, path string, args []string) (int, error)
 	if _, err := safeCache(); err != nil {
 		return 0, err
 	}
-	if err := c.check(); err != nil {
+	program, guest, err := CheckProgram(path, "")
+	if err != nil {
 		return 0, err
 	}
-	if err := CheckProgram(path, c.Arch); err != nil {
+	if err := c.check(guest); err != nil {
+		return 0, err
+	}
+	if _, _, err := CheckProgram(path, c.Arch); err != nil {
 		return 0, err
 	}
 	// A signal ends a download as it ends other programs: what has come stays.
 	if err := c.prepareKernel(ctx); err != nil {
+		return 0, err
+	}
+	if err := c.checkKernel(program); err != nil {
 		return 0, err
 	}
 	r := &runner{cfg: c, start: start}
@@ -227,7 +225,7 @@ func (r *runner) serverConfig() (server.Config, error) {
 		if c.Image != "" {
 			return server.Config{}, fmt.Errorf("there is no image %s: official ones are named *-BASIC-CI*.raw.xz and lie below https://download.freebsd.org/releases/CI-IMAGES", file)
 		}
-		return server.Config{}, fmt.Errorf("there is no FreeBSD kernel at %s: put one there or name it by --kernel or VMTEST_KERNEL, or fetch one with --release 15.1 (see `vmtest doctor`)", file)
+		return server.Config{}, c.noKernel(c.Kernel)
 	}
 	if err != nil {
 		return server.Config{}, err

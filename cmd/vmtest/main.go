@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -65,6 +66,7 @@ passes on its output, exit code, signals and the files it writes.
 
 Exit codes below 125 are the program's own; 125 means that it could not be run
 to its end, with the reason on standard error.`,
+		Version:       buildVersion(),
 		Args:          cobra.MinimumNArgs(1),
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -76,6 +78,20 @@ to its end, with the reason on standard error.`,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.Flags().SetInterspersed(false) // what follows the program is its own
+	probe := false
+	kernels := &cobra.Command{
+		Use:   "kernels",
+		Short: "List the kernels in the cache folder",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ok, err := vmtest.Kernels(cmd.Context(), c, probe, stdout)
+			if err == nil && !ok {
+				code = 1
+			}
+			return err
+		},
+	}
+	kernels.Flags().BoolVar(&probe, "probe", false, "boot each, and ask it")
 	root.AddCommand(
 		&cobra.Command{
 			Use:   "doctor",
@@ -88,6 +104,7 @@ to its end, with the reason on standard error.`,
 				return nil
 			},
 		},
+		kernels,
 		&cobra.Command{
 			Use:   "console",
 			Short: "Look around in a guest at a prompt of its own",
@@ -100,10 +117,10 @@ to its end, with the reason on standard error.`,
 		},
 	)
 	f := root.PersistentFlags()
-	f.StringVar(&c.Kernel, "kernel", c.Kernel, "FreeBSD/amd64 kernel `file`, or a release's kernel.txz (VMTEST_KERNEL)")
-	f.StringVar(&c.Release, "release", "", "fetch the kernel of FreeBSD/amd64 `version`, such as 15.1, and keep it (from VMTEST_MIRROR)")
+	f.StringVar(&c.Kernel, "kernel", c.Kernel, "`name` of a kernel in the cache folder, or with a slash the path of one or of a release's kernel.txz (VMTEST_KERNEL)")
+	f.StringVar(&c.Release, "release", "", "fetch the kernel of FreeBSD `version`, such as 15.1, and keep it (from VMTEST_MIRROR)")
 	f.StringVar(&c.Image, "image", c.Image, "boot the raw or qcow2 image in `file`, also .xz, instead of a kernel (VMTEST_IMAGE)")
-	f.StringVar(&c.Arch, "arch", "", "amd64 or arm64, of an image (default: what its name says)")
+	f.StringVar(&c.Arch, "arch", "", "amd64, arm64 or riscv64 (default: what the program or the name of the image says)")
 	f.StringVar(&c.Firmware, "firmware", "", "UEFI firmware `file` for an image; arm64 needs one")
 	f.StringArrayVar(&c.Sysctls, "sysctl", nil, "set `name=value` before the program (repeatable)")
 	f.StringArrayVar(&c.Tunables, "tunable", nil, "set `name=value` in the kernel's environment before it boots (repeatable)")
@@ -113,7 +130,7 @@ to its end, with the reason on standard error.`,
 	f.StringVar(&c.CPU, "cpu", "", "processor `model`, see qemu-system-x86_64 -cpu help (default: host, or a plain one in software emulation)")
 	f.StringVar(&c.Accel, "accel", "", "kvm, hvf or tcg (default: the best that works)")
 	f.BoolVar(&c.ICount, "icount", false, "let the guest's clock count instructions, so that times in it do not depend on the host's load (software emulation)")
-	f.StringVar(&c.QEMU, "qemu", "", "QEMU binary (default qemu-system-x86_64)")
+	f.StringVar(&c.QEMU, "qemu", "", "QEMU binary (default qemu-system-x86_64, or the one for the guest)")
 	f.BoolVar(&c.NoReuse, "no-reuse", false, "boot a guest for this program alone")
 	f.StringArrayVar(&c.Copy, "copy", nil, "take `path` and what is below it along to the guest (repeatable)")
 	f.Int64Var(&filesMiB, "files-limit", filesMiB, "`MiB` of files that may go along")
@@ -124,4 +141,19 @@ to its end, with the reason on standard error.`,
 	root.SetErr(stderr)
 	eerr := root.ExecuteContext(context.Background())
 	return code, eerr
+}
+
+// buildVersion is the module's version, with the commit where it was built from a checkout.
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	version := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			version += " " + s.Value
+		}
+	}
+	return version + " " + info.GoVersion
 }

@@ -26,17 +26,20 @@ import (
 // skipText is printed by every test that needs a guest where none can be had.
 const skipText = "NOT RUN: the FreeBSD guest tests need %s; put a FreeBSD/amd64 kernel at %s or name one by VMTEST_KERNEL, and install qemu-system-x86_64"
 
+// defaultKernel is the kernel for amd64 that a run without flags takes.
+func defaultKernel() string { return vmtest.KernelPath(os.Getenv("VMTEST_KERNEL"), "amd64") }
+
 // needGuest skips t with a reason where no guest can be booted.
 func needGuest(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("NOT RUN: guest tests take minutes and -short is set")
 	}
-	if _, err := os.Stat(vmtest.DefaultKernel()); err != nil {
-		t.Skipf(skipText, "a kernel file", vmtest.DefaultKernel())
+	if _, err := os.Stat(defaultKernel()); err != nil {
+		t.Skipf(skipText, "a kernel file", defaultKernel())
 	}
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
-		t.Skipf(skipText, "QEMU", vmtest.DefaultKernel())
+		t.Skipf(skipText, "QEMU", defaultKernel())
 	}
 }
 
@@ -75,7 +78,7 @@ func TestHostScripts(t *testing.T) {
 
 func params(t *testing.T, dir string) testscript.Params {
 	bin := buildRunner(t)
-	kernel := vmtest.DefaultKernel()
+	kernel := defaultKernel()
 	goEnv := func(name string) string {
 		out, err := exec.Command("go", "env", name).Output()
 		require.NoError(t, err)

@@ -22,6 +22,10 @@ func main() {
 		shell(os.Stdin, os.Stdout)
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == "features" {
+		fmt.Println(features())
+		return
+	}
 	if len(os.Args) > 1 && os.Args[1] == "call" {
 		if err := call(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, "agent:", err)

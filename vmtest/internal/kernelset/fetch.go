@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -23,6 +24,7 @@ const Mirror = "https://download.freebsd.org/releases"
 
 // Source is a place to fetch releases from.
 type Source struct {
+	Arch   string // amd64, arm64 or riscv64
 	Mirror string // base address: releases are at Mirror/amd64/15.1-RELEASE
 	Cache  string
 	// Stall is how long a server may send nothing; zero for [DefaultStall].
@@ -42,7 +44,7 @@ const resumes = 3
 
 var releaseName = regexp.MustCompile(`^\d+\.\d+(-(RELEASE|RC\d+|BETA\d+))?$`)
 
-// Release returns the kernel of a FreeBSD/amd64 release such as 15.1, which is
+// Release returns the kernel of a FreeBSD release such as 15.1, which is
 // fetched at first.
 func (s Source) Release(ctx context.Context, release string) (kernel string, err error) {
 	if !releaseName.MatchString(release) {
@@ -51,7 +53,7 @@ func (s Source) Release(ctx context.Context, release string) (kernel string, err
 	if !strings.Contains(release, "-") {
 		release += "-RELEASE"
 	}
-	dir := filepath.Join(s.Cache, "release-"+release+"-amd64")
+	dir := filepath.Join(s.Cache, "release-"+release+"-"+s.Arch)
 	return once(dir, func() error {
 		set, err := s.fetchSet(ctx, release, dir+".txz")
 		if err != nil {
@@ -67,10 +69,10 @@ func (s Source) Release(ctx context.Context, release string) (kernel string, err
 // fetchSet brings kernel.txz to the file at target. Half of it stays beside that
 // for the next time.
 func (s Source) fetchSet(ctx context.Context, release, target string) (string, error) {
-	base := strings.TrimRight(s.Mirror, "/") + "/amd64/" + release + "/"
+	base := strings.TrimRight(s.Mirror, "/") + "/" + folder(s.Arch) + "/" + release + "/"
 	manifest, err := s.small(ctx, base+"MANIFEST")
 	if err != nil {
-		return "", missing(err, release)
+		return "", s.advise(err, base, release)
 	}
 	want, err := checksum(manifest, SetName)
 	if err != nil {
@@ -79,7 +81,7 @@ func (s Source) fetchSet(ctx context.Context, release, target string) (string, e
 	part := target + ".part"
 	s.Note("fetching %s", base+SetName)
 	if err := s.fetch(ctx, base+SetName, part); err != nil {
-		return "", missing(err, release)
+		return "", s.advise(err, base, release)
 	}
 	if err := verify(part, want); err != nil {
 		os.Remove(part)
@@ -93,9 +95,22 @@ var (
 	errSilent   = errors.New("the server has sent nothing")
 )
 
-func missing(err error, release string) error {
+// folder is where a mirror has the releases for arch.
+func folder(arch string) string {
+	if arch == "riscv64" {
+		return "riscv/riscv64"
+	}
+	return arch
+}
+
+// advise adds to err what to do where a release or the whole server cannot be had.
+func (s Source) advise(err error, base, release string) error {
+	var net *url.Error
+	if errors.As(err, &net) {
+		return fmt.Errorf("%w (without a network: on a machine that has one, get %s%s and %sMANIFEST into one folder, and name the file here by --kernel; or name a mirror by VMTEST_MIRROR)", err, base, SetName, base)
+	}
 	if errors.Is(err, errNotThere) {
-		return fmt.Errorf("there is no FreeBSD %s for amd64: %w (a release past its end of life is at https://ftp-archive.freebsd.org/pub/FreeBSD-Archive/old-releases, to be named by VMTEST_MIRROR)", release, err)
+		return fmt.Errorf("there is no FreeBSD %s for %s: %w (a release past its end of life is at https://ftp-archive.freebsd.org/pub/FreeBSD-Archive/old-releases, to be named by VMTEST_MIRROR)", release, s.Arch, err)
 	}
 	return err
 }

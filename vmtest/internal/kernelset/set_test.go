@@ -234,7 +234,7 @@ func source(t *testing.T, m *mirror) Source {
 	srv := httptest.NewServer(m)
 	t.Cleanup(srv.Close)
 	t.Cleanup(func() { close(m.end) })
-	return Source{Mirror: srv.URL, Cache: t.TempDir(), Stall: 10 * time.Second, Note: t.Logf}
+	return Source{Arch: "amd64", Mirror: srv.URL, Cache: t.TempDir(), Stall: 10 * time.Second, Note: t.Logf}
 }
 
 func TestRelease(t *testing.T) {

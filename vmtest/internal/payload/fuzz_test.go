@@ -1,6 +1,7 @@
 package payload
 
 import (
+	"debug/elf"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,7 +19,7 @@ func FuzzFindModules(f *testing.F) {
 		for name, data := range map[string][]byte{"if_em": a, "virtio": b} {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name+".ko"), data, 0o600))
 		}
-		m, err := FindModules(&Kernel{Path: filepath.Join(dir, "kernel")}, []string{"if_em"})
+		m, err := FindModules(&Kernel{Path: filepath.Join(dir, "kernel"), machine: elf.EM_X86_64}, []string{"if_em"})
 		if err != nil {
 			return
 		}

@@ -20,24 +20,26 @@ const lowMemory = 2 << 20
 const mapped = 1 << 30
 
 // ErrNotKernel is wrapped by the errors of [OpenKernel] for a file that cannot
-// be a FreeBSD/amd64 kernel.
-var ErrNotKernel = errors.New("not a FreeBSD/amd64 kernel")
+// be a FreeBSD kernel.
+var ErrNotKernel = errors.New("not a FreeBSD kernel")
 
-// Kernel is a FreeBSD/amd64 kernel file, read and checked.
+// Kernel is a FreeBSD kernel file, read and checked.
 type Kernel struct {
 	Path  string
+	Arch  string // amd64, arm64 or riscv64
 	Entry uint64
 	// Relative says that the kernel counts kernend from its load base, as
 	// 13 and later do (they have the symbol amd64_loadaddr).
 	Relative bool
 
 	segments []segment
+	machine  elf.Machine
 	modules  map[string]bool // built in, by name; empty if it is stripped
 	symtab   []byte          // in the layout that ddb reads: u64 size, .symtab, u64 size, .strtab
 }
 
 type segment struct {
-	phys uint64
+	phys uint64 // on other machines than amd64 counted from the start of the kernel
 	data []byte
 	size uint64 // with bss
 }
@@ -63,21 +65,28 @@ func ParseKernel(data []byte) (*Kernel, error) {
 		return nil, fmt.Errorf("%w: %v", ErrNotKernel, err)
 	}
 	defer f.Close()
+	arch := Arch(f.Machine)
 	switch {
-	case f.Class != elf.ELFCLASS64 || f.Machine != elf.EM_X86_64:
+	case f.Class != elf.ELFCLASS64 || arch == "":
 		return nil, fmt.Errorf("%w: it is for %v", ErrNotKernel, f.Machine)
-	case f.OSABI != elf.ELFOSABI_FREEBSD:
+	case arch == "amd64" && f.OSABI != elf.ELFOSABI_FREEBSD:
 		return nil, fmt.Errorf("%w: its ABI mark is %v", ErrNotKernel, f.OSABI)
+	case arch != "amd64" && release(data) == "": // linkers leave no ABI mark there
+		return nil, fmt.Errorf("%w: it does not tell its release", ErrNotKernel)
 	case f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN:
 		return nil, fmt.Errorf("%w: it is a %v", ErrNotKernel, f.Type)
 	}
-	k := &Kernel{Entry: f.Entry, modules: map[string]bool{}}
+	k := &Kernel{Arch: arch, machine: f.Machine, Entry: f.Entry, modules: map[string]bool{}}
+	base, lowest, found := uint64(kernBase), uint64(lowMemory), arch == "amd64"
 	entered := false
 	for i, p := range f.Progs {
 		if p.Type != elf.PT_LOAD || p.Memsz == 0 {
 			continue
 		}
-		if p.Vaddr < kernBase+lowMemory || p.Memsz > mapped || p.Vaddr-kernBase+p.Memsz > mapped {
+		if !found { // these run wherever they are put, their start at a multiple of 2 MiB
+			base, lowest, found = p.Vaddr&^(imageAlign-1), 0, true
+		}
+		if p.Vaddr < base+lowest || p.Memsz > mapped || p.Vaddr-base+p.Memsz > mapped {
 			return nil, fmt.Errorf("%w: segment %d lies at %#x, outside of kernel memory", ErrNotKernel, i, p.Vaddr)
 		}
 		if p.Filesz > p.Memsz || p.Off > uint64(len(data)) || p.Filesz > uint64(len(data))-p.Off {
@@ -87,7 +96,7 @@ func ParseKernel(data []byte) (*Kernel, error) {
 			entered = true
 		}
 		k.segments = append(k.segments, segment{
-			phys: p.Vaddr - kernBase,
+			phys: p.Vaddr - base,
 			data: data[p.Off : p.Off+p.Filesz],
 			size: p.Memsz,
 		})
@@ -99,6 +108,10 @@ func ParseKernel(data []byte) (*Kernel, error) {
 	}
 	if !entered {
 		return nil, fmt.Errorf("%w: its entry %#x is in no segment", ErrNotKernel, f.Entry)
+	}
+	k.Entry -= base
+	if arch == "amd64" {
+		k.Entry = f.Entry
 	}
 	syms, err := f.Symbols()
 	if err != nil && !errors.Is(err, elf.ErrNoSymbols) {

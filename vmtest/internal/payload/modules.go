@@ -48,7 +48,7 @@ func FindModules(k *Kernel, wanted []string) (*Modules, error) {
 			return nil, fmt.Errorf("kernel module %s.ko: %w", name, err)
 		}
 		defer f.Close()
-		if f.Machine != elf.EM_X86_64 {
+		if f.Machine != k.machine {
 			return nil, fmt.Errorf("kernel module %s.ko is for %v", name, f.Machine)
 		}
 		syms, err := f.Symbols()

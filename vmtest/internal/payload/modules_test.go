@@ -62,7 +62,7 @@ func TestLoadOrder(t *testing.T) {
 
 func TestFindModules(t *testing.T) {
 	dir := t.TempDir()
-	k := &Kernel{Path: filepath.Join(dir, "kernel"), modules: map[string]bool{"if_epair": true}}
+	k := &Kernel{Path: filepath.Join(dir, "kernel"), machine: elf.EM_X86_64, modules: map[string]bool{"if_epair": true}}
 	m, err := FindModules(k, []string{"if_epair", "if_tap"})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"tmpfs", "if_tap"}, m.Required, "the agent looks for what may be built in")

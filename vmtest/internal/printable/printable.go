@@ -3,16 +3,20 @@ package printable
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
+// returns are what a serial port puts before the end of a line.
+var returns = regexp.MustCompile(`\r+(\n|$)`)
+
 // Text returns s with every control character escaped, but for ends of lines and
-// tabs. A carriage return before the end of a line is dropped. Characters that
+// tabs. Carriage returns before the end of a line, or of s, are dropped. Characters that
 // change the direction of text, and bytes that are no UTF-8, are escaped too.
 func Text(s string) string {
-	s = strings.ReplaceAll(s, "\r\n", "\n")
+	s = returns.ReplaceAllString(s, "$1")
 	var b strings.Builder
 	for i, r := range s {
 		switch {

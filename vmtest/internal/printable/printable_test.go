@@ -11,7 +11,7 @@ import (
 func TestText(t *testing.T) {
 	for _, tt := range []struct{ name, in, want string }{
 		{"plain text stays", "one\ttwo\nthree é", "one\ttwo\nthree é"},
-		{"ends of lines of a serial port", "a\r\nb\r\n", "a\nb\n"},
+		{"ends of lines of a serial port", "a\r\nb\r\r\nc\r", "a\nb\nc"},
 		{"a return in mid-line", "a\rb", `a\x0db`},
 		{"colours", "\x1b[31mred", `\x1b[31mred`},
 		{"a title", "\x1b]0;t\a", `\x1b]0;t\x07`},

@@ -28,7 +28,10 @@ const (
 type Spec struct {
 	Binary  string
 	Accel   string
-	Payload string // Multiboot image, of a kernel boot
+	Arch    string // amd64, arm64 or riscv64; empty for amd64
+	Payload string // of a kernel boot: a Multiboot image, or a kernel that QEMU itself starts
+	Append  string // command line of a kernel that QEMU itself starts
+	Root    string // and its first disk, which holds the agent
 	Image   *Image // of an image boot
 	Disk    string // raw file shared with the guest
 	Call    string // Unix socket that the guest reaches at AgentAddr
@@ -40,7 +43,6 @@ type Spec struct {
 
 // Image is what a machine boots instead of a kernel.
 type Image struct {
-	Arch     string // amd64 or arm64
 	File     string
 	Format   string // raw or qcow2
 	Snapshot bool   // keep writes out of File; it is not an overlay
@@ -58,26 +60,31 @@ const icount = "shift=2,sleep=off,align=off"
 
 // Args is QEMU's command line without its name.
 func (s Spec) Args() []string {
-	arm := s.Image != nil && s.Image.Arch == "arm64"
 	accel, cpu := s.Accel, "host"
 	if s.Accel == TCG {
 		accel, cpu = "tcg,thread=multi", tcgCPU
 		if s.ICount {
 			accel = "tcg,thread=single"
 		}
-		if arm {
+		switch s.Arch {
+		case "arm64":
 			cpu = "cortex-a72"
+		case "riscv64":
+			cpu = "rv64"
 		}
 	}
 	if s.CPU != "" {
 		cpu = s.CPU
 	}
 	machine := "pc"
-	if arm {
+	switch s.Arch {
+	case "arm64":
 		machine = "virt"
 		if s.Accel != TCG {
 			machine += ",gic-version=max"
 		}
+	case "riscv64":
+		machine = "virt"
 	}
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
@@ -106,6 +113,11 @@ func (s Spec) Args() []string {
 	} else {
 		args = append(args, "-kernel", s.Payload)
 	}
+	if s.Root != "" {
+		args = append(args, "-append", s.Append)
+		drive("root", s.Root, "format=raw,readonly=on")
+		args = append(args, "-device", "virtio-rng-pci") // these processors have no random numbers of their own
+	}
 	drive("shared", s.Disk, "format=raw,cache=writeback")
 	// The network leads to one socket of ours and nowhere else: not to the host, not through it.
 	return append(args,
@@ -130,8 +142,11 @@ var versionRE = regexp.MustCompile(`version (\d+)\.(\d+)`)
 
 // Binary is the usual name of the QEMU for guests of an architecture.
 func Binary(arch string) string {
-	if arch == "arm64" {
+	switch arch {
+	case "arm64":
 		return "qemu-system-aarch64"
+	case "riscv64":
+		return "qemu-system-riscv64"
 	}
 	return "qemu-system-x86_64"
 }
@@ -144,7 +159,7 @@ func Find(name string) (path, version string, err error) {
 	}
 	path, err = exec.LookPath(name)
 	if err != nil {
-		return "", "", fmt.Errorf("%w: %s is not in PATH (Debian: apt install qemu-system-x86 or qemu-system-arm; macOS: brew install qemu; FreeBSD: pkg install qemu)", ErrMissing, name)
+		return "", "", fmt.Errorf("%w: %s is not in PATH (Debian: apt install qemu-system-x86, qemu-system-arm, or qemu-system-misc and opensbi for riscv64; macOS: brew install qemu; FreeBSD: pkg install qemu)", ErrMissing, name)
 	}
 	out, err := exec.Command(path, "--version").Output()
 	if err != nil {

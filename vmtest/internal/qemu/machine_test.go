@@ -132,14 +132,20 @@ func TestArgsOfAnImage(t *testing.T) {
 		spec       Spec
 		want, none []string
 	}{
-		{"amd64 overlay", Spec{Accel: TCG, Disk: "/d", Image: &Image{Arch: "amd64", File: "/o.qcow2", Format: "qcow2", Tar: "/t"}},
+		{"amd64 overlay", Spec{Accel: TCG, Disk: "/d", Image: &Image{File: "/o.qcow2", Format: "qcow2", Tar: "/t"}},
 			[]string{"-machine pc", "id=image,format=qcow2,file=/o.qcow2", "id=tar,format=raw,readonly=on,file=/t"}, []string{"snapshot", "-bios", "-kernel"}},
-		{"snapshot", Spec{Accel: TCG, Disk: "/d", Image: &Image{Arch: "amd64", File: "/i.raw", Format: "raw", Snapshot: true, Tar: "/t"}},
+		{"snapshot", Spec{Accel: TCG, Disk: "/d", Image: &Image{File: "/i.raw", Format: "raw", Snapshot: true, Tar: "/t"}},
 			[]string{"format=raw,snapshot=on,file=/i.raw"}, nil},
-		{"arm64", Spec{Accel: TCG, Disk: "/d", Image: &Image{Arch: "arm64", File: "/i", Format: "raw", Tar: "/t", Firmware: "/fw"}},
+		{"arm64", Spec{Accel: TCG, Disk: "/d", Arch: "arm64", Image: &Image{File: "/i", Format: "raw", Tar: "/t", Firmware: "/fw"}},
 			[]string{"-machine virt ", "-bios /fw", "-cpu cortex-a72"}, []string{"qemu64"}},
-		{"arm64 with KVM", Spec{Accel: KVM, Disk: "/d", Image: &Image{Arch: "arm64", File: "/i", Format: "raw", Tar: "/t", Firmware: "/fw"}},
+		{"arm64 with KVM", Spec{Accel: KVM, Disk: "/d", Arch: "arm64", Image: &Image{File: "/i", Format: "raw", Tar: "/t", Firmware: "/fw"}},
 			[]string{"-machine virt,gic-version=max", "-cpu host"}, nil},
+		{"arm64 kernel", Spec{Accel: TCG, Disk: "/d", Arch: "arm64", Payload: "/p", Append: "FreeBSD: a=b c=d", Root: "/r"},
+			[]string{"-machine virt ", "-kernel /p", "-append FreeBSD: a=b c=d", "id=root,format=raw,readonly=on,file=/r", "-cpu cortex-a72"}, []string{"-bios"}},
+		{"riscv64 kernel", Spec{Accel: TCG, Disk: "/d", Arch: "riscv64", Payload: "/p", Append: "a=b", Root: "/r"},
+			[]string{"-machine virt ", "-kernel /p", "-append a=b", "id=root,format=raw,readonly=on,file=/r", "-cpu rv64"}, []string{"-bios"}},
+		{"the network leads to one socket", Spec{Accel: TCG, Disk: "/d", Payload: "/p", Call: "/a,b"},
+			[]string{"-chardev socket,id=agent,path=/a,,b", "user,id=host,restrict=on,ipv6=off,guestfwd=tcp:10.0.2.4:1-chardev:agent"}, nil},
 		{"kernel", Spec{Accel: TCG, Disk: "/d", Payload: "/p", CPU: "max"}, []string{"-kernel /p", "-cpu max"}, []string{"id=image"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -150,8 +156,8 @@ func TestArgsOfAnImage(t *testing.T) {
 			for _, n := range tt.none {
 				assert.NotContains(t, args, n)
 			}
-			image, tar, shared := strings.Index(args, "drive=image"), strings.Index(args, "drive=tar"), strings.Index(args, "drive=shared")
-			assert.True(t, image <= tar && tar < shared, "the order of the disks")
+			image, tar, root, shared := strings.Index(args, "drive=image"), strings.Index(args, "drive=tar"), strings.Index(args, "drive=root"), strings.Index(args, "drive=shared")
+			assert.True(t, image <= tar && tar < shared && root < shared, "the order of the disks")
 		})
 	}
 }

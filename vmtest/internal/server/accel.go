@@ -6,28 +6,60 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
-	"time"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/zbuf-go/zbuf/vmtest/internal/qemu"
 )
 
-// verdictLife is how long a failed accelerator is not tried again.
-const verdictLife = 24 * time.Hour
-
-// verdict is a remembered failure of hardware acceleration with one kernel and
-// one QEMU. Trying costs a second or more, and the answer does not change.
+// verdict is a remembered failure of hardware acceleration on one model of
+// processor, under one kernel of the host and one QEMU. Trying costs seconds, and
+// the answer does not change with the guest's kernel or the machine's next start.
 type verdict struct {
 	Accel  string
 	Reason string
-	Time   time.Time
 }
 
 func verdictPath(c Config, version string) string {
-	sum := sha256.Sum256([]byte(c.Kernel + c.Image + c.CPU + c.KernelTime.String() + version))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q", c.Arch, c.CPU, processor(), hostKernel(), version))
 	return filepath.Join(c.Cache, "accel-"+hex.EncodeToString(sum[:])[:16]+".json")
+}
+
+// processor is the model of the host's processor, as far as the host tells.
+func processor() string {
+	b, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	return modelOf(string(b))
+}
+
+// modelOf takes what names the model out of the entry of the first processor: names and numbers on amd64, numbers alone on arm64.
+func modelOf(cpuinfo string) string {
+	first, _, _ := strings.Cut(cpuinfo, "\n\n")
+	var model []string
+	for line := range strings.Lines(first) {
+		name, value, _ := strings.Cut(line, ":")
+		switch strings.TrimSpace(name) {
+		case "vendor_id", "cpu family", "model", "model name", "stepping", "CPU implementer", "CPU variant", "CPU part", "CPU revision":
+			model = append(model, strings.TrimSpace(value))
+		}
+	}
+	return strings.Join(model, " ")
+}
+
+// hostKernel is the release of the host's kernel, which has the driver.
+func hostKernel() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "" // one name for all then
+	}
+	return unix.ByteSliceToString(u.Release[:])
 }
 
 func recall(c Config, version string) *verdict {
@@ -36,14 +68,14 @@ func recall(c Config, version string) *verdict {
 		return nil
 	}
 	var v verdict
-	if json.Unmarshal(b, &v) != nil || time.Since(v.Time) > verdictLife {
+	if json.Unmarshal(b, &v) != nil {
 		return nil
 	}
 	return &v
 }
 
 func remember(c Config, version, accel string, why error) {
-	b, err := json.Marshal(verdict{accel, why.Error(), time.Now()})
+	b, err := json.Marshal(verdict{accel, why.Error()})
 	if err != nil {
 		return
 	}
@@ -59,11 +91,8 @@ func remember(c Config, version, accel string, why error) {
 }
 
 // hardware returns the accelerator that this host might have, or why it has none, for guests of
-// arch, which is empty for amd64.
+// arch.
 func hardware(arch string) (accel, why string) {
-	if arch == "" {
-		arch = "amd64"
-	}
 	if runtime.GOARCH != arch {
 		return "", "the host is not an " + arch + " machine"
 	}
@@ -102,19 +131,16 @@ func reason(c Config, version string) string {
 	return hw + " failed"
 }
 
-// Acceleration says in words what a guest on this host will run with.
-func Acceleration(cache, kernel, version string) string {
-	c := Config{Cache: cache, Kernel: kernel}
-	if fi, err := os.Stat(kernel); err == nil {
-		c.KernelTime = fi.ModTime()
-	}
-	hw, why := hardware(c.Arch)
+// Acceleration says in words what a guest of arch on this host will run with.
+func Acceleration(cache, arch, version string) string {
+	c := Config{Cache: cache, Arch: arch}
+	hw, why := hardware(arch)
 	v := recall(c, version)
 	switch {
 	case hw == "":
 		return "none (" + why + "): QEMU emulates in software, which is several times slower"
 	case v != nil && v.Accel == hw:
-		return "none (" + hw + ": " + v.Reason + "): QEMU emulates in software, which is several times slower"
+		return "none (" + hw + ": " + v.Reason + "; to try again remove " + verdictPath(c, version) + "): QEMU emulates in software, which is several times slower"
 	default:
 		return hw + " will be tried first"
 	}

@@ -16,7 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/zbuf-go/zbuf/vmtest/internal/payload"
 	"github.com/zbuf-go/zbuf/vmtest/internal/qemu"
 	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
 )
@@ -87,6 +86,7 @@ func (s *server) boot(c *client) (*guest, error) {
 		accels = candidates(s.cfg, version)
 	}
 	tries := 0
+	var failed error // of the hardware
 	for i, accel := range accels {
 		g, err := s.bootWith(c, binary, accel)
 		for tries++; diedWhileBooting(err) && tries < bootTries && !c.gone(); tries++ {
@@ -95,6 +95,9 @@ func (s *server) boot(c *client) (*guest, error) {
 			g, err = s.bootWith(c, binary, accel)
 		}
 		if err == nil {
+			if failed != nil { // the guest was not to blame
+				remember(s.cfg, version, accels[0], failed)
+			}
 			if accel == qemu.TCG && s.cfg.Accel == "" {
 				c.notice("no hardware acceleration that runs this guest (%s): QEMU emulates in software", reason(s.cfg, version))
 			}
@@ -104,7 +107,7 @@ func (s *server) boot(c *client) (*guest, error) {
 			return nil, err
 		}
 		c.note("%s does not run this guest: %v", accel, err)
-		remember(s.cfg, version, accel, err)
+		failed = err
 	}
 	return nil, errors.New("no accelerator")
 }
@@ -123,7 +126,7 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 		return nil, err
 	}
 	token := hex.EncodeToString(secret)
-	spec := qemu.Spec{Binary: binary, Accel: accel, CPU: s.cfg.CPU, MemMiB: s.cfg.MemMiB, CPUs: s.cfg.CPUs, ICount: s.cfg.ICount}
+	spec := qemu.Spec{Binary: binary, Arch: s.cfg.Arch, Accel: accel, CPU: s.cfg.CPU, MemMiB: s.cfg.MemMiB, CPUs: s.cfg.CPUs, ICount: s.cfg.ICount}
 	// QEMU has read or opened these files by the time the agent calls.
 	if s.cfg.Image != "" {
 		spec.Image, err = s.prepareImage(token)
@@ -134,8 +137,11 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 			}
 		}
 	} else {
-		spec.Payload, err = s.writePayload(token)
-		defer os.Remove(spec.Payload)
+		var made []string
+		made, err = s.prepareKernel(&spec, token)
+		for _, f := range made {
+			defer os.Remove(f)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -198,78 +204,6 @@ func sharedDisk() (*os.File, error) {
 		return nil, fmt.Errorf("shared disk: %w", err)
 	}
 	return f, nil
-}
-
-// writePayload lays the boot image out in a temporary file.
-func (s *server) writePayload(token string) (string, error) {
-	k, err := payload.OpenKernel(s.cfg.Kernel)
-	if err != nil {
-		return "", err
-	}
-	agent, err := os.ReadFile(s.cfg.Agent)
-	if err != nil {
-		return "", fmt.Errorf("agent: %w", err)
-	}
-	mods, err := payload.FindModules(k, s.cfg.Modules)
-	if err != nil {
-		return "", err
-	}
-	settings, err := json.Marshal(wire.Settings{Token: token, Addr: qemu.AgentAddr, Disk: "/dev/vtbd0", Load: mods.Load, Required: mods.Required})
-	if err != nil {
-		return "", err
-	}
-	files := append(mods.Files, payload.File{Path: "agent", Data: agent}, payload.File{Path: wire.SettingsFile, Data: settings})
-	root, err := payload.Root(files, []string{"dev", "vm"})
-	if err != nil {
-		return "", err
-	}
-	entropy := make([]byte, 4096)
-	if _, err := rand.Read(entropy); err != nil {
-		return "", err
-	}
-	env := kernelEnvironment()
-	for _, t := range s.cfg.Tunables {
-		name, value, _ := strings.Cut(t, "=")
-		env[name] = value
-	}
-	image, err := payload.Layout(payload.Boot{Kernel: k, Root: root, Env: env, Entropy: entropy})
-	if err != nil {
-		return "", err
-	}
-	f, err := os.CreateTemp(dir(), "boot-*")
-	if err != nil {
-		return "", fmt.Errorf("boot payload: %w", err)
-	}
-	w := bufio.NewWriterSize(f, 1<<20)
-	_, err = image.WriteTo(w)
-	if err = errors.Join(err, w.Flush(), f.Close()); err != nil {
-		os.Remove(f.Name())
-		return "", err
-	}
-	return f.Name(), nil
-}
-
-// kernelEnvironment is what every guest is started with, see loader(8).
-func kernelEnvironment() map[string]string {
-	return map[string]string{
-		"vfs.root.mountfrom": "cd9660:/dev/md0",
-		"init_path":          "/agent",
-		"console":            "comconsole",
-		"boot_serial":        "YES",
-		"hint.uart.0.at":     "isa",
-		"hint.uart.0.port":   "0x3F8",
-		"hint.uart.0.flags":  "0x10",
-		"hint.uart.0.irq":    "4",
-		"hint.uart.0.baud":   "115200",
-		"hw.uart.console":    "io:0x3f8,br:115200",
-		// The buffer pager reads the agent in blocks of 2 KiB, each by way of
-		// another thread: with two emulated processors that takes seconds.
-		"vfs.cd9660.use_buf_pager": "0",
-		// Emulated memory is not tested, and a keyboard is not waited for.
-		"hw.memtest.tests":       "0",
-		"hint.atkbdc.0.disabled": "1",
-		"hint.atkbd.0.disabled":  "1",
-	}
 }
 
 // meet waits for the agent's call.

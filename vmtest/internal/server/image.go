@@ -30,7 +30,7 @@ func (s *server) prepareImage(token string) (*qemu.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	im := &qemu.Image{Arch: s.cfg.Arch, File: s.cfg.Image, Format: format, Snapshot: true, Firmware: s.cfg.Firmware, Tar: tarFile}
+	im := &qemu.Image{File: s.cfg.Image, Format: format, Snapshot: true, Firmware: s.cfg.Firmware, Tar: tarFile}
 	tool, err := exec.LookPath("qemu-img")
 	if err != nil {
 		return im, nil // QEMU keeps the writes in a temporary file of its own

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,24 +39,41 @@ func TestKeyTellsConfigurationsApart(t *testing.T) {
 	}
 }
 
-func TestVerdictIsKeptForADayAndOneKernel(t *testing.T) {
-	c := Config{Cache: t.TempDir(), Kernel: "/k"}
+func TestVerdictIsKeptForAProcessor(t *testing.T) {
+	c := Config{Cache: t.TempDir(), Kernel: "/k", Arch: "amd64"}
 	require.Nil(t, recall(c, "7.2"))
 	remember(c, "7.2", qemu.KVM, errors.New("a reason"))
-	v := recall(c, "7.2")
-	require.NotNil(t, v)
-	assert.Equal(t, "a reason", v.Reason)
-	assert.Equal(t, qemu.KVM, v.Accel)
-	assert.Nil(t, recall(c, "8.0"), "another QEMU")
-	other := c
-	other.KernelTime = time.Unix(1, 0)
-	assert.Nil(t, recall(other, "7.2"), "another kernel")
-
-	old := `{"Accel":"kvm","Reason":"r","Time":"2001-01-01T00:00:00Z"}`
-	require.NoError(t, os.WriteFile(verdictPath(c, "7.2"), []byte(old), 0o600))
-	assert.Nil(t, recall(c, "7.2"), "too old")
+	for _, tt := range []struct {
+		name    string
+		change  func(c *Config)
+		version string
+		kept    bool
+	}{
+		{"the same", func(*Config) {}, "7.2", true},
+		{"another kernel of the guest", func(c *Config) { c.Kernel, c.KernelTime = "/other", time.Unix(1, 0) }, "7.2", true},
+		{"more memory", func(c *Config) { c.MemMiB = 4096 }, "7.2", true},
+		{"another QEMU", func(*Config) {}, "8.0", false},
+		{"another model for the guest", func(c *Config) { c.CPU = "max" }, "7.2", false},
+		{"another architecture", func(c *Config) { c.Arch = "arm64" }, "7.2", false},
+	} {
+		other := c
+		tt.change(&other)
+		v := recall(other, tt.version)
+		if !tt.kept {
+			assert.Nil(t, v, tt.name)
+			continue
+		}
+		require.NotNil(t, v, tt.name)
+		assert.Equal(t, verdict{qemu.KVM, "a reason"}, *v, tt.name)
+	}
 	require.NoError(t, os.WriteFile(verdictPath(c, "7.2"), []byte("{"), 0o600))
 	assert.Nil(t, recall(c, "7.2"), "broken")
+}
+
+func TestModelOfAProcessor(t *testing.T) {
+	const intel = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 85\nmodel name\t: Xeon\nstepping\t: 7\ncpu MHz\t\t: %s\n\nprocessor\t: 1\nmodel\t\t: 86\n"
+	assert.Equal(t, "GenuineIntel 6 85 Xeon 7", modelOf(strings.Replace(intel, "%s", "2500.1", 1)), "what changes from moment to moment does not count")
+	assert.Equal(t, "0x41 0x3 0xd0c 1", modelOf("processor\t: 0\nBogoMIPS\t: 50\nCPU implementer\t: 0x41\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\nCPU revision\t: 1\n\n"))
 }
 
 func TestSweepRemovesOldLeftoversAlone(t *testing.T) {

@@ -1,0 +1,44 @@
+//go:build freebsd
+
+package main
+
+import (
+	"fmt"
+	"syscall"
+)
+
+// features says in a line what the running kernel is and has.
+func features() string {
+	release, err := syscall.Sysctl("kern.osrelease")
+	if err != nil {
+		release = err.Error()
+	}
+	version, err := syscall.SysctlUint32("kern.osreldate")
+	hz := "unknown"
+	if clock, err := sysctlHz(); err == nil {
+		hz = fmt.Sprint(clock)
+	}
+	out := fmt.Sprintf("release %s", release)
+	if err == nil {
+		out += fmt.Sprintf(" (%d)", version)
+	}
+	for _, f := range []struct{ name, sysctl string }{
+		{"INVARIANTS", "kern.features.invariants"}, {"VIMAGE", "kern.features.vimage"}, {"COMPAT_FREEBSD32", "kern.features.compat_freebsd_32bit"},
+	} {
+		// A feature that a kernel lacks has no entry.
+		value, err := syscall.SysctlUint32(f.sysctl)
+		out += fmt.Sprintf(", %s %s", f.name, yes(err == nil && value != 0))
+	}
+	_, err = pathCall(syscall.SYS_MODFIND, "if_epair", 0)
+	return out + fmt.Sprintf(", epair %s, kern.hz %s", yes(err == nil), hz)
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// sysctlHz reads how many ticks a second has.
+func sysctlHz() (uint32, error) { return syscall.SysctlUint32("kern.hz") }
