@@ -128,14 +128,18 @@ func (s *side) end(n uint32) string {
 	return s.p.A
 }
 
-// ioctls without anything special about them: a number in or out.
-var plain = map[string]zbuf.Request{
-	"BIOCGBLEN": zbuf.BIOCGBLEN, "BIOCSBLEN": zbuf.BIOCSBLEN, "BIOCGDLT": zbuf.BIOCGDLT, "BIOCSDLT": zbuf.BIOCSDLT,
-	"BIOCIMMEDIATE": zbuf.BIOCIMMEDIATE, "BIOCGRSIG": zbuf.BIOCGRSIG, "BIOCSRSIG": zbuf.BIOCSRSIG,
-	"BIOCGHDRCMPLT": zbuf.BIOCGHDRCMPLT, "BIOCGDIRECTION": zbuf.BIOCGDIRECTION, "BIOCSDIRECTION": zbuf.BIOCSDIRECTION,
-	"BIOCGTSTAMP": zbuf.BIOCGTSTAMP, "BIOCSTSTAMP": zbuf.BIOCSTSTAMP, "BIOCFEEDBACK": zbuf.BIOCFEEDBACK,
-	"BIOCGETBUFMODE": zbuf.BIOCGETBUFMODE, "BIOCSETVLANPCP": zbuf.BIOCSETVLANPCP,
-}
+// plain are the ioctls without anything special about them: a number in or out.
+var plain = func() map[string]zbuf.Request {
+	all := map[string]zbuf.Request{}
+	for _, req := range zbuf.Requests() {
+		if _, number := req.Argument().(*uint32); number {
+			all[req.String()] = req
+		}
+	}
+	delete(all, "BIOCSETBUFMODE") // has a step of its own
+	delete(all, "BIOCSHDRCMPLT")  // interfaces' own addresses differ, and so would written packets
+	return all
+}()
 
 // step makes one step and says what came of it.
 func (s *side) step(o op) string {

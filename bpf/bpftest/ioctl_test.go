@@ -1,6 +1,7 @@
 package bpftest_test
 
 import (
+	"maps"
 	"os"
 	"reflect"
 	"strings"
@@ -15,22 +16,16 @@ import (
 
 // requests are all there are, with an argument that is legal on an attached descriptor.
 func requests() map[zbuf.Request]any {
-	return map[zbuf.Request]any{
-		zbuf.BIOCGBLEN: new(uint32), zbuf.BIOCSBLEN: new(uint32), zbuf.BIOCSETF: program(accept),
-		zbuf.BIOCFLUSH: nil, zbuf.BIOCPROMISC: nil, zbuf.BIOCGDLT: new(uint32), zbuf.BIOCGETIF: new(zbuf.Ifreq),
-		zbuf.BIOCSETIF: ifreq("em0"), zbuf.BIOCSRTIMEOUT: new(zbuf.Timeval), zbuf.BIOCGRTIMEOUT: new(zbuf.Timeval),
-		zbuf.BIOCGSTATS: new(zbuf.Stat), zbuf.BIOCIMMEDIATE: new(uint32), zbuf.BIOCVERSION: new(zbuf.Version),
-		zbuf.BIOCGRSIG: new(uint32), zbuf.BIOCSRSIG: new(uint32), zbuf.BIOCGHDRCMPLT: new(uint32),
-		zbuf.BIOCSHDRCMPLT: new(uint32), zbuf.BIOCGDIRECTION: new(uint32), zbuf.BIOCSDIRECTION: new(uint32),
-		zbuf.BIOCSDLT: ptr(uint32(bpftest.DLT_EN10MB)), zbuf.BIOCGDLTLIST: new(zbuf.DLTList), zbuf.BIOCLOCK: nil,
-		zbuf.BIOCSETWF: program(accept), zbuf.BIOCFEEDBACK: new(uint32), zbuf.BIOCGETBUFMODE: new(uint32),
-		zbuf.BIOCSETBUFMODE: ptr(uint32(zbuf.BPF_BUFMODE_BUFFER)), zbuf.BIOCGETZMAX: new(uintptr),
-		zbuf.BIOCROTZBUF: new(zbuf.Zbuf), zbuf.BIOCSETZBUF: new(zbuf.Zbuf), zbuf.BIOCSETFNR: program(accept),
-		zbuf.BIOCGTSTAMP: new(uint32), zbuf.BIOCSTSTAMP: new(uint32), zbuf.BIOCSETVLANPCP: new(uint32),
-		zbuf.BIOCGETIFLIST: new(zbuf.IfList), zbuf.FIONREAD: new(int32), zbuf.FIONBIO: ptr(int32(1)),
-		zbuf.FIOASYNC: new(int32), zbuf.FIOSETOWN: new(int32), zbuf.FIOGETOWN: new(int32),
-		zbuf.TIOCSPGRP: new(int32), zbuf.TIOCGPGRP: new(int32),
+	all := map[zbuf.Request]any{}
+	for _, req := range zbuf.Requests() {
+		all[req] = req.Argument()
 	}
+	maps.Copy(all, map[zbuf.Request]any{ // where zero is not legal
+		zbuf.BIOCSETF: program(accept), zbuf.BIOCSETFNR: program(accept), zbuf.BIOCSETWF: program(accept),
+		zbuf.BIOCSETIF: ifreq("em0"), zbuf.BIOCSDLT: ptr(uint32(zbuf.DLT_EN10MB)),
+		zbuf.BIOCSETBUFMODE: ptr(uint32(zbuf.BPF_BUFMODE_BUFFER)), zbuf.FIONBIO: ptr(int32(1)),
+	})
+	return all
 }
 
 func ptr[T any](v T) *T { return &v }
