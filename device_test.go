@@ -19,7 +19,7 @@ import (
 
 func newKernel(t testing.TB) (*bpftest.Kernel, *bpftest.Interface) {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	return k, k.AddInterface("em0", bpftest.DLT_EN10MB)
+	return k, k.AddInterface("em0", zbuf.DLT_EN10MB)
 }
 
 func open(t testing.TB, k zbuf.System) *zbuf.Device {
@@ -162,8 +162,8 @@ func TestEveryRequestHasAMethod(t *testing.T) {
 	k := bpftest.New(
 		bpftest.WithSysctl("net.bpf.zerocopy_enable", 1),
 		bpftest.WithFeatures(bpftest.Features{IfList: true, SetVLANPCP: true}))
-	k.AddInterface("em0", bpftest.DLT_EN10MB, bpftest.AlsoDLT(105, 24))
-	k.AddInterface("em1", bpftest.DLT_EN10MB)
+	k.AddInterface("em0", zbuf.DLT_EN10MB, bpftest.AlsoDLT(105, 24))
+	k.AddInterface("em1", zbuf.DLT_EN10MB)
 	made := map[string]bool{}
 	d, err := zbuf.OpenOn(tracing{k, made})
 	require.NoError(t, err)

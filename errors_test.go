@@ -159,7 +159,7 @@ func TestListsThatGrowAreAskedForAgain(t *testing.T) {
 		{"BIOCGETIFLIST", func(d *zbuf.Device) (int, error) { l, err := d.InterfaceList(); return len(l), err }, syscall.ENOSPC},
 	} {
 		k := bpftest.New(bpftest.WithFeatures(bpftest.Features{IfList: true}))
-		k.AddInterface("em0", bpftest.DLT_EN10MB)
+		k.AddInterface("em0", zbuf.DLT_EN10MB)
 		d := open(t, k)
 		require.NoError(t, d.SetInterface("em0"))
 		k.FailNext(c.op, 2, c.err) // the second call of the first try

@@ -11,7 +11,7 @@ import (
 // The raw binding by hand: the order of the calls, and one buffer's way to the process and back.
 func Example() {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 
 	d, err := zbuf.OpenOn(k) // zbuf.Open() for the running kernel
 	if err != nil {

@@ -75,7 +75,7 @@ func TestInterfaceIndexTellsGoneFromRenamed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := bpftest.New(bpftest.WithFeatures(c.features))
-			em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+			em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 			b, err := k.Open()
 			require.NoError(t, err)
 			asked := 0
@@ -98,7 +98,7 @@ func TestInterfaceIndexTellsGoneFromRenamed(t *testing.T) {
 func TestInterfaceIndexOfATapThatIsNoInterfaceIsZero(t *testing.T) {
 	open := func(f bpftest.Features) (*bpftest.Interface, *zbuf.Device) {
 		k := bpftest.New(bpftest.WithFeatures(f))
-		em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+		em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 		b, err := k.Open()
 		require.NoError(t, err)
 		d, err := zbuf.Adopt(noIndex{b})

@@ -36,9 +36,9 @@ func TestAPromiscuousDescriptorIsNotAttachedAgain(t *testing.T) {
 					attached++
 				}
 			}))
-			em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
-			k.AddInterface("em1", bpftest.DLT_EN10MB)
-			k.AddInterface("em2", bpftest.DLT_EN10MB)
+			em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
+			k.AddInterface("em1", zbuf.DLT_EN10MB)
+			k.AddInterface("em2", zbuf.DLT_EN10MB)
 			b, err := k.Open()
 			require.NoError(t, err)
 			d, err := zbuf.Adopt(b)
@@ -83,6 +83,6 @@ func TestAnAttachmentThatFailsChangesNothing(t *testing.T) {
 	require.Error(t, d.SetInterface("em9"))
 	assert.Equal(t, "em0", d.Name())
 	em0.Remove()
-	k.AddInterface("em1", bpftest.DLT_EN10MB)
+	k.AddInterface("em1", zbuf.DLT_EN10MB)
 	assert.ErrorIs(t, d.SetInterface("em1"), zbuf.ErrReattachUnsafe, "it is promiscuous still")
 }

@@ -10,6 +10,7 @@ import (
 
 	xbpf "golang.org/x/net/bpf"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
@@ -17,7 +18,7 @@ import (
 // A kernel in memory with one interface, and a packet on it, for the examples that show what they print.
 func exampleKernel() *bpftest.Kernel {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	k.AddInterface("em0", bpftest.DLT_EN10MB)
+	k.AddInterface("em0", zbuf.DLT_EN10MB)
 	return k
 }
 
@@ -44,7 +45,7 @@ func Example() {
 // Auto takes what the kernel grants; Mode says what that was.
 func ExampleReader_Mode() {
 	k := bpftest.New() // net.bpf.zerocopy_enable is 0, as on a fresh FreeBSD
-	k.AddInterface("em0", bpftest.DLT_EN10MB)
+	k.AddInterface("em0", zbuf.DLT_EN10MB)
 	r, err := bpf.Open("em0", bpf.Config{System: k})
 	if err != nil {
 		log.Fatal(err)

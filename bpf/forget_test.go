@@ -17,7 +17,7 @@ func TestClosedReaderRefersToNoMemory(t *testing.T) {
 		for _, when := range []string{"idle", "a lease was out", "a packet was copied", "a packet was handed out"} {
 			t.Run(mode.String()+"/"+when, func(t *testing.T) {
 				k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-				em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+				em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 				r, err := Open("em0", Config{System: k, Mode: mode, BufferSize: 4096})
 				require.NoError(t, err)
 				for range 100 {

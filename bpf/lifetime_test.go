@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	xbpf "golang.org/x/net/bpf"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
@@ -89,7 +90,7 @@ func TestMemoryOfAForgottenReader(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := bpftest.New(zerocopyOn(true))
-			em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+			em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 			forget(t, k, func(r *bpf.Reader) {
 				for i := range uint32(100) { // both buffers are full, so nothing is copied out
 					em0.Receive(numbered(i, 64))
@@ -287,7 +288,7 @@ func TestZeroPacket(t *testing.T) {
 // The reason for a mode is one line, for a log.
 func TestReasonIsOneLine(t *testing.T) {
 	k := bpftest.New(zerocopyOn(false))
-	k.AddInterface("em0", bpftest.DLT_EN10MB)
+	k.AddInterface("em0", zbuf.DLT_EN10MB)
 	r, err := bpf.Open("em0", bpf.Config{System: k})
 	require.NoError(t, err)
 	defer r.Close()

@@ -43,7 +43,7 @@ func zerocopyOn(on bool) bpftest.Option {
 func newWorld(t testing.TB, cfg bpf.Config, opts ...bpftest.Option) *world {
 	t.Helper()
 	k := bpftest.New(append([]bpftest.Option{zerocopyOn(cfg.Mode != bpf.Buffered)}, opts...)...)
-	w := &world{k: k, em0: k.AddInterface("em0", bpftest.DLT_EN10MB)}
+	w := &world{k: k, em0: k.AddInterface("em0", zbuf.DLT_EN10MB)}
 	cfg.System = k
 	r, err := bpf.Open("em0", cfg)
 	require.NoError(t, err)
@@ -468,7 +468,7 @@ func TestWhoTimesTheReadTimeout(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			modes(t, func(t *testing.T, mode bpf.Mode) {
 				k := &rearms{Kernel: bpftest.New(zerocopyOn(mode == bpf.ZeroCopy))}
-				em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+				em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 				r, err := bpf.Open("em0", bpf.Config{Mode: mode, ReadTimeout: timeout, System: k})
 				require.NoError(t, err)
 				defer r.Close()
@@ -642,7 +642,7 @@ func TestReadPacketKeepsNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := bpftest.New(zerocopyOn(true))
-			em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+			em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 			for n := range uint32(200) {
 				r, err := bpf.Open("em0", bpf.Config{System: k, Mode: bpf.ZeroCopy, BufferSize: 4096, Immediate: true})
 				require.NoError(t, err)
@@ -843,7 +843,7 @@ func TestAutoFallsBackAndSaysWhy(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			for _, mode := range []bpf.Mode{bpf.Auto, bpf.ZeroCopy} {
 				k := bpftest.New(c.opts...)
-				em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+				em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 				if c.setup != nil {
 					c.setup(k)
 				}
@@ -881,7 +881,7 @@ func TestOtherFailuresAreErrors(t *testing.T) {
 	}{{"open", syscall.EACCES}, {"BIOCSETBUFMODE", syscall.EIO}, {"BIOCGETZMAX", syscall.EIO}, {"map", syscall.ENOMEM}, {"BIOCSETIF", syscall.ENXIO}} {
 		t.Run(c.op, func(t *testing.T) {
 			k := bpftest.New(zerocopyOn(true))
-			k.AddInterface("em0", bpftest.DLT_EN10MB)
+			k.AddInterface("em0", zbuf.DLT_EN10MB)
 			k.FailNext(c.op, 1, c.err)
 			_, err := bpf.Open("em0", bpf.Config{System: k})
 			assert.ErrorIs(t, err, c.err)
@@ -948,7 +948,7 @@ func TestFilterChangeWithoutFlushKeeps(t *testing.T) {
 func TestGuardNeedsMemoryThatCanBeProtected(t *testing.T) {
 	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 		k := bpftest.New(zerocopyOn(true))
-		k.AddInterface("em0", bpftest.DLT_EN10MB)
+		k.AddInterface("em0", zbuf.DLT_EN10MB)
 		_, err := bpf.Open("em0", bpf.Config{System: k, Mode: mode, Guard: true})
 		assert.ErrorIs(t, err, errors.ErrUnsupported)
 		assert.Zero(t, k.OpenCount())
@@ -960,21 +960,21 @@ func TestLinkTypes(t *testing.T) {
 	const radiotap = 127
 	modes(t, func(t *testing.T, mode bpf.Mode) {
 		k := bpftest.New(zerocopyOn(true))
-		wlan0 := k.AddInterface("wlan0", bpftest.DLT_EN10MB, bpftest.AlsoDLT(radiotap, 0))
+		wlan0 := k.AddInterface("wlan0", zbuf.DLT_EN10MB, bpftest.AlsoDLT(radiotap, 0))
 		open := func(want ...uint32) (*bpf.Reader, error) {
 			return bpf.Open("wlan0", bpf.Config{System: k, Mode: mode, LinkTypes: want, Immediate: true})
 		}
 		for _, c := range []struct{ want, got []uint32 }{
-			{nil, []uint32{bpftest.DLT_EN10MB}},
+			{nil, []uint32{zbuf.DLT_EN10MB}},
 			{[]uint32{radiotap}, []uint32{radiotap}},
-			{[]uint32{9999, radiotap, bpftest.DLT_EN10MB}, []uint32{radiotap}},
+			{[]uint32{9999, radiotap, zbuf.DLT_EN10MB}, []uint32{radiotap}},
 		} {
 			r, err := open(c.want...)
 			require.NoError(t, err)
 			assert.Equal(t, c.got[0], r.LinkType())
 			types, err := r.LinkTypes()
 			require.NoError(t, err)
-			assert.ElementsMatch(t, []uint32{bpftest.DLT_EN10MB, radiotap}, types)
+			assert.ElementsMatch(t, []uint32{zbuf.DLT_EN10MB, radiotap}, types)
 			wlan0.Inject(bpftest.Packet{Data: numbered(1, 64), DLT: c.got[0]})
 			data, _, err := r.ReadPacket(t.Context())
 			require.NoError(t, err)
@@ -1020,7 +1020,7 @@ func TestPromiscuousUntilClosed(t *testing.T) {
 func TestWriteFilterAndWrite(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
 		w := newWorld(t, bpf.Config{Mode: mode, WriteFilter: accept(t, 5), HeaderComplete: true})
-		peer := w.k.AddInterface("em1", bpftest.DLT_EN10MB)
+		peer := w.k.AddInterface("em1", zbuf.DLT_EN10MB)
 		bpftest.Pair(w.em0, peer)
 		r, err := bpf.Open("em1", bpf.Config{System: w.k, Mode: mode, Direction: bpf.In})
 		require.NoError(t, err)
@@ -1046,7 +1046,7 @@ func TestWriteFilterAndWrite(t *testing.T) {
 func TestAdoptedDescriptor(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
 		k := bpftest.New(zerocopyOn(true))
-		em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+		em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 		b, err := k.Open()
 		require.NoError(t, err)
 		dev, err := zbuf.Adopt(b)
@@ -1161,7 +1161,7 @@ func TestConfigIsCheckedBeforeAnythingIsOpened(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := bpftest.New()
-			k.AddInterface("em0", bpftest.DLT_EN10MB)
+			k.AddInterface("em0", zbuf.DLT_EN10MB)
 			k.FailNext("open", 1, errors.New("opened"))
 			cfg.System = k
 			_, err := bpf.Open("em0", cfg)

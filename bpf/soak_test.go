@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/lab"
@@ -221,7 +222,7 @@ func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
 	seed := rand.Uint64()
 	t.Logf("seed %#x", seed)
 	k := bpftest.New(zerocopyOn(true))
-	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 	lag := lab.WatchLag(t)
 	readers := make([]*bpf.Reader, len(tempers))
 	for i := range readers {

@@ -174,7 +174,7 @@ func packet() []byte {
 
 func TestStatsCount(t *testing.T) {
 	k := bpftest.New()
-	lo := k.AddInterface("lo0", bpftest.DLT_NULL, bpftest.Loopback())
+	lo := k.AddInterface("lo0", zbuf.DLT_NULL, bpftest.Loopback())
 	w := world{tree: modelTree(k), bpf: k}
 	listen(t, w, 1)
 	for range 100 {
@@ -268,7 +268,7 @@ func TestStatsWhileListenersComeAndGo(t *testing.T) {
 
 func TestListenerOfAProcessThatHasGone(t *testing.T) {
 	k := bpftest.New(bpftest.WithProcess(4711, 4711))
-	k.AddInterface("lo0", bpftest.DLT_NULL)
+	k.AddInterface("lo0", zbuf.DLT_NULL)
 	w := world{tree: modelTree(k), bpf: k}
 	listen(t, w, 1)
 	all, err := w.tree.BPF().Stats()
@@ -279,7 +279,7 @@ func TestListenerOfAProcessThatHasGone(t *testing.T) {
 
 func TestListenersWithoutNames(t *testing.T) {
 	k := bpftest.New()
-	k.AddInterface("lo0", bpftest.DLT_NULL)
+	k.AddInterface("lo0", zbuf.DLT_NULL)
 	tree := sysctl.New(sysctltest.New(sysctltest.BPF(k)...)) // has no kern.proc
 	listen(t, world{tree: tree, bpf: k}, 2)
 	all, err := tree.BPF().Stats()

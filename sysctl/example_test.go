@@ -15,7 +15,7 @@ import (
 // machine is a model, so that the examples run everywhere. Programs use sysctl.Host.
 func machine(opts ...bpftest.Option) (sysctl.Tree, *bpftest.Kernel) {
 	k := bpftest.New(append([]bpftest.Option{bpftest.WithProcess(4711, 4711)}, opts...)...)
-	k.AddInterface("em0", bpftest.DLT_EN10MB)
+	k.AddInterface("em0", zbuf.DLT_EN10MB)
 	vars := append(sysctltest.BPF(k), sysctltest.Processes(func(pid int) (string, bool) { return "dhclient", pid == 4711 }))
 	return sysctl.New(sysctltest.New(vars...)), k
 }

@@ -62,7 +62,7 @@ func modelTree(k *bpftest.Kernel) sysctl.Tree {
 
 func model() world {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	k.AddInterface("lo0", bpftest.DLT_NULL, bpftest.Loopback())
+	k.AddInterface("lo0", zbuf.DLT_NULL, bpftest.Loopback())
 	return world{
 		name: "model", tree: modelTree(k), bpf: k,
 		unprivileged: func(t *testing.T, f func(*testing.T, sysctl.Tree)) {

@@ -8,7 +8,7 @@
 // releases changed: [FreeBSD14] is 14.0, [FreeBSD16] what was read of 16.
 //
 //	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-//	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+//	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 //	dev, err := k.Open() // hand k to whatever takes a zbuf.System
 //	...
 //	em0.Receive(frame)

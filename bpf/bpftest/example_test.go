@@ -10,7 +10,7 @@ import (
 // A zero-copy session, one request at a time.
 func Example() {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 
 	d, err := k.Open()
 	if err != nil {

@@ -71,14 +71,14 @@ func TestAttachWakes(t *testing.T) {
 	lp64(t)
 	changes := map[string]func(s *session){
 		"BIOCSETIF": func(s *session) { s.attach("em1") },
-		"BIOCSDLT":  func(s *session) { s.set(zbuf.BIOCSDLT, bpftest.DLT_RAW) },
+		"BIOCSDLT":  func(s *session) { s.set(zbuf.BIOCSDLT, zbuf.DLT_RAW) },
 	}
 	for name, change := range changes {
 		for f, wakes := range map[bpftest.Features]bool{{}: false, {AttachWakes: true}: true} {
 			make := func(t *testing.T) *session {
 				k := with(f)
-				k.AddInterface("em0", bpftest.DLT_EN10MB, bpftest.AlsoDLT(bpftest.DLT_RAW, 0))
-				k.AddInterface("em1", bpftest.DLT_EN10MB)
+				k.AddInterface("em0", zbuf.DLT_EN10MB, bpftest.AlsoDLT(zbuf.DLT_RAW, 0))
+				k.AddInterface("em1", zbuf.DLT_EN10MB)
 				return zerocopy(t, k)
 			}
 			t.Run(name+": an edge while the hold buffer is the process's", func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestAttachWakes(t *testing.T) {
 					change(s)
 					s.k.Interface("em1").Receive(frame(64))
 					if name == "BIOCSDLT" {
-						s.em0.Inject(bpftest.Packet{Data: frame(64), DLT: bpftest.DLT_RAW})
+						s.em0.Inject(bpftest.Packet{Data: frame(64), DLT: zbuf.DLT_RAW})
 					}
 					ev, err := s.Wait(false, time.Second)
 					require.NoError(t, err)
@@ -136,7 +136,7 @@ func TestStalePromisc(t *testing.T) {
 	for f, stale := range map[bpftest.Features]bool{{}: false, {StalePromisc: true}: true} {
 		make := func(t *testing.T) (*session, *bpftest.Interface) {
 			k := with(f)
-			em1 := k.AddInterface("em1", bpftest.DLT_EN10MB)
+			em1 := k.AddInterface("em1", zbuf.DLT_EN10MB)
 			s := buffered(t, k, page)
 			s.do(zbuf.BIOCPROMISC, nil)
 			s.em0.Remove()
@@ -154,15 +154,15 @@ func TestStalePromisc(t *testing.T) {
 			"close":             func(s *session) error { return s.Close() },
 			"another interface": func(s *session) error { return s.Ioctl(zbuf.BIOCSETIF, ifreq("em2")) },
 			"another link type": func(s *session) error {
-				return s.Ioctl(zbuf.BIOCSDLT, ptr(uint32(bpftest.DLT_RAW)))
+				return s.Ioctl(zbuf.BIOCSDLT, ptr(uint32(zbuf.DLT_RAW)))
 			},
 			"the interface goes": func(s *session) error { s.k.RemoveInterface("em1"); return nil },
 		}
 		for name, l := range leave {
 			t.Run("leaving by "+name, func(t *testing.T) {
 				k := with(f)
-				k.AddInterface("em1", bpftest.DLT_EN10MB, bpftest.AlsoDLT(bpftest.DLT_RAW, 0))
-				k.AddInterface("em2", bpftest.DLT_EN10MB)
+				k.AddInterface("em1", zbuf.DLT_EN10MB, bpftest.AlsoDLT(zbuf.DLT_RAW, 0))
+				k.AddInterface("em2", zbuf.DLT_EN10MB)
 				s := buffered(t, k, page)
 				s.do(zbuf.BIOCPROMISC, nil)
 				s.em0.Remove()
@@ -204,7 +204,7 @@ func TestWriteOfLaterReleases(t *testing.T) {
 	} {
 		for n, want := range c.want {
 			k := with(c.f)
-			k.AddInterface("em0", bpftest.DLT_EN10MB, bpftest.MTU(big))
+			k.AddInterface("em0", zbuf.DLT_EN10MB, bpftest.MTU(big))
 			s := buffered(t, k, page)
 			wrote, err := s.Write(frame(n))
 			require.Equal(t, want, err, "%s: %d bytes", name, n)
@@ -232,7 +232,7 @@ func TestWriteOfLaterReleases(t *testing.T) {
 		} {
 			k := with(f)
 			fail := false
-			k.AddInterface("em0", bpftest.DLT_EN10MB, bpftest.Output(func([]byte) error {
+			k.AddInterface("em0", zbuf.DLT_EN10MB, bpftest.Output(func([]byte) error {
 				if fail {
 					return syscall.ENOBUFS
 				}
@@ -292,7 +292,7 @@ func TestTunnel(t *testing.T) {
 	} {
 		var sent []byte
 		k := with(c.f)
-		k.AddInterface("tun0", bpftest.DLT_NULL,
+		k.AddInterface("tun0", zbuf.DLT_NULL,
 			bpftest.Output(func(p []byte) error { sent = append(sent, p...); return nil }))
 		s := open(t, k)
 		s.attach("tun0")
@@ -318,7 +318,7 @@ func TestTunnel(t *testing.T) {
 func TestNoIndex(t *testing.T) {
 	k := with(bpftest.FreeBSD16())
 	k.AddInterface("usbus0", 186, bpftest.NoIndex())
-	em1 := k.AddInterface("em1", bpftest.DLT_EN10MB)
+	em1 := k.AddInterface("em1", zbuf.DLT_EN10MB)
 	s := open(t, k).attach("usbus0")
 	_, err := s.InterfaceIndex()
 	require.Equal(t, syscall.ENXIO, err)

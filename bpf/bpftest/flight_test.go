@@ -15,7 +15,7 @@ import (
 // TestInFlight has a packet pass the filter, then makes a request, then lets the packet be stored.
 func TestInFlight(t *testing.T) {
 	lp64(t)
-	raw := bpftest.AlsoDLT(bpftest.DLT_RAW, 0)
+	raw := bpftest.AlsoDLT(zbuf.DLT_RAW, 0)
 	setFilter := func(req zbuf.Request) func(*session) {
 		return func(s *session) { s.do(req, program(reject)) }
 	}
@@ -39,7 +39,7 @@ func TestInFlight(t *testing.T) {
 		"BIOCSDIRECTION":            {set(zbuf.BIOCSDIRECTION, zbuf.BPF_D_OUT), 1, 1, hdrlen, 1, 1, 0},
 		"BIOCSETIF, the same again": {func(s *session) { s.attach("em0") }, 1, 1, hdrlen, 0, 1, 0},
 		"BIOCSETIF, another":        {func(s *session) { s.attach("tun0") }, 1, 0, 28, 0, 1, 0},
-		"BIOCSDLT":                  {set(zbuf.BIOCSDLT, bpftest.DLT_RAW), 1, 0, 32, 0, 1, 0},
+		"BIOCSDLT":                  {set(zbuf.BIOCSDLT, zbuf.DLT_RAW), 1, 0, 32, 0, 1, 0},
 		"the interface goes":        {func(s *session) { s.em0.Remove() }, 0, 1, 0, 1, 1, 1},
 	}
 	for name, c := range rules {
@@ -48,8 +48,8 @@ func TestInFlight(t *testing.T) {
 		} {
 			t.Run(name+"/"+release, func(t *testing.T) {
 				k := newKernel(bpftest.WithFeatures(f))
-				em0 := k.AddInterface("em0", bpftest.DLT_EN10MB, raw)
-				k.AddInterface("tun0", bpftest.DLT_NULL)
+				em0 := k.AddInterface("em0", zbuf.DLT_EN10MB, raw)
+				k.AddInterface("tun0", zbuf.DLT_NULL)
 				s := zerocopy(t, k)
 				frame := frame(64)
 				finish := em0.BeginInject(bpftest.Packet{Data: frame})
@@ -91,7 +91,7 @@ func TestInFlight(t *testing.T) {
 	})
 	t.Run("a packet that goes out reaches the peer when it is finished, once", func(t *testing.T) {
 		k := newKernel()
-		a, b := k.AddInterface("em0", bpftest.DLT_EN10MB), k.AddInterface("em1", bpftest.DLT_EN10MB)
+		a, b := k.AddInterface("em0", zbuf.DLT_EN10MB), k.AddInterface("em1", zbuf.DLT_EN10MB)
 		bpftest.Pair(a, b)
 		s := open(t, k).lend(page).attach("em1")
 		finish := a.BeginInject(bpftest.Packet{Data: frame(64), Out: true})

@@ -42,7 +42,7 @@ func open(t testing.TB, k *bpftest.Kernel) *session {
 	require.NoError(t, err)
 	s := &session{Descriptor: d, t: t, k: k, em0: k.Interface("em0")}
 	if s.em0 == nil {
-		s.em0 = k.AddInterface("em0", bpftest.DLT_EN10MB)
+		s.em0 = k.AddInterface("em0", zbuf.DLT_EN10MB)
 	}
 	return s
 }

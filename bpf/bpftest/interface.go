@@ -148,13 +148,13 @@ func (k *Kernel) AddInterface(name string, dlt uint32, opts ...InterfaceOption) 
 
 func defaultLinkHeader(dlt uint32) int {
 	switch dlt {
-	case DLT_EN10MB:
+	case zbuf.DLT_EN10MB:
 		return ethernetHeader
-	case DLT_NULL:
+	case zbuf.DLT_NULL:
 		return loopbackHeader
-	case DLT_PPP:
+	case zbuf.DLT_PPP:
 		return pppHeader
-	case DLT_IEEE802_11:
+	case zbuf.DLT_IEEE802_11:
 		return ieee80211HeaderLength
 	}
 	return 0

@@ -27,7 +27,7 @@ func TestInterfaces(t *testing.T) {
 			}
 		},
 		"a pair is a wire": func(t *testing.T, k *bpftest.Kernel) {
-			b := k.AddInterface("b", bpftest.DLT_EN10MB)
+			b := k.AddInterface("b", zbuf.DLT_EN10MB)
 			s := buffered(t, k, page)
 			far := open(t, k).attach("b")
 			bpftest.Pair(s.em0, b)
@@ -60,10 +60,10 @@ func TestInterfaces(t *testing.T) {
 			require.EqualValues(t, 1, s.stat().Recv)
 			s.refuse(syscall.ENXIO, zbuf.BIOCSETIF, ifreq("em0"))
 			require.False(t, k.RemoveInterface("em0"))
-			k.AddInterface("em0", bpftest.DLT_EN10MB)
+			k.AddInterface("em0", zbuf.DLT_EN10MB)
 			require.Panics(t, func() { s.em0.Rename("em0") })
-			require.Panics(t, func() { k.AddInterface("em0", bpftest.DLT_EN10MB) })
-			require.Panics(t, func() { k.AddInterface("sixteen-bytes-xx", bpftest.DLT_EN10MB) })
+			require.Panics(t, func() { k.AddInterface("em0", zbuf.DLT_EN10MB) })
+			require.Panics(t, func() { k.AddInterface("sixteen-bytes-xx", zbuf.DLT_EN10MB) })
 		},
 		"moving to another vnet: out of sight and down, but attached": func(t *testing.T, k *bpftest.Kernel) {
 			s := buffered(t, k, page)
@@ -95,7 +95,7 @@ func TestInterfaces(t *testing.T) {
 			s := open(t, k)
 			_, err := s.InterfaceIndex()
 			require.Equal(t, syscall.ENXIO, err, "not attached")
-			k.AddInterface("em1", bpftest.DLT_EN10MB)
+			k.AddInterface("em1", zbuf.DLT_EN10MB)
 			s.attach("em1")
 			second, err := s.InterfaceIndex()
 			require.NoError(t, err)
@@ -127,7 +127,7 @@ func TestInterfaces(t *testing.T) {
 			require.EqualValues(t, 1, s.stat().Recv)
 		},
 		"promiscuous mode goes with the descriptor": func(t *testing.T, k *bpftest.Kernel) {
-			k.AddInterface("em1", bpftest.DLT_EN10MB)
+			k.AddInterface("em1", zbuf.DLT_EN10MB)
 			s, other := buffered(t, k, page), buffered(t, k, page)
 			s.do(zbuf.BIOCPROMISC, nil)
 			s.do(zbuf.BIOCPROMISC, nil)
@@ -139,8 +139,8 @@ func TestInterfaces(t *testing.T) {
 			require.Zero(t, s.em0.Promisc())
 		},
 		"link types: list, choice, headers of each": func(t *testing.T, k *bpftest.Kernel) {
-			ath := k.AddInterface("ath0", bpftest.DLT_EN10MB,
-				bpftest.AlsoDLT(bpftest.DLT_IEEE802_11, 24), bpftest.AlsoDLT(bpftest.DLT_IEEE802_11_RADIO, 0))
+			ath := k.AddInterface("ath0", zbuf.DLT_EN10MB,
+				bpftest.AlsoDLT(zbuf.DLT_IEEE802_11, 24), bpftest.AlsoDLT(zbuf.DLT_IEEE802_11_RADIO, 0))
 			s := open(t, k).attach("ath0")
 			s.do(zbuf.BIOCPROMISC, nil)
 			var l zbuf.DLTList
@@ -154,22 +154,22 @@ func TestInterfaces(t *testing.T) {
 			l.Len = 4
 			s.do(zbuf.BIOCGDLTLIST, &l)
 			require.EqualValues(t, 3, l.Len)
-			require.Equal(t, []uint32{bpftest.DLT_IEEE802_11_RADIO, bpftest.DLT_IEEE802_11, bpftest.DLT_EN10MB, 0}, list)
+			require.Equal(t, []uint32{zbuf.DLT_IEEE802_11_RADIO, zbuf.DLT_IEEE802_11, zbuf.DLT_EN10MB, 0}, list)
 
 			ath.Receive(frame(64))
-			s.set(zbuf.BIOCSDLT, bpftest.DLT_EN10MB)
+			s.set(zbuf.BIOCSDLT, zbuf.DLT_EN10MB)
 			require.EqualValues(t, 1, s.stat().Recv, "the same one changes nothing")
-			s.set(zbuf.BIOCSDLT, bpftest.DLT_IEEE802_11)
+			s.set(zbuf.BIOCSDLT, zbuf.DLT_IEEE802_11)
 			require.Zero(t, s.stat().Recv)
 			require.Equal(t, 1, ath.Promisc(), "kept")
-			require.EqualValues(t, bpftest.DLT_IEEE802_11, s.get(zbuf.BIOCGDLT))
+			require.EqualValues(t, zbuf.DLT_IEEE802_11, s.get(zbuf.BIOCGDLT))
 			ath.Receive(frame(64))
-			ath.Inject(bpftest.Packet{Data: frame(64), DLT: bpftest.DLT_IEEE802_11_RADIO})
+			ath.Inject(bpftest.Packet{Data: frame(64), DLT: zbuf.DLT_IEEE802_11_RADIO})
 			require.Zero(t, s.stat().Recv)
-			ath.Inject(bpftest.Packet{Data: frame(64), DLT: bpftest.DLT_IEEE802_11})
+			ath.Inject(bpftest.Packet{Data: frame(64), DLT: zbuf.DLT_IEEE802_11})
 			require.EqualValues(t, 1, s.stat().Recv)
-			ath.Inject(bpftest.Packet{Data: frame(64), DLT: bpftest.DLT_RAW})
-			s.refuse(syscall.EINVAL, zbuf.BIOCSDLT, ptr(uint32(bpftest.DLT_RAW)))
+			ath.Inject(bpftest.Packet{Data: frame(64), DLT: zbuf.DLT_RAW})
+			s.refuse(syscall.EINVAL, zbuf.BIOCSDLT, ptr(uint32(zbuf.DLT_RAW)))
 		},
 		"optimize_writers [24]: nothing until BIOCSETFNR, a real program, or two of one instruction": func(t *testing.T, k *bpftest.Kernel) {
 			require.NoError(t, k.SetSysctl("net.bpf.optimize_writers", 1))
@@ -267,7 +267,7 @@ func TestWrite(t *testing.T) {
 		},
 		"the source address is the interface's, unless the header is complete": func(t *testing.T, k *bpftest.Kernel) {
 			var out []byte
-			k.AddInterface("hw0", bpftest.DLT_EN10MB, bpftest.HardwareAddr([6]byte{6, 5, 4, 3, 2, 1}),
+			k.AddInterface("hw0", zbuf.DLT_EN10MB, bpftest.HardwareAddr([6]byte{6, 5, 4, 3, 2, 1}),
 				bpftest.Output(func(p []byte) error { out = append([]byte(nil), p...); return nil }))
 			s := open(t, k).attach("hw0")
 			f := frame(64)
@@ -281,7 +281,7 @@ func TestWrite(t *testing.T) {
 			require.Equal(t, f, out)
 		},
 		"what is written goes out, past the writer too, and reaches the peer": func(t *testing.T, k *bpftest.Kernel) {
-			b := k.AddInterface("b", bpftest.DLT_EN10MB)
+			b := k.AddInterface("b", zbuf.DLT_EN10MB)
 			s := buffered(t, k, page)
 			bpftest.Pair(s.em0, b)
 			other, far := buffered(t, k, page), open(t, k).attach("b")
@@ -307,7 +307,7 @@ func TestWrite(t *testing.T) {
 			require.Equal(t, [3]uint32{2, 2, 1}, [3]uint32{s.stat().Recv, in.stat().Recv, out.stat().Recv})
 		},
 		"the driver's error is write's": func(t *testing.T, k *bpftest.Kernel) {
-			k.AddInterface("bad0", bpftest.DLT_EN10MB, bpftest.Output(func([]byte) error { return syscall.ENOBUFS }))
+			k.AddInterface("bad0", zbuf.DLT_EN10MB, bpftest.Output(func([]byte) error { return syscall.ENOBUFS }))
 			s := open(t, k).attach("bad0")
 			s.set(zbuf.BIOCFEEDBACK, 1)
 			_, err := s.Write(frame(64))
@@ -318,7 +318,7 @@ func TestWrite(t *testing.T) {
 			require.Zero(t, st.Rcount, "no feedback")
 		},
 		"loopback: comes in once; only IP": func(t *testing.T, k *bpftest.Kernel) {
-			k.AddInterface("lo0", bpftest.DLT_NULL, bpftest.Loopback())
+			k.AddInterface("lo0", zbuf.DLT_NULL, bpftest.Loopback())
 			s := open(t, k).attach("lo0")
 			s.set(zbuf.BIOCSDIRECTION, zbuf.BPF_D_IN)
 			p := make([]byte, 24)
@@ -346,12 +346,12 @@ func TestWrite(t *testing.T) {
 				want error
 				sent int
 			}{
-				{bpftest.DLT_RAW, 1, nil, 1}, {bpftest.DLT_SLIP, 1, nil, 1}, {bpftest.DLT_FDDI, 1, nil, 1},
-				{bpftest.DLT_NULL, 3, syscall.EMSGSIZE, 0}, {bpftest.DLT_NULL, 4, syscall.EAFNOSUPPORT, 0},
-				{bpftest.DLT_PPP, 3, syscall.EMSGSIZE, 0}, {bpftest.DLT_PPP, 5, nil, 5},
-				{bpftest.DLT_ATM_RFC1483, 11, syscall.EMSGSIZE, 0}, {bpftest.DLT_ATM_RFC1483, 13, nil, 13},
-				{bpftest.DLT_IEEE802_11, 5, nil, 5},
-				{bpftest.DLT_IEEE802_11_RADIO, 13, syscall.EMSGSIZE, 0}, {bpftest.DLT_IEEE802_11_RADIO, 20, nil, 16},
+				{zbuf.DLT_RAW, 1, nil, 1}, {zbuf.DLT_SLIP, 1, nil, 1}, {zbuf.DLT_FDDI, 1, nil, 1},
+				{zbuf.DLT_NULL, 3, syscall.EMSGSIZE, 0}, {zbuf.DLT_NULL, 4, syscall.EAFNOSUPPORT, 0},
+				{zbuf.DLT_PPP, 3, syscall.EMSGSIZE, 0}, {zbuf.DLT_PPP, 5, nil, 5},
+				{zbuf.DLT_ATM_RFC1483, 11, syscall.EMSGSIZE, 0}, {zbuf.DLT_ATM_RFC1483, 13, nil, 13},
+				{zbuf.DLT_IEEE802_11, 5, nil, 5},
+				{zbuf.DLT_IEEE802_11_RADIO, 13, syscall.EMSGSIZE, 0}, {zbuf.DLT_IEEE802_11_RADIO, 20, nil, 16},
 				{147, 20, syscall.EIO, 0},
 			} {
 				var sent int
@@ -364,7 +364,7 @@ func TestWrite(t *testing.T) {
 				_, err := s.Write(p)
 				require.Equal(t, c.want, err, "%+v", c)
 				require.Equal(t, c.sent, sent, "%+v", c)
-				if c.dlt == bpftest.DLT_IEEE802_11_RADIO && err == nil {
+				if c.dlt == zbuf.DLT_IEEE802_11_RADIO && err == nil {
 					p[1] = 15
 					_, err = s.Write(p)
 					require.Equal(t, syscall.EINVAL, err, "parameters longer than they can be")

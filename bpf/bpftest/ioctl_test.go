@@ -150,13 +150,13 @@ func TestRequests(t *testing.T) {
 			require.Equal(t, c.want, s.get(c.get), "%v", c.set)
 		}
 		require.EqualValues(t, zbuf.BPF_BUFMODE_BUFFER, s.get(zbuf.BIOCGETBUFMODE))
-		require.EqualValues(t, bpftest.DLT_EN10MB, s.get(zbuf.BIOCGDLT))
+		require.EqualValues(t, zbuf.DLT_EN10MB, s.get(zbuf.BIOCGDLT))
 		for _, c := range []struct {
 			req zbuf.Request
 			v   uint32
 		}{
 			{zbuf.BIOCSDIRECTION, 3}, {zbuf.BIOCSRSIG, 32}, {zbuf.BIOCSTSTAMP, 0x103}, {zbuf.BIOCSTSTAMP, 4},
-			{zbuf.BIOCSTSTAMP, 0x400}, {zbuf.BIOCSDLT, bpftest.DLT_RAW},
+			{zbuf.BIOCSTSTAMP, 0x400}, {zbuf.BIOCSDLT, zbuf.DLT_RAW},
 		} {
 			s.refuse(syscall.EINVAL, c.req, &c.v)
 		}
@@ -218,7 +218,7 @@ func TestRequests(t *testing.T) {
 	t.Run("later releases: BIOCGETIFLIST", func(t *testing.T) {
 		k := newKernel(bpftest.WithFeatures(bpftest.Features{IfList: true}))
 		s := open(t, k)
-		k.AddInterface("lo0", bpftest.DLT_NULL, bpftest.Loopback(), bpftest.AlsoDLT(bpftest.DLT_RAW, 0))
+		k.AddInterface("lo0", zbuf.DLT_NULL, bpftest.Loopback(), bpftest.AlsoDLT(zbuf.DLT_RAW, 0))
 		var l zbuf.IfList
 		s.do(zbuf.BIOCGETIFLIST, &l)
 		require.EqualValues(t, 12, l.Size, "a name for each link type")
@@ -282,7 +282,7 @@ func TestCompat32(t *testing.T) {
 		s.refuse(syscall.EINVAL, req, arg)
 	}
 	s.set(zbuf.BIOCSETBUFMODE, zbuf.BPF_BUFMODE_BUFFER)
-	lo0 := s.k.AddInterface("lo0", bpftest.DLT_NULL, bpftest.Loopback())
+	lo0 := s.k.AddInterface("lo0", zbuf.DLT_NULL, bpftest.Loopback())
 	s.attach("lo0")
 	lo0.Receive(make([]byte, 20))
 	require.Len(t, s.read(), 28+20, "the 64-bit header until a compat form was used")
@@ -351,7 +351,7 @@ func TestSysctls(t *testing.T) {
 		open(t, k)
 		require.Empty(t, k.Stats())
 		first := zerocopy(t, k)
-		k.AddInterface("em1", bpftest.DLT_EN10MB)
+		k.AddInterface("em1", zbuf.DLT_EN10MB)
 		second := open(t, k).attach("em1")
 		require.NoError(t, k.SetSysctl("net.bpf.optimize_writers", 1))
 		third := open(t, k).attach("em0")

@@ -85,7 +85,7 @@ func TestFirstRecord(t *testing.T) {
 	for _, link := range []int{0, 4, 6, 14, 24} {
 		for _, tstamp := range []uint32{zbuf.BPF_T_MICROTIME, zbuf.BPF_T_NANOTIME} {
 			k := newKernel()
-			k.AddInterface("x0", bpftest.DLT_RAW, bpftest.LinkHeader(link))
+			k.AddInterface("x0", zbuf.DLT_RAW, bpftest.LinkHeader(link))
 			for n := range 40 {
 				s := open(t, k).lend(page)
 				for i := range s.buf[0][32:] {

@@ -75,8 +75,8 @@ func TestProtocolUnderRace(t *testing.T) {
 func TestEverythingAtOnce(t *testing.T) {
 	lp64(t)
 	k := newKernel()
-	a := k.AddInterface("em0", bpftest.DLT_EN10MB, bpftest.AlsoDLT(bpftest.DLT_RAW, 0))
-	b := k.AddInterface("em1", bpftest.DLT_EN10MB)
+	a := k.AddInterface("em0", zbuf.DLT_EN10MB, bpftest.AlsoDLT(zbuf.DLT_RAW, 0))
+	b := k.AddInterface("em1", zbuf.DLT_EN10MB)
 	bpftest.Pair(a, b)
 	var stop atomic.Bool
 	var all sync.WaitGroup
@@ -100,7 +100,7 @@ func TestEverythingAtOnce(t *testing.T) {
 				s.acknowledge(0)
 				s.acknowledge(1)
 			}
-			s.set(zbuf.BIOCSDLT, bpftest.DLT_RAW)
+			s.set(zbuf.BIOCSDLT, zbuf.DLT_RAW)
 			s.attach("em1")
 			s.set(zbuf.BIOCIMMEDIATE, 1)
 			_, err := s.Poll(in, time.Second)
@@ -119,7 +119,7 @@ func TestEverythingAtOnce(t *testing.T) {
 		require.NoError(t, s.Close())
 	})
 	run(func() {
-		k.AddInterface("tmp0", bpftest.DLT_RAW)
+		k.AddInterface("tmp0", zbuf.DLT_RAW)
 		s := open(t, k)
 		s.attach("tmp0")
 		done := make(chan struct{})

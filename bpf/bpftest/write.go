@@ -63,7 +63,7 @@ func (d *Descriptor) Write(p []byte) (int, error) {
 	d.mu.Unlock()
 
 	switch {
-	case t.dlt == DLT_EN10MB && !w.hdrcmplt:
+	case t.dlt == zbuf.DLT_EN10MB && !w.hdrcmplt:
 		frame := frames.Get().(*[]byte)
 		defer frames.Put(frame)
 		*frame = append((*frame)[:0], p...)
@@ -71,7 +71,7 @@ func (d *Descriptor) Write(p []byte) (int, error) {
 		err = w.send((*frame)[strip:], *frame)
 	case t.iface.loopback:
 		err = w.loop(p)
-	case t.dlt == DLT_NULL:
+	case t.dlt == zbuf.DLT_NULL:
 		err = w.tunnel(p, w.hdrcmplt && !later)
 	default:
 		err = w.send(p[strip:], p)
@@ -130,7 +130,7 @@ func (d *Descriptor) check(t *tap, p []byte) (strip int, err error) {
 		}
 		return 0, nil
 	}
-	if t.dlt == DLT_IEEE802_11_RADIO {
+	if t.dlt == zbuf.DLT_IEEE802_11_RADIO {
 		// The second byte says how long the parameters in front really are.
 		if strip = int(p[1]); strip > radioHeader {
 			return 0, syscall.EINVAL
@@ -143,17 +143,17 @@ func (d *Descriptor) check(t *tap, p []byte) (strip int, err error) {
 // is false if bpf_movein does not know the type.
 func writable(dlt uint32) (link int, ok bool) {
 	switch dlt {
-	case DLT_SLIP, DLT_FDDI, DLT_RAW, DLT_IEEE802_11:
+	case zbuf.DLT_SLIP, zbuf.DLT_FDDI, zbuf.DLT_RAW, zbuf.DLT_IEEE802_11:
 		return 0, true
-	case DLT_EN10MB:
+	case zbuf.DLT_EN10MB:
 		return ethernetHeader, true
-	case DLT_NULL:
+	case zbuf.DLT_NULL:
 		return loopbackHeader, true
-	case DLT_PPP:
+	case zbuf.DLT_PPP:
 		return pppHeader, true
-	case DLT_ATM_RFC1483:
+	case zbuf.DLT_ATM_RFC1483:
 		return atmHeader, true
-	case DLT_IEEE802_11_RADIO:
+	case zbuf.DLT_IEEE802_11_RADIO:
 		return radioHeader, true
 	}
 	return 0, false

@@ -200,7 +200,7 @@ func TestZeroCopy(t *testing.T) {
 		},
 		"resets leave alone what the process owns": func(t *testing.T) {
 			k := newKernel()
-			k.AddInterface("em1", bpftest.DLT_EN10MB, bpftest.AlsoDLT(bpftest.DLT_RAW, 0))
+			k.AddInterface("em1", zbuf.DLT_EN10MB, bpftest.AlsoDLT(zbuf.DLT_RAW, 0))
 			for _, c := range []struct {
 				req zbuf.Request
 				arg any
@@ -255,7 +255,7 @@ func TestZeroCopy(t *testing.T) {
 			which, _ = s.rotate()
 			require.Equal(t, -1, which)
 			s.ack(0)
-			s.em0 = s.k.AddInterface("em0", bpftest.DLT_EN10MB)
+			s.em0 = s.k.AddInterface("em0", zbuf.DLT_EN10MB)
 			s.attach("em0")
 			again := s.receive(1)
 			which, _ = s.rotate()

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/bpf/fanout"
@@ -17,7 +18,7 @@ import (
 // Each worker counts the bytes of its flows, in a map of its own and without a lock.
 func ExampleRun() {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1)) // leave Config.System out to use the running kernel
-	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 	r, err := bpf.Open("em0", bpf.Config{System: k})
 	if err != nil {
 		log.Fatal(err)
@@ -68,7 +69,7 @@ func ExampleConfig() {
 	err = fanout.Run(context.Background(), r, fanout.Config{
 		Workers: workers,
 		Hash: func(linkType uint32, packet []byte) uint32 {
-			if linkType == bpftest.DLT_EN10MB && len(packet) >= 14 && packet[12] == 0x08 && packet[13] == 0x06 {
+			if linkType == zbuf.DLT_EN10MB && len(packet) >= 14 && packet[12] == 0x08 && packet[13] == 0x06 {
 				return 0
 			}
 			return 1 + fanout.FlowHash(linkType, packet)%(workers-1)

@@ -62,7 +62,7 @@ type world struct {
 func newWorld(t testing.TB, cfg bpf.Config) *world {
 	t.Helper()
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	w := &world{k: k, em0: k.AddInterface("em0", bpftest.DLT_EN10MB)}
+	w := &world{k: k, em0: k.AddInterface("em0", zbuf.DLT_EN10MB)}
 	cfg.System = k
 	r, err := bpf.Open("em0", cfg)
 	require.NoError(t, err)
@@ -612,7 +612,7 @@ func TestCorruptBuffer(t *testing.T) {
 	for _, c := range []struct{ packets, bad int }{{4, 0}, {4, 2}, {1000, 255}, {1000, 256}, {1000, 700}} {
 		t.Run(fmt.Sprintf("packets=%d/bad=%d", c.packets, c.bad), func(t *testing.T) {
 			k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-			em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+			em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 			m := &memory{System: k}
 			r, err := bpf.Open("em0", bpf.Config{Mode: bpf.ZeroCopy, System: m})
 			require.NoError(t, err)

@@ -5,19 +5,20 @@ import (
 	"math"
 	"math/bits"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 )
 
 // The link types that FlowHash knows, as the BIOCGDLT ioctl names them.
 const (
-	dltNull  = 0
-	dltEther = 1
-	dltRaw   = 12
-	dltLoop  = 108
+	dltNull  = zbuf.DLT_NULL
+	dltEther = zbuf.DLT_EN10MB
+	dltRaw   = zbuf.DLT_RAW
+	dltLoop  = zbuf.DLT_LOOP
 	// What other systems and capture files call dltRaw.
 	dltRawOpenBSD, dltRawFile = 14, 101
 	// Raw with the version known.
-	dltIPv4, dltIPv6 = 228, 229
+	dltIPv4, dltIPv6 = zbuf.DLT_IPV4, zbuf.DLT_IPV6
 )
 
 const (

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
@@ -211,7 +212,7 @@ func TestHashIsZeroOfWhatIsNotKnown(t *testing.T) {
 // The short way that a hand's packets go leads to the same numbers, whatever they are and wherever they are cut.
 func TestHashesOfAHandAreThoseOfItsPackets(t *testing.T) {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 	r, err := bpf.Open("em0", bpf.Config{System: k, Mode: bpf.ZeroCopy, ReadTimeout: bpf.NoTimeout})
 	require.NoError(t, err)
 	defer r.Close()

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
@@ -23,7 +24,7 @@ func TestSpreadingAllocatesNothing(t *testing.T) {
 	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 		t.Run(mode.String(), func(t *testing.T) {
 			k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-			em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+			em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 			r, err := bpf.Open("em0", bpf.Config{System: k, Mode: mode, BufferSize: 64 << 10, ReadTimeout: bpf.NoTimeout})
 			require.NoError(t, err)
 			defer r.Close()
@@ -39,7 +40,7 @@ func TestSpreadingAllocatesNothing(t *testing.T) {
 				}
 			}
 			var handled atomic.Int64
-			s, err := newSpreader(bpftest.DLT_EN10MB, Config{Workers: 3, Handle: func(_ int, packets []bpf.Packet) error {
+			s, err := newSpreader(zbuf.DLT_EN10MB, Config{Workers: 3, Handle: func(_ int, packets []bpf.Packet) error {
 				handled.Add(int64(len(packets)))
 				return nil
 			}})
@@ -81,7 +82,7 @@ func TestListsAreEmptyAfterALease(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := leased(t, 1000, 10)
 			c.Workers = 3
-			s, err := newSpreader(bpftest.DLT_EN10MB, c)
+			s, err := newSpreader(zbuf.DLT_EN10MB, c)
 			require.NoError(t, err)
 			defer s.stop()
 			l, err := r.Lease(t.Context())
@@ -105,7 +106,7 @@ func TestListsAreEmptyAfterALease(t *testing.T) {
 func leased(t testing.TB, packets, flows int) *bpf.Reader {
 	t.Helper()
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 	r, err := bpf.Open("em0", bpf.Config{System: k, Mode: bpf.ZeroCopy, ReadTimeout: bpf.NoTimeout})
 	require.NoError(t, err)
 	t.Cleanup(func() { r.Close() })
@@ -161,7 +162,7 @@ func TestOnlyThoseWithWorkAreWoken(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := leased(t, c.packets, len(c.to))
 				var handled atomic.Int64
-				s, err := newSpreader(bpftest.DLT_EN10MB, Config{
+				s, err := newSpreader(zbuf.DLT_EN10MB, Config{
 					Workers: 4,
 					Hash:    func(_ uint32, p []byte) uint32 { return c.to[p[14+15]] },
 					Handle: func(_ int, packets []bpf.Packet) error {
@@ -204,7 +205,7 @@ func BenchmarkDeal(b *testing.B) {
 	for _, workers := range []int{1, 2, 3, 16} {
 		for name, hash := range map[string]func(uint32, []byte) uint32{"default": nil, "FlowHash": FlowHash} {
 			b.Run(fmt.Sprintf("workers=%d/hash=%s", workers, name), func(b *testing.B) {
-				s, err := newSpreader(bpftest.DLT_EN10MB, Config{Workers: workers, Hash: hash, Handle: func(int, []bpf.Packet) error { return nil }})
+				s, err := newSpreader(zbuf.DLT_EN10MB, Config{Workers: workers, Hash: hash, Handle: func(int, []bpf.Packet) error { return nil }})
 				require.NoError(b, err)
 				defer s.stop()
 				b.ReportAllocs()

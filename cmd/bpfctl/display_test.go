@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/capture"
@@ -47,7 +48,7 @@ func (s *still) Next(ctx context.Context, b *capture.Batch) error {
 func leased(t *testing.T, n int) (all []bpf.Packet) {
 	t.Helper()
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 	r, err := bpf.Open("em0", bpf.Config{Mode: bpf.ZeroCopy, System: k})
 	require.NoError(t, err)
 	t.Cleanup(func() { r.Close() })

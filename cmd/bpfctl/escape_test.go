@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/machine"
@@ -32,7 +33,7 @@ func requireHarmless(t *testing.T, text string) {
 // Any process can choose its name. The commands that show it do not pass it to the terminal.
 func TestProgramNamesAreEscaped(t *testing.T) {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	k.AddInterface("em0", bpftest.DLT_EN10MB)
+	k.AddInterface("em0", zbuf.DLT_EN10MB)
 	r, err := bpf.Open("em0", bpf.Config{System: k, Mode: bpf.ZeroCopy})
 	require.NoError(t, err)
 	defer r.Close()

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/machine"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
@@ -29,7 +30,7 @@ type outlet struct {
 
 func (o *outlet) machine() *machine.Machine {
 	k := bpftest.New()
-	k.AddInterface("em0", bpftest.DLT_EN10MB, bpftest.Output(func(p []byte) error {
+	k.AddInterface("em0", zbuf.DLT_EN10MB, bpftest.Output(func(p []byte) error {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		n := o.n

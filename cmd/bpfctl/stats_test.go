@@ -282,7 +282,7 @@ func TestFlags(t *testing.T) {
 // TestZeroCopyStatusCountsMemory compares what status says is wired with what the model was lent.
 func TestZeroCopyStatusCountsMemory(t *testing.T) {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	k.AddInterface("em0", bpftest.DLT_EN10MB)
+	k.AddInterface("em0", zbuf.DLT_EN10MB)
 	m := &machine.Machine{BPF: k, Sysctl: scenario.Sysctls(k), Stop: func() {}}
 	for _, size := range []int{1, 4096, 5000, 64 << 10} {
 		r, err := bpf.Open("em0", bpf.Config{System: k, Mode: bpf.ZeroCopy, BufferSize: size})

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/capture"
@@ -22,7 +23,7 @@ func TestPacketsDoNotAllocate(t *testing.T) {
 	for _, format := range []string{sink.Pcapng, sink.Text} {
 		t.Run(format, func(t *testing.T) {
 			k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-			em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+			em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 			src, err := source.OpenLive("em0", bpf.Config{Mode: bpf.ZeroCopy, System: k})
 			require.NoError(t, err)
 			defer src.Close()

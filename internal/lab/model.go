@@ -18,7 +18,7 @@ func Model(opts ...bpftest.Option) World {
 		bpftest.WithHZ(100),
 	}, opts...)
 	k := bpftest.New(opts...)
-	k.AddInterface("lo0", bpftest.DLT_NULL, bpftest.Loopback())
+	k.AddInterface("lo0", zbuf.DLT_NULL, bpftest.Loopback())
 	return &model{Kernel: k}
 }
 
@@ -36,7 +36,7 @@ func (m *model) OpenMode(flags int) (Desc, error) { return m.Kernel.OpenMode(fla
 func (m *model) NewPair() (*Pair, error) {
 	n := m.pairs.Add(1) - 1
 	p := &Pair{World: m, A: fmt.Sprintf("epair%da", n), B: fmt.Sprintf("epair%db", n)}
-	bpftest.Pair(m.AddInterface(p.A, bpftest.DLT_EN10MB), m.AddInterface(p.B, bpftest.DLT_EN10MB))
+	bpftest.Pair(m.AddInterface(p.A, zbuf.DLT_EN10MB), m.AddInterface(p.B, zbuf.DLT_EN10MB))
 	if err := p.Watch(); err != nil {
 		p.Close()
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/machine"
 )
@@ -109,9 +110,9 @@ func New(name string) (*machine.Machine, error) {
 			once.Do(func() { close(listening) })
 		}
 	}))...)
-	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 	em0.SetUp(name != "down")
-	k.AddInterface("lo0", bpftest.DLT_NULL, bpftest.Loopback())
+	k.AddInterface("lo0", zbuf.DLT_NULL, bpftest.Loopback())
 	ctx, cancel := context.WithCancel(context.Background())
 	var going sync.WaitGroup
 	stop := func() { cancel(); going.Wait() }

@@ -9,6 +9,7 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/capture"
@@ -70,7 +71,7 @@ func (d *disk) Seek(at int64, whence int) (int64, error) {
 func packetsOf(t testing.TB, n, length int) (all []bpf.Packet) {
 	t.Helper()
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 	r, err := bpf.Open("em0", bpf.Config{Mode: bpf.ZeroCopy, System: k})
 	require.NoError(t, err)
 	t.Cleanup(func() { r.Close() })

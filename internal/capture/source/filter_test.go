@@ -15,7 +15,7 @@ import (
 func TestCheckFilterAgreesWithTheKernel(t *testing.T) {
 	const limit = 512
 	k := bpftest.New()
-	k.AddInterface("em0", bpftest.DLT_EN10MB)
+	k.AddInterface("em0", zbuf.DLT_EN10MB)
 	for _, last := range []uint16{0x06, opRetA} {
 		for _, snap := range []int{0, 100, 1<<31 - 1} {
 			for n := limit - 4; n <= limit+1; n++ {
