@@ -58,33 +58,36 @@ var _ = add(
 		lab.SetSysctl(t, w, "net.bpf.bufsize", 9000)
 		require.Equal(t, 8000, int(s.get(zbuf.BIOCGBLEN)), "as of open")
 	}},
-	rule{name: "blen/BIOCSBLEN clamps between 32 and net.bpf.maxbufsize", run: func(t *testing.T, w lab.World) {
-		s := open(t, w)
-		for in, out := range map[uint32]uint32{0: 32, 31: 32, 32: 32, 33: 33, 5000: 5000, 524288: 524288, 524289: 524288, 0xffffffff: 524288} {
-			n := in
+	rule{name: "blen/BIOCSBLEN clamps between 32 and net.bpf.maxbufsize",
+		run: func(t *testing.T, w lab.World) {
+			s := open(t, w)
+			for in, out := range map[uint32]uint32{0: 32, 31: 32, 32: 32, 33: 33, 5000: 5000, 524288: 524288, 524289: 524288, 0xffffffff: 524288} {
+				n := in
+				s.do(zbuf.BIOCSBLEN, &n)
+				require.Equal(t, out, n)
+				require.Equal(t, out, s.get(zbuf.BIOCGBLEN))
+			}
+			lab.SetSysctl(t, w, "net.bpf.maxbufsize", 1<<20)
+			n := uint32(1 << 21)
 			s.do(zbuf.BIOCSBLEN, &n)
-			require.Equal(t, out, n)
-			require.Equal(t, out, s.get(zbuf.BIOCGBLEN))
-		}
-		lab.SetSysctl(t, w, "net.bpf.maxbufsize", 1<<20)
-		n := uint32(1 << 21)
-		s.do(zbuf.BIOCSBLEN, &n)
-		require.Equal(t, 1<<20, int(n))
-	}},
-	rule{name: "blen/net.bpf.bufsize beyond the maximum is clamped at attach", run: func(t *testing.T, w lab.World) {
-		lab.SetSysctl(t, w, "net.bpf.bufsize", 1<<20)
-		s := open(t, w).pair()
-		require.Equal(t, 1<<20, int(s.get(zbuf.BIOCGBLEN)))
-		s.attach(s.p.A)
-		require.Equal(t, 524288, int(s.get(zbuf.BIOCGBLEN)))
-	}},
-	rule{name: "blen/net.bpf.bufsize below the minimum is clamped at attach", run: func(t *testing.T, w lab.World) {
-		lab.SetSysctl(t, w, "net.bpf.bufsize", 5)
-		s := open(t, w).pair()
-		require.Equal(t, 5, int(s.get(zbuf.BIOCGBLEN)))
-		s.attach(s.p.A)
-		require.Equal(t, 32, int(s.get(zbuf.BIOCGBLEN)))
-	}},
+			require.Equal(t, 1<<20, int(n))
+		}},
+	rule{name: "blen/net.bpf.bufsize beyond the maximum is clamped at attach",
+		run: func(t *testing.T, w lab.World) {
+			lab.SetSysctl(t, w, "net.bpf.bufsize", 1<<20)
+			s := open(t, w).pair()
+			require.Equal(t, 1<<20, int(s.get(zbuf.BIOCGBLEN)))
+			s.attach(s.p.A)
+			require.Equal(t, 524288, int(s.get(zbuf.BIOCGBLEN)))
+		}},
+	rule{name: "blen/net.bpf.bufsize below the minimum is clamped at attach",
+		run: func(t *testing.T, w lab.World) {
+			lab.SetSysctl(t, w, "net.bpf.bufsize", 5)
+			s := open(t, w).pair()
+			require.Equal(t, 5, int(s.get(zbuf.BIOCGBLEN)))
+			s.attach(s.p.A)
+			require.Equal(t, 32, int(s.get(zbuf.BIOCGBLEN)))
+		}},
 	rule{name: "blen/EINVAL once attached", run: func(t *testing.T, w lab.World) {
 		s := buffered(t, w, 5000)
 		s.refuseSet(syscall.EINVAL, zbuf.BIOCSBLEN, 6000)
@@ -105,17 +108,18 @@ var _ = add(
 		}
 		s.requireFrames(s.read(), lab.Frame(64, 1))
 	}},
-	rule{name: "read/non-blocking: what is there, else EAGAIN", run: func(t *testing.T, w lab.World) {
-		s := buffered(t, w, 5000)
-		_, err := s.Read(make([]byte, 5000))
-		require.Equal(t, error(syscall.EAGAIN), err)
-		want := s.inject(3)
-		require.Equal(t, 2*stride+one, s.nread())
-		s.requireFrames(s.read(), want...)
-		require.Zero(t, s.nread())
-		_, err = s.Read(make([]byte, 5000))
-		require.Equal(t, error(syscall.EAGAIN), err)
-	}},
+	rule{name: "read/non-blocking: what is there, else EAGAIN",
+		run: func(t *testing.T, w lab.World) {
+			s := buffered(t, w, 5000)
+			_, err := s.Read(make([]byte, 5000))
+			require.Equal(t, error(syscall.EAGAIN), err)
+			want := s.inject(3)
+			require.Equal(t, 2*stride+one, s.nread())
+			s.requireFrames(s.read(), want...)
+			require.Zero(t, s.nread())
+			_, err = s.Read(make([]byte, 5000))
+			require.Equal(t, error(syscall.EAGAIN), err)
+		}},
 	rule{name: "read/the hold buffer, then the store buffer", run: func(t *testing.T, w lab.World) {
 		const n = (1000-one)/stride + 1
 		s := buffered(t, w, 1000)
@@ -135,72 +139,79 @@ var _ = add(
 		s.requireFrames(s.read(), want[n:2*n]...)
 		s.requireNext(s.inject(1))
 	}},
-	rule{name: "read/a smaller packet still fits after a drop", run: func(t *testing.T, w lab.World) {
-		s := buffered(t, w, 1000)
-		big := [][]byte{lab.Frame(800, 1), lab.Frame(800, 2), lab.Frame(800, 3)}
-		s.p.Inject(t, big...)
-		want := s.inject(1)
-		_, drop := s.stats()
-		require.Equal(t, 1, int(drop))
-		s.requireFrames(s.read(), big[0])
-		s.requireFrames(s.read(), big[1], want[0])
-	}},
-	rule{name: "read/BIOCFLUSH empties both and zeroes the counters", run: func(t *testing.T, w lab.World) {
-		s := buffered(t, w, 1000)
-		s.inject(40)
-		s.do(zbuf.BIOCFLUSH, nil)
-		require.Zero(t, s.nread())
-		require.Equal(t, [2]uint32{}, [2]uint32(two(s.stats())))
-		s.requireNext(s.inject(2))
-	}},
-	rule{name: "read/a packet beyond the buffer is cut to it", run: func(t *testing.T, w lab.World) {
-		s := buffered(t, w, 100)
-		f := lab.Frame(500, 1)
-		s.p.Inject(t, f)
-		r := parse(t, s.read(), hdr64)
-		require.Len(t, r, 1)
-		require.Equal(t, 100-hdrlen, int(r[0].caplen))
-		require.Equal(t, 500, int(r[0].datalen))
-		require.Equal(t, f[:100-hdrlen], r[0].data)
-	}},
-	rule{name: "read/a buffer as small as the header: nothing captured", run: func(t *testing.T, w lab.World) {
-		s := buffered(t, w, 32)
-		s.p.Inject(t, lab.Frame(60, 1), lab.Frame(61, 2), lab.Frame(62, 3))
-		for i := range 2 {
+	rule{name: "read/a smaller packet still fits after a drop",
+		run: func(t *testing.T, w lab.World) {
+			s := buffered(t, w, 1000)
+			big := [][]byte{lab.Frame(800, 1), lab.Frame(800, 2), lab.Frame(800, 3)}
+			s.p.Inject(t, big...)
+			want := s.inject(1)
+			_, drop := s.stats()
+			require.Equal(t, 1, int(drop))
+			s.requireFrames(s.read(), big[0])
+			s.requireFrames(s.read(), big[1], want[0])
+		}},
+	rule{name: "read/BIOCFLUSH empties both and zeroes the counters",
+		run: func(t *testing.T, w lab.World) {
+			s := buffered(t, w, 1000)
+			s.inject(40)
+			s.do(zbuf.BIOCFLUSH, nil)
+			require.Zero(t, s.nread())
+			require.Equal(t, [2]uint32{}, [2]uint32(two(s.stats())))
+			s.requireNext(s.inject(2))
+		}},
+	rule{name: "read/a packet beyond the buffer is cut to it",
+		run: func(t *testing.T, w lab.World) {
+			s := buffered(t, w, 100)
+			f := lab.Frame(500, 1)
+			s.p.Inject(t, f)
 			r := parse(t, s.read(), hdr64)
 			require.Len(t, r, 1)
-			require.Equal(t, 32-hdrlen, int(r[0].caplen))
-			require.Equal(t, 60+i, int(r[0].datalen))
-		}
-		_, drop := s.stats()
-		require.Equal(t, 1, int(drop))
-	}},
-	rule{name: "read/blocking: the timeout ends it with nothing", run: func(t *testing.T, w lab.World) {
-		s := openBlocking(t, w).pair()
-		s.attach(s.p.A)
-		s.do(zbuf.BIOCSRTIMEOUT, timeval(100*time.Millisecond))
-		from := time.Now()
-		require.Empty(t, s.requireRes(s.readAsync()))
-		require.GreaterOrEqual(t, time.Since(from), 100*time.Millisecond-tick)
-	}},
-	rule{name: "read/blocking: the timeout ends it with what is there", run: func(t *testing.T, w lab.World) {
-		s := openBlocking(t, w).pair()
-		s.attach(s.p.A)
-		s.do(zbuf.BIOCSRTIMEOUT, timeval(300*time.Millisecond))
-		want := s.inject(1)
-		from := time.Now()
-		data := s.requireRes(s.readAsync())
-		require.GreaterOrEqual(t, time.Since(from), 300*time.Millisecond-2*tick, "it starts with the read")
-		s.requireFrames(data, want...)
-	}},
-	rule{name: "read/blocking: immediate mode ends it with the first packet", run: func(t *testing.T, w lab.World) {
-		s := openBlocking(t, w).pair()
-		s.attach(s.p.A)
-		s.set(zbuf.BIOCIMMEDIATE, 1)
-		c := s.readAsync()
-		want := s.inject(1)
-		s.requireFrames(s.requireRes(c), want...)
-	}},
+			require.Equal(t, 100-hdrlen, int(r[0].caplen))
+			require.Equal(t, 500, int(r[0].datalen))
+			require.Equal(t, f[:100-hdrlen], r[0].data)
+		}},
+	rule{name: "read/a buffer as small as the header: nothing captured",
+		run: func(t *testing.T, w lab.World) {
+			s := buffered(t, w, 32)
+			s.p.Inject(t, lab.Frame(60, 1), lab.Frame(61, 2), lab.Frame(62, 3))
+			for i := range 2 {
+				r := parse(t, s.read(), hdr64)
+				require.Len(t, r, 1)
+				require.Equal(t, 32-hdrlen, int(r[0].caplen))
+				require.Equal(t, 60+i, int(r[0].datalen))
+			}
+			_, drop := s.stats()
+			require.Equal(t, 1, int(drop))
+		}},
+	rule{name: "read/blocking: the timeout ends it with nothing",
+		run: func(t *testing.T, w lab.World) {
+			s := openBlocking(t, w).pair()
+			s.attach(s.p.A)
+			s.do(zbuf.BIOCSRTIMEOUT, timeval(100*time.Millisecond))
+			from := time.Now()
+			require.Empty(t, s.requireRes(s.readAsync()))
+			require.GreaterOrEqual(t, time.Since(from), 100*time.Millisecond-tick)
+		}},
+	rule{name: "read/blocking: the timeout ends it with what is there",
+		run: func(t *testing.T, w lab.World) {
+			s := openBlocking(t, w).pair()
+			s.attach(s.p.A)
+			s.do(zbuf.BIOCSRTIMEOUT, timeval(300*time.Millisecond))
+			want := s.inject(1)
+			from := time.Now()
+			data := s.requireRes(s.readAsync())
+			require.GreaterOrEqual(t, time.Since(from), 300*time.Millisecond-2*tick, "it starts with the read")
+			s.requireFrames(data, want...)
+		}},
+	rule{name: "read/blocking: immediate mode ends it with the first packet",
+		run: func(t *testing.T, w lab.World) {
+			s := openBlocking(t, w).pair()
+			s.attach(s.p.A)
+			s.set(zbuf.BIOCIMMEDIATE, 1)
+			c := s.readAsync()
+			want := s.inject(1)
+			s.requireFrames(s.requireRes(c), want...)
+		}},
 	rule{name: "read/blocking: a full buffer ends it", run: func(t *testing.T, w lab.World) {
 		const n = (1000-one)/stride + 1
 		s := openBlocking(t, w).pair()
@@ -216,17 +227,18 @@ var _ = add(
 		s.inject(1)
 		s.requireFrames(s.requireRes(c), want...)
 	}},
-	rule{name: "read/FIONBIO switches between blocking and not", run: func(t *testing.T, w lab.World) {
-		s := openBlocking(t, w).pair()
-		s.attach(s.p.A)
-		s.do(zbuf.BIOCSRTIMEOUT, timeval(50*time.Millisecond))
-		on, off := int32(1), int32(0)
-		s.do(zbuf.FIONBIO, &on)
-		_, err := s.Read(make([]byte, 4096))
-		require.Equal(t, error(syscall.EAGAIN), err)
-		s.do(zbuf.FIONBIO, &off)
-		require.Empty(t, s.requireRes(s.readAsync()), "the timeout ended it")
-	}},
+	rule{name: "read/FIONBIO switches between blocking and not",
+		run: func(t *testing.T, w lab.World) {
+			s := openBlocking(t, w).pair()
+			s.attach(s.p.A)
+			s.do(zbuf.BIOCSRTIMEOUT, timeval(50*time.Millisecond))
+			on, off := int32(1), int32(0)
+			s.do(zbuf.FIONBIO, &on)
+			_, err := s.Read(make([]byte, 4096))
+			require.Equal(t, error(syscall.EAGAIN), err)
+			s.do(zbuf.FIONBIO, &off)
+			require.Empty(t, s.requireRes(s.readAsync()), "the timeout ended it")
+		}},
 	rule{name: "read/blocking: the interface goes: ENXIO", run: func(t *testing.T, w lab.World) {
 		s := openBlocking(t, w).pair()
 		s.attach(s.p.A)
@@ -253,41 +265,44 @@ var _ = add(
 		_, err := s.Read(make([]byte, 4096))
 		require.Equal(t, error(syscall.ENXIO), err)
 	}},
-	rule{name: "read/poll: ready with a full buffer, or in immediate mode", run: func(t *testing.T, w lab.World) {
-		s := buffered(t, w, 1000)
-		require.False(t, s.ready())
-		s.inject(10)
-		require.False(t, s.ready())
-		s.inject(1)
-		require.True(t, s.ready())
-		s.read()
-		require.False(t, s.ready())
-		s.set(zbuf.BIOCIMMEDIATE, 1)
-		require.True(t, s.ready())
-		s.read()
-		require.False(t, s.ready())
-	}},
-	rule{name: "read/poll: the timeout of a read(2) mode descriptor", run: func(t *testing.T, w lab.World) {
-		s := buffered(t, w, 1000)
-		s.do(zbuf.BIOCSRTIMEOUT, timeval(100*time.Millisecond))
-		want := s.inject(1)
-		from := time.Now()
-		ev, err := s.Poll(lab.PollIn, lab.Patience)
-		require.NoError(t, err)
-		require.Equal(t, int16(lab.PollIn), ev)
-		require.GreaterOrEqual(t, time.Since(from), 100*time.Millisecond-2*tick)
-		require.True(t, s.ready())
-		s.requireFrames(s.read(), want...)
-	}},
-	rule{name: "read/kqueue: an edge for each packet in immediate mode", run: func(t *testing.T, w lab.World) {
-		s := buffered(t, w, 1000)
-		s.set(zbuf.BIOCIMMEDIATE, 1)
-		s.inject(1)
-		require.Equal(t, zbuf.Event{Readable: true, Data: one}, s.wait(false))
-		s.requireQuiet(false, "taken")
-		s.inject(1)
-		require.Equal(t, zbuf.Event{Readable: true, Data: stride + one}, s.wait(false))
-	}},
+	rule{name: "read/poll: ready with a full buffer, or in immediate mode",
+		run: func(t *testing.T, w lab.World) {
+			s := buffered(t, w, 1000)
+			require.False(t, s.ready())
+			s.inject(10)
+			require.False(t, s.ready())
+			s.inject(1)
+			require.True(t, s.ready())
+			s.read()
+			require.False(t, s.ready())
+			s.set(zbuf.BIOCIMMEDIATE, 1)
+			require.True(t, s.ready())
+			s.read()
+			require.False(t, s.ready())
+		}},
+	rule{name: "read/poll: the timeout of a read(2) mode descriptor",
+		run: func(t *testing.T, w lab.World) {
+			s := buffered(t, w, 1000)
+			s.do(zbuf.BIOCSRTIMEOUT, timeval(100*time.Millisecond))
+			want := s.inject(1)
+			from := time.Now()
+			ev, err := s.Poll(lab.PollIn, lab.Patience)
+			require.NoError(t, err)
+			require.Equal(t, int16(lab.PollIn), ev)
+			require.GreaterOrEqual(t, time.Since(from), 100*time.Millisecond-2*tick)
+			require.True(t, s.ready())
+			s.requireFrames(s.read(), want...)
+		}},
+	rule{name: "read/kqueue: an edge for each packet in immediate mode",
+		run: func(t *testing.T, w lab.World) {
+			s := buffered(t, w, 1000)
+			s.set(zbuf.BIOCIMMEDIATE, 1)
+			s.inject(1)
+			require.Equal(t, zbuf.Event{Readable: true, Data: one}, s.wait(false))
+			s.requireQuiet(false, "taken")
+			s.inject(1)
+			require.Equal(t, zbuf.Event{Readable: true, Data: stride + one}, s.wait(false))
+		}},
 )
 
 // requireNext reads and compares.

@@ -17,12 +17,16 @@ import (
 )
 
 var _ = add(
-	rule{name: "overload/zero-copy: matched = delivered + dropped, to the packet", only: kernel, why: "a model has no load of its own", run: func(t *testing.T, w lab.World) {
-		overload(t, w, func(s *sess) *sess { return s.lend(4 * page) })
-	}},
-	rule{name: "overload/read(2): matched = delivered + dropped, to the packet", only: kernel, why: "a model has no load of its own", run: func(t *testing.T, w lab.World) {
-		overload(t, w, func(s *sess) *sess { s.set(zbuf.BIOCSBLEN, 4*page); return s })
-	}},
+	rule{name: "overload/zero-copy: matched = delivered + dropped, to the packet",
+		only: kernel, why: "a model has no load of its own",
+		run: func(t *testing.T, w lab.World) {
+			overload(t, w, func(s *sess) *sess { return s.lend(4 * page) })
+		}},
+	rule{name: "overload/read(2): matched = delivered + dropped, to the packet",
+		only: kernel, why: "a model has no load of its own",
+		run: func(t *testing.T, w lab.World) {
+			overload(t, w, func(s *sess) *sess { s.set(zbuf.BIOCSBLEN, 4*page); return s })
+		}},
 )
 
 // overload captures a storm, and numbered packets on top of it, into small buffers.

@@ -42,183 +42,209 @@ func whileForked(t *testing.T, f func()) {
 }
 
 var _ = add(
-	rule{name: "fork/private buffers: capture is dead after an acknowledgement", only: kernel, why: "a model has no fork", run: func(t *testing.T, w lab.World) {
-		s := open(t, w).pair().lendMapped(unix.MAP_PRIVATE)
-		s.attach(s.p.A)
-		s.inject(1)
-		s.rotate()
-		require.True(t, s.h[0].Owned())
-		whileForked(t, func() { s.h[0].Ack() })
-		s.inject(2 * full)
-		require.Equal(t, 1, int(s.h[0].KernelGen.Load()), "the kernel's page is another one")
-		s.inject(2 * full)
-		require.Equal(t, 1, int(s.h[0].KernelGen.Load()), "also after the child is gone")
-		_, drop := s.stats()
-		require.NotZero(t, drop)
-	}},
-	rule{name: "fork/shared buffers: nothing happens", only: kernel, why: "a model has no fork", run: func(t *testing.T, w lab.World) {
-		s := open(t, w).pair().lendMapped(unix.MAP_SHARED)
-		s.attach(s.p.A)
-		s.inject(1)
-		s.rotate()
-		whileForked(t, func() { s.h[0].Ack() })
-		want := s.inject(3)
-		which, _ := s.rotate()
-		require.Equal(t, 1, which)
-		s.requireFrames(s.contents(1), want...)
-		s.h[1].Ack()
-		s.inject(2*full + 1)
-		_, drop := s.stats()
-		require.Equal(t, 1, int(drop))
-	}},
-	rule{name: "memory/PROT_NONE does not disturb the kernel", only: kernel, why: "a model's memory is Go's heap", run: func(t *testing.T, w lab.World) {
-		s := zerocopy(t, w, page)
-		for _, b := range s.buf {
-			require.NoError(t, unix.Mprotect(b, unix.PROT_NONE))
-		}
-		want := s.inject(5)
-		which, n := s.rotate()
-		require.Equal(t, 0, which)
-		require.Equal(t, 4*stride+one, n)
-		for _, b := range s.buf {
-			require.NoError(t, unix.Mprotect(b, unix.PROT_READ|unix.PROT_WRITE))
-		}
-		s.requireFrames(s.contents(0), want...)
-	}},
-	rule{name: "memory/read-only is EFAULT", only: kernel, why: "a model's memory is Go's heap", run: func(t *testing.T, w lab.World) {
-		s := open(t, w)
-		s.set(zbuf.BIOCSETBUFMODE, zmode)
-		s.alloc(2 * page)
-		require.NoError(t, unix.Mprotect(s.buf[1][page:], unix.PROT_READ))
-		s.refuse(syscall.EFAULT, zbuf.BIOCSETZBUF, s.zbuf(2*page))
-		require.NoError(t, unix.Mprotect(s.buf[1][page:], unix.PROT_READ|unix.PROT_WRITE))
-		s.do(zbuf.BIOCSETZBUF, s.zbuf(2*page))
-	}},
-	rule{name: "memory/unmapped is EFAULT", only: kernel, why: "a model's memory is Go's heap", run: func(t *testing.T, w lab.World) {
-		s := open(t, w)
-		s.set(zbuf.BIOCSETBUFMODE, zmode)
-		s.alloc(page)
-		nowhere, err := lab.Nowhere()
-		require.NoError(t, err)
-		s.refuse(syscall.EFAULT, zbuf.BIOCSETZBUF, &zbuf.Zbuf{Bufa: &s.buf[0][0], Bufb: nowhere, Buflen: page})
-	}},
-	rule{name: "memory/two views of one object: one is lent, the other read", only: kernel, why: "a model's memory is Go's heap", run: func(t *testing.T, w lab.World) {
-		lent, views, err := lab.TwoViews(page)
-		require.NoError(t, err)
-		s := open(t, w).pair()
-		s.set(zbuf.BIOCSETBUFMODE, zmode)
-		s.do(zbuf.BIOCSETZBUF, &zbuf.Zbuf{Bufa: &lent[0][0], Bufb: &lent[1][0], Buflen: page})
-		s.attach(s.p.A)
-		for _, b := range lent {
-			require.NoError(t, unix.Mprotect(b, unix.PROT_NONE))
-		}
-		want := s.inject(2)
-		var z zbuf.Zbuf
-		s.do(zbuf.BIOCROTZBUF, &z)
-		require.Same(t, &lent[0][0], z.Bufa)
-		h := lab.HeaderOf(views[0])
-		require.True(t, h.Owned())
-		s.requireFrames(views[0][32:][:h.KernelLen.Load()], want...)
-		h.Ack()
-		want = s.inject(1)
-		s.do(zbuf.BIOCROTZBUF, &z)
-		require.Same(t, &lent[1][0], z.Bufa)
-		s.requireFrames(views[1][32:][:lab.HeaderOf(views[1]).KernelLen.Load()], want...)
-		require.NoError(t, s.Desc.Close())
-		s.Desc = nil
-		for _, b := range [][]byte{lent[0], lent[1], views[0], views[1]} {
-			require.NoError(t, unix.Munmap(b))
-		}
-	}},
-	rule{name: "memory/unmapping lent buffers does not hurt the kernel", only: kernel, why: "a model's memory is Go's heap", run: func(t *testing.T, w lab.World) {
-		s := zerocopy(t, w, page)
-		for i, b := range s.buf {
-			require.NoError(t, s.Unmap(b))
-			s.buf[i] = nil
-		}
-		s.inject(3 * full)
-		recv, drop := s.stats()
-		require.Equal(t, 3*full, int(recv))
-		require.Equal(t, full, int(drop))
-	}},
-	rule{name: "memory/lent pages are wired until close", only: kernel, why: "a model has no pages", run: func(t *testing.T, w lab.World) {
-		wired := func() int {
-			n, err := unix.SysctlUint32("vm.stats.vm.v_wire_count")
+	rule{name: "fork/private buffers: capture is dead after an acknowledgement",
+		only: kernel, why: "a model has no fork",
+		run: func(t *testing.T, w lab.World) {
+			s := open(t, w).pair().lendMapped(unix.MAP_PRIVATE)
+			s.attach(s.p.A)
+			s.inject(1)
+			s.rotate()
+			require.True(t, s.h[0].Owned())
+			whileForked(t, func() { s.h[0].Ack() })
+			s.inject(2 * full)
+			require.Equal(t, 1, int(s.h[0].KernelGen.Load()), "the kernel's page is another one")
+			s.inject(2 * full)
+			require.Equal(t, 1, int(s.h[0].KernelGen.Load()), "also after the child is gone")
+			_, drop := s.stats()
+			require.NotZero(t, drop)
+		}},
+	rule{name: "fork/shared buffers: nothing happens",
+		only: kernel, why: "a model has no fork",
+		run: func(t *testing.T, w lab.World) {
+			s := open(t, w).pair().lendMapped(unix.MAP_SHARED)
+			s.attach(s.p.A)
+			s.inject(1)
+			s.rotate()
+			whileForked(t, func() { s.h[0].Ack() })
+			want := s.inject(3)
+			which, _ := s.rotate()
+			require.Equal(t, 1, which)
+			s.requireFrames(s.contents(1), want...)
+			s.h[1].Ack()
+			s.inject(2*full + 1)
+			_, drop := s.stats()
+			require.Equal(t, 1, int(drop))
+		}},
+	rule{name: "memory/PROT_NONE does not disturb the kernel",
+		only: kernel, why: "a model's memory is Go's heap",
+		run: func(t *testing.T, w lab.World) {
+			s := zerocopy(t, w, page)
+			for _, b := range s.buf {
+				require.NoError(t, unix.Mprotect(b, unix.PROT_NONE))
+			}
+			want := s.inject(5)
+			which, n := s.rotate()
+			require.Equal(t, 0, which)
+			require.Equal(t, 4*stride+one, n)
+			for _, b := range s.buf {
+				require.NoError(t, unix.Mprotect(b, unix.PROT_READ|unix.PROT_WRITE))
+			}
+			s.requireFrames(s.contents(0), want...)
+		}},
+	rule{name: "memory/read-only is EFAULT",
+		only: kernel, why: "a model's memory is Go's heap",
+		run: func(t *testing.T, w lab.World) {
+			s := open(t, w)
+			s.set(zbuf.BIOCSETBUFMODE, zmode)
+			s.alloc(2 * page)
+			require.NoError(t, unix.Mprotect(s.buf[1][page:], unix.PROT_READ))
+			s.refuse(syscall.EFAULT, zbuf.BIOCSETZBUF, s.zbuf(2*page))
+			require.NoError(t, unix.Mprotect(s.buf[1][page:], unix.PROT_READ|unix.PROT_WRITE))
+			s.do(zbuf.BIOCSETZBUF, s.zbuf(2*page))
+		}},
+	rule{name: "memory/unmapped is EFAULT",
+		only: kernel, why: "a model's memory is Go's heap",
+		run: func(t *testing.T, w lab.World) {
+			s := open(t, w)
+			s.set(zbuf.BIOCSETBUFMODE, zmode)
+			s.alloc(page)
+			nowhere, err := lab.Nowhere()
 			require.NoError(t, err)
-			return int(n)
-		}
-		before := wired()
-		s := open(t, w).lend(zmax)
-		require.InDelta(t, 2*512, wired()-before, 200)
-		s.close()
-		require.NoError(t, lab.Until(func() (bool, error) { return wired() < before+200, nil }))
-	}},
-	rule{name: "close/a duplicate keeps the session alive", only: kernel, why: "a model has no dup", run: func(t *testing.T, w lab.World) {
-		s := zerocopy(t, w, page)
-		n := len(listeners(t, w, s.p.A))
-		dup, err := unix.Dup(s.Desc.(interface{ FD() int }).FD())
-		require.NoError(t, err)
-		require.NoError(t, s.Desc.Close())
-		s.Desc = nil
-		require.Len(t, listeners(t, w, s.p.A), n)
-		s.inject(1)
-		require.Equal(t, one, int(listeners(t, w, s.p.A)[0].Slen))
-		require.NoError(t, unix.Close(dup))
-		require.Len(t, listeners(t, w, s.p.A), n-1)
-		for i, b := range s.buf {
-			require.NoError(t, unix.Munmap(b))
-			s.buf[i] = nil
-		}
-	}},
-	rule{name: "signal/SIGIO to the owner for each wakeup", only: kernel, why: "a model sends no signals", run: func(t *testing.T, w lab.World) {
-		c := make(chan os.Signal, 10)
-		signal.Notify(c, unix.SIGIO, unix.SIGUSR1)
-		defer signal.Stop(c)
-		s := zerocopy(t, w, page)
-		s.set(zbuf.BIOCIMMEDIATE, 1)
-		s.inject(1)
-		pid, on := int32(os.Getpid()), int32(1)
-		s.do(zbuf.FIOSETOWN, &pid)
-		s.do(zbuf.FIOASYNC, &on)
-		for _, sig := range []unix.Signal{unix.SIGIO, unix.SIGUSR1} {
-			s.set(zbuf.BIOCSRSIG, uint32(sig))
+			s.refuse(syscall.EFAULT, zbuf.BIOCSETZBUF, &zbuf.Zbuf{Bufa: &s.buf[0][0], Bufb: nowhere, Buflen: page})
+		}},
+	rule{name: "memory/two views of one object: one is lent, the other read",
+		only: kernel, why: "a model's memory is Go's heap",
+		run: func(t *testing.T, w lab.World) {
+			lent, views, err := lab.TwoViews(page)
+			require.NoError(t, err)
+			s := open(t, w).pair()
+			s.set(zbuf.BIOCSETBUFMODE, zmode)
+			s.do(zbuf.BIOCSETZBUF, &zbuf.Zbuf{Bufa: &lent[0][0], Bufb: &lent[1][0], Buflen: page})
+			s.attach(s.p.A)
+			for _, b := range lent {
+				require.NoError(t, unix.Mprotect(b, unix.PROT_NONE))
+			}
+			want := s.inject(2)
+			var z zbuf.Zbuf
+			s.do(zbuf.BIOCROTZBUF, &z)
+			require.Same(t, &lent[0][0], z.Bufa)
+			h := lab.HeaderOf(views[0])
+			require.True(t, h.Owned())
+			s.requireFrames(views[0][32:][:h.KernelLen.Load()], want...)
+			h.Ack()
+			want = s.inject(1)
+			s.do(zbuf.BIOCROTZBUF, &z)
+			require.Same(t, &lent[1][0], z.Bufa)
+			s.requireFrames(views[1][32:][:lab.HeaderOf(views[1]).KernelLen.Load()], want...)
+			require.NoError(t, s.Desc.Close())
+			s.Desc = nil
+			for _, b := range [][]byte{lent[0], lent[1], views[0], views[1]} {
+				require.NoError(t, unix.Munmap(b))
+			}
+		}},
+	rule{name: "memory/unmapping lent buffers does not hurt the kernel",
+		only: kernel, why: "a model's memory is Go's heap",
+		run: func(t *testing.T, w lab.World) {
+			s := zerocopy(t, w, page)
+			for i, b := range s.buf {
+				require.NoError(t, s.Unmap(b))
+				s.buf[i] = nil
+			}
+			s.inject(3 * full)
+			recv, drop := s.stats()
+			require.Equal(t, 3*full, int(recv))
+			require.Equal(t, full, int(drop))
+		}},
+	rule{name: "memory/lent pages are wired until close",
+		only: kernel, why: "a model has no pages",
+		run: func(t *testing.T, w lab.World) {
+			wired := func() int {
+				n, err := unix.SysctlUint32("vm.stats.vm.v_wire_count")
+				require.NoError(t, err)
+				return int(n)
+			}
+			before := wired()
+			s := open(t, w).lend(zmax)
+			require.InDelta(t, 2*512, wired()-before, 200)
+			s.close()
+			require.NoError(t, lab.Until(func() (bool, error) { return wired() < before+200, nil }))
+		}},
+	rule{name: "close/a duplicate keeps the session alive",
+		only: kernel, why: "a model has no dup",
+		run: func(t *testing.T, w lab.World) {
+			s := zerocopy(t, w, page)
+			n := len(listeners(t, w, s.p.A))
+			dup, err := unix.Dup(s.Desc.(interface{ FD() int }).FD())
+			require.NoError(t, err)
+			require.NoError(t, s.Desc.Close())
+			s.Desc = nil
+			require.Len(t, listeners(t, w, s.p.A), n)
+			s.inject(1)
+			require.Equal(t, one, int(listeners(t, w, s.p.A)[0].Slen))
+			require.NoError(t, unix.Close(dup))
+			require.Len(t, listeners(t, w, s.p.A), n-1)
+			for i, b := range s.buf {
+				require.NoError(t, unix.Munmap(b))
+				s.buf[i] = nil
+			}
+		}},
+	rule{name: "signal/SIGIO to the owner for each wakeup",
+		only: kernel, why: "a model sends no signals",
+		run: func(t *testing.T, w lab.World) {
+			c := make(chan os.Signal, 10)
+			signal.Notify(c, unix.SIGIO, unix.SIGUSR1)
+			defer signal.Stop(c)
+			s := zerocopy(t, w, page)
+			s.set(zbuf.BIOCIMMEDIATE, 1)
+			s.inject(1)
+			pid, on := int32(os.Getpid()), int32(1)
+			s.do(zbuf.FIOSETOWN, &pid)
+			s.do(zbuf.FIOASYNC, &on)
+			for _, sig := range []unix.Signal{unix.SIGIO, unix.SIGUSR1} {
+				s.set(zbuf.BIOCSRSIG, uint32(sig))
+				s.inject(1)
+				select {
+				case got := <-c:
+					require.Equal(t, os.Signal(sig), got)
+				case <-time.After(lab.Patience):
+					require.Fail(t, "no signal")
+				}
+			}
+			s.set(zbuf.BIOCSRSIG, 0)
 			s.inject(1)
 			select {
 			case got := <-c:
-				require.Equal(t, os.Signal(sig), got)
-			case <-time.After(lab.Patience):
-				require.Fail(t, "no signal")
+				require.Fail(t, "a signal", "%v", got)
+			case <-time.After(quiet):
 			}
-		}
-		s.set(zbuf.BIOCSRSIG, 0)
-		s.inject(1)
-		select {
-		case got := <-c:
-			require.Fail(t, "a signal", "%v", got)
-		case <-time.After(quiet):
-		}
-	}},
-	rule{name: "signal/TIOCSPGRP: a process group", only: kernel, why: "a model has no process groups", run: func(t *testing.T, w lab.World) {
-		s := open(t, w)
-		pgrp, got := int32(unix.Getpgrp()), int32(0)
-		s.do(zbuf.TIOCSPGRP, &pgrp)
-		s.do(zbuf.TIOCGPGRP, &got)
-		require.Equal(t, pgrp, got)
-		s.do(zbuf.FIOGETOWN, &got)
-		require.Equal(t, -pgrp, got)
-	}},
-	rule{name: "root/what other users can't, and can", only: kernel, why: "a model is told who asks", run: func(t *testing.T, w lab.World) {
-		p := lab.NewPair(t, w)
-		out, err := child("nobody", "ZBUF_A="+p.A)
-		require.NoError(t, err, "%s", out)
-		require.Contains(t, out, "--- PASS: TestChild")
-	}},
-	rule{name: "capsicum/after cap_enter capture, rotation and statistics go on", only: kernel, why: "a model is not in capability mode", run: func(t *testing.T, w lab.World) {
-		p := lab.NewPair(t, w)
-		out, err := child("capsicum", "ZBUF_A="+p.A, "ZBUF_B="+p.B)
-		require.NoError(t, err, "%s", out)
-		require.Contains(t, out, "--- PASS: TestChild")
-	}},
+		}},
+	rule{name: "signal/TIOCSPGRP: a process group",
+		only: kernel, why: "a model has no process groups",
+		run: func(t *testing.T, w lab.World) {
+			s := open(t, w)
+			pgrp, got := int32(unix.Getpgrp()), int32(0)
+			s.do(zbuf.TIOCSPGRP, &pgrp)
+			s.do(zbuf.TIOCGPGRP, &got)
+			require.Equal(t, pgrp, got)
+			s.do(zbuf.FIOGETOWN, &got)
+			require.Equal(t, -pgrp, got)
+		}},
+	rule{name: "root/what other users can't, and can",
+		only: kernel, why: "a model is told who asks",
+		run: func(t *testing.T, w lab.World) {
+			p := lab.NewPair(t, w)
+			out, err := child("nobody", "ZBUF_A="+p.A)
+			require.NoError(t, err, "%s", out)
+			require.Contains(t, out, "--- PASS: TestChild")
+		}},
+	rule{name: "capsicum/after cap_enter capture, rotation and statistics go on",
+		only: kernel, why: "a model is not in capability mode",
+		run: func(t *testing.T, w lab.World) {
+			p := lab.NewPair(t, w)
+			out, err := child("capsicum", "ZBUF_A="+p.A, "ZBUF_B="+p.B)
+			require.NoError(t, err, "%s", out)
+			require.Contains(t, out, "--- PASS: TestChild")
+		}},
 )
 
 // child runs this binary for what can't be undone.

@@ -70,6 +70,9 @@ type seat struct {
 	// timed says that a read timeout is set and has run out. An ioctl would let the next
 	// poll start it again, and then results depended on time: it is unset first.
 	timed bool
+	// promisc and stale say that it put its interface into promiscuous mode, and that the interface
+	// went afterwards. Where the mark stays, attaching it again ends in a panic.
+	promisc, stale bool
 }
 
 func newSide(w lab.World, stamped bool) (*side, error) {
@@ -172,6 +175,11 @@ func (s *side) step(o op) string {
 		}[name][o.N%4]
 		return fmt.Sprint(name, v, s.w.SetSysctl(name, v))
 	case "replug":
+		for _, st := range s.seat {
+			if st != nil && st.promisc && !st.Detached() {
+				st.promisc, st.stale = false, true
+			}
+		}
 		return say(s.unplug()) + say(s.plug())
 	case "rename":
 		if err := s.w.Rename(s.p.A, "renamed0"); err != nil {
@@ -258,7 +266,9 @@ func (s *side) step(o op) string {
 		}
 		return say(st.Ioctl(zbuf.BIOCFLUSH, nil))
 	case "BIOCPROMISC":
-		return say(st.Ioctl(zbuf.BIOCPROMISC, nil))
+		err := st.Ioctl(zbuf.BIOCPROMISC, nil)
+		st.promisc = st.promisc || err == nil
+		return say(err)
 	case "BIOCLOCK":
 		return say(st.Ioctl(zbuf.BIOCLOCK, nil))
 	case "BIOCSETF", "BIOCSETFNR", "BIOCSETWF":
@@ -268,6 +278,9 @@ func (s *side) step(o op) string {
 		req := map[string]zbuf.Request{"BIOCSETF": zbuf.BIOCSETF, "BIOCSETFNR": zbuf.BIOCSETFNR, "BIOCSETWF": zbuf.BIOCSETWF}[o.Do]
 		return say(st.Ioctl(req, somePrograms(o.N)))
 	case "BIOCSETIF":
+		if st.stale && featuresOf(s.w).StalePromisc {
+			return "would panic later"
+		}
 		return say(st.Ioctl(zbuf.BIOCSETIF, ifreq(s.end(o.N))))
 	case "BIOCGETIF":
 		var r zbuf.Ifreq
@@ -774,7 +787,9 @@ func TestRandomSequences(t *testing.T) {
 	if text := os.Getenv("ZBUF_REPLAY"); text != "" {
 		var seq sequence
 		require.NoError(t, json.Unmarshal([]byte(text), &seq))
-		at, diff, err := play(k, lab.Model(), seq)
+		m, err := modelOf(k)
+		require.NoError(t, err)
+		at, diff, err := play(k, m, seq)
 		require.NoError(t, err)
 		require.Empty(t, diff, "step %d", at)
 		return
@@ -783,7 +798,10 @@ func TestRandomSequences(t *testing.T) {
 	if v, err := strconv.Atoi(os.Getenv("ZBUF_STEPS")); err == nil {
 		n = v
 	}
-	requireSame(t, k, lab.Model(), n)
+	m, err := modelOf(k)
+	require.NoError(t, err)
+	t.Logf("the model has:%s", describe(featuresOf(m)))
+	requireSame(t, k, m, n)
 }
 
 // only64 skips where records have another layout.
@@ -804,7 +822,11 @@ func onlyModels(t *testing.T) {
 func TestRandomSequencesAreRepeatable(t *testing.T) {
 	only64(t)
 	onlyModels(t)
-	requireSame(t, lab.Model(), lab.Model(), 4000)
+	for _, r := range releases {
+		t.Run(r.name, func(t *testing.T) {
+			requireSame(t, newModel(r.f), newModel(r.f), 4000)
+		})
+	}
 }
 
 // TestRandomSequencesFind plays them on models that differ on purpose: the difference
@@ -820,6 +842,9 @@ func TestRandomSequencesFind(t *testing.T) {
 		"zeroed padding":        {bpftest.WithFeatures(bpftest.Features{PadZero: true}), 12, "inject"},
 		"a request of 14":       {bpftest.WithFeatures(bpftest.Features{SetVLANPCP: true}), 2, "BIOCSETVLANPCP"},
 		"flags that are sticky": {bpftest.WithFeatures(bpftest.Features{StickyFlags: true}), 8, "BIOCIMMEDIATE"},
+		"truncated timeouts":    {bpftest.WithFeatures(bpftest.Features{TruncateTimeout: true}), 2, "BIOCSRTIMEOUT"},
+		"attaching that wakes":  {bpftest.WithFeatures(bpftest.Features{AttachWakes: true}), 12, "BIOCSETIF"},
+		"writes that count":     {bpftest.WithFeatures(bpftest.Features{TapWrite: true}), 1, "inject"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(7, 7))

@@ -103,68 +103,73 @@ var _ = add(
 		require.Zero(t, r.frac)
 		require.Equal(t, hdrlen, r.hdrlen)
 	}},
-	rule{name: "timestamp/changed in mid-stream: records keep their form", run: func(t *testing.T, w lab.World) {
-		s := zerocopy(t, w, page)
-		s.inject(1)
-		s.set(zbuf.BIOCSTSTAMP, zbuf.BPF_T_NONE)
-		s.inject(1)
-		s.set(zbuf.BIOCSTSTAMP, zbuf.BPF_T_NANOTIME)
-		s.inject(1)
-		require.Equal(t, 2*stride+one, s.nread(), "nothing was flushed")
-		s.rotate()
-		recs := parse(t, s.contents(0), hdr64)
-		require.Less(t, recs[0].frac, uint64(1e6))
-		require.NotZero(t, recs[0].sec)
-		require.Zero(t, recs[1].sec)
-		require.NotZero(t, recs[2].sec)
-	}},
-	rule{name: "timestamp/records are in the order of their times", run: func(t *testing.T, w lab.World) {
-		s := open(t, w).pair().lend(page)
-		s.set(zbuf.BIOCSTSTAMP, zbuf.BPF_T_NANOTIME|zbuf.BPF_T_MONOTONIC)
-		s.attach(s.p.A)
-		s.inject(full)
-		s.rotate()
-		var last time.Duration
-		for _, r := range parse(t, s.contents(0), hdr64) {
-			at := time.Duration(r.sec)*time.Second + time.Duration(r.frac)
-			require.GreaterOrEqual(t, at, last)
-			last = at
-		}
-	}},
-	rule{name: "record/every length from 14 on: data, caplen, datalen, alignment", run: func(t *testing.T, w lab.World) {
-		s := zerocopy(t, w, 16*page)
-		var want [][]byte
-		for n := 14; n < 90; n++ {
-			want = append(want, lab.Frame(n, uint32(n)))
-		}
-		s.p.Inject(t, want...)
-		s.rotate()
-		recs := parse(t, s.contents(0), hdr64)
-		require.Len(t, recs, len(want))
-		for i, r := range recs {
-			require.Equal(t, want[i], r.data)
-			require.Zero(t, r.off%8)
-			require.Equal(t, hdrlen, r.hdrlen)
-		}
-	}},
-	rule{name: "record/the struct's tail is overwritten by the packet", run: func(t *testing.T, w lab.World) {
-		s := zerocopy(t, w, page)
-		f := s.inject(1)[0]
-		s.rotate()
-		require.Equal(t, f[:6], s.contents(0)[26:32], "the packet begins inside struct bpf_hdr")
-	}},
-	rule{name: "record/hdrlen on loopback is 28, with four bytes of address family", run: func(t *testing.T, w lab.World) {
-		s := open(t, w).lend(page)
-		s.attach("lo0")
-		s.write(loPacket(60))
-		require.NoError(t, lab.Until(func() (bool, error) { return s.nread() > 0, nil }))
-		s.rotate()
-		for _, r := range parse(t, s.contents(0), hdr64) {
-			require.Equal(t, 28, r.hdrlen)
-			require.Equal(t, 2, int(binary.NativeEndian.Uint32(r.data)), "AF_INET")
-			require.Equal(t, 4+60, int(r.datalen))
-		}
-	}},
+	rule{name: "timestamp/changed in mid-stream: records keep their form",
+		run: func(t *testing.T, w lab.World) {
+			s := zerocopy(t, w, page)
+			s.inject(1)
+			s.set(zbuf.BIOCSTSTAMP, zbuf.BPF_T_NONE)
+			s.inject(1)
+			s.set(zbuf.BIOCSTSTAMP, zbuf.BPF_T_NANOTIME)
+			s.inject(1)
+			require.Equal(t, 2*stride+one, s.nread(), "nothing was flushed")
+			s.rotate()
+			recs := parse(t, s.contents(0), hdr64)
+			require.Less(t, recs[0].frac, uint64(1e6))
+			require.NotZero(t, recs[0].sec)
+			require.Zero(t, recs[1].sec)
+			require.NotZero(t, recs[2].sec)
+		}},
+	rule{name: "timestamp/records are in the order of their times",
+		run: func(t *testing.T, w lab.World) {
+			s := open(t, w).pair().lend(page)
+			s.set(zbuf.BIOCSTSTAMP, zbuf.BPF_T_NANOTIME|zbuf.BPF_T_MONOTONIC)
+			s.attach(s.p.A)
+			s.inject(full)
+			s.rotate()
+			var last time.Duration
+			for _, r := range parse(t, s.contents(0), hdr64) {
+				at := time.Duration(r.sec)*time.Second + time.Duration(r.frac)
+				require.GreaterOrEqual(t, at, last)
+				last = at
+			}
+		}},
+	rule{name: "record/every length from 14 on: data, caplen, datalen, alignment",
+		run: func(t *testing.T, w lab.World) {
+			s := zerocopy(t, w, 16*page)
+			var want [][]byte
+			for n := 14; n < 90; n++ {
+				want = append(want, lab.Frame(n, uint32(n)))
+			}
+			s.p.Inject(t, want...)
+			s.rotate()
+			recs := parse(t, s.contents(0), hdr64)
+			require.Len(t, recs, len(want))
+			for i, r := range recs {
+				require.Equal(t, want[i], r.data)
+				require.Zero(t, r.off%8)
+				require.Equal(t, hdrlen, r.hdrlen)
+			}
+		}},
+	rule{name: "record/the struct's tail is overwritten by the packet",
+		run: func(t *testing.T, w lab.World) {
+			s := zerocopy(t, w, page)
+			f := s.inject(1)[0]
+			s.rotate()
+			require.Equal(t, f[:6], s.contents(0)[26:32], "the packet begins inside struct bpf_hdr")
+		}},
+	rule{name: "record/hdrlen on loopback is 28, with four bytes of address family",
+		run: func(t *testing.T, w lab.World) {
+			s := open(t, w).lend(page)
+			s.attach("lo0")
+			s.write(loPacket(60))
+			require.NoError(t, lab.Until(func() (bool, error) { return s.nread() > 0, nil }))
+			s.rotate()
+			for _, r := range parse(t, s.contents(0), hdr64) {
+				require.Equal(t, 28, r.hdrlen)
+				require.Equal(t, 2, int(binary.NativeEndian.Uint32(r.data)), "AF_INET")
+				require.Equal(t, 4+60, int(r.datalen))
+			}
+		}},
 	rule{name: "record/xhdr on loopback: hdrlen 28 too", run: func(t *testing.T, w lab.World) {
 		s := open(t, w).lend(page)
 		s.set(zbuf.BIOCSTSTAMP, zbuf.BPF_T_BINTIME)

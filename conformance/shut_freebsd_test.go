@@ -11,8 +11,8 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// An epair whose queue has overflowed takes no other epair's frames either, until the machine boots again. That is the driver's,
-// but it decides what tests may send: see lab.Pair.Post.
+// An epair whose queue has overflowed takes no other epair's frames either, until the machine boots
+// again. That is the driver's, but it decides what tests may send: see lab.Pair.Post.
 func TestShutWire(t *testing.T) {
 	k, why := lab.Kernel()
 	if k == nil {

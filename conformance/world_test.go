@@ -42,6 +42,9 @@ type rule struct {
 	run  func(t *testing.T, w lab.World)
 	// only names the world of a rule that another can't show, why says why.
 	only, why string
+	// differs names the Features that decide what the rule expects. A rule without holds in every
+	// release that it was run on.
+	differs []string
 	// on386 is set for rules of a 32-bit process on a 64-bit kernel, which has no
 	// zero-copy and none of the other rules' layouts.
 	on386 bool
@@ -54,18 +57,14 @@ func add(rules ...rule) bool {
 	return true
 }
 
-// newModel is a model of the kernel as this process would see it.
-func newModel() lab.World {
-	if runtime.GOARCH == "386" {
-		return lab.Model(bpftest.WithCompat32())
-	}
-	return lab.Model()
-}
-
 func TestConformance(t *testing.T) {
 	k, why := lab.Kernel()
 	if k == nil {
 		t.Logf("not on the kernel: %s", why)
+	} else {
+		f, err := probed()
+		require.NoError(t, err)
+		t.Logf("rules that differ expect what a kernel does that has:%s", describe(f))
 	}
 	is386 := runtime.GOARCH == "386"
 	if is386 {
@@ -73,11 +72,15 @@ func TestConformance(t *testing.T) {
 	} else {
 		t.Log("not a 386 binary: no rules of 32-bit processes; run with GOARCH=386 for those")
 	}
-	seen := map[string]bool{}
+	seen, decides := map[string]bool{}, map[string]bool{}
 	rules, cases := 0, map[string]int{}
 	for _, r := range table {
 		require.False(t, seen[r.name], "two rules are named %s", r.name)
 		seen[r.name] = true
+		for _, f := range r.differs {
+			require.Contains(t, eachFeature(bpftest.Features{}), f, r.name)
+			decides[f] = true
+		}
 		if r.on386 != is386 {
 			continue
 		}
@@ -86,27 +89,48 @@ func TestConformance(t *testing.T) {
 		if onKernel && testing.Short() && !is386 {
 			onModel = false // it answers the same anywhere
 		}
+		type place struct {
+			name string
+			w    func() lab.World
+		}
+		var places []place
 		if onKernel {
-			cases[kernel]++
+			places = append(places, place{kernel, func() lab.World { return k }})
 		}
 		if onModel {
-			cases[model]++
+			for _, m := range releases {
+				places = append(places, place{m.name, func() lab.World { return newModel(m.f) }})
+			}
+		}
+		for _, p := range places {
+			cases[p.name]++
 		}
 		t.Run(r.name, func(t *testing.T) {
 			if r.only != "" {
 				t.Logf("on the %s only: %s", r.only, r.why)
 			}
-			if onKernel {
-				t.Run(kernel, func(t *testing.T) { r.run(t, k); lab.Report(t, lab.Cases, 1) })
-			} else {
+			if !onKernel {
 				t.Parallel() // with other rules' models; each has its own
 			}
-			if onModel {
-				t.Run(model, func(t *testing.T) { r.run(t, newModel()); lab.Report(t, lab.Cases, 1) })
+			for _, p := range places {
+				t.Run(p.name, func(t *testing.T) {
+					if !onKernel {
+						t.Parallel()
+					}
+					w := p.w()
+					for _, f := range r.differs {
+						t.Logf("differs with %s: %v here", f, eachFeature(featuresOf(w))[f])
+					}
+					r.run(t, w)
+					lab.Report(t, lab.Cases, 1)
+				})
 			}
 		})
 	}
-	t.Logf("%d rules: %d cases on the kernel, %d on the model", rules, cases[kernel], cases[model])
+	for f := range eachFeature(bpftest.Features{}) {
+		require.True(t, decides[f], "no rule differs with %s", f)
+	}
+	t.Logf("%d rules; cases: %v", rules, cases)
 }
 
 func TestMain(m *testing.M) {

@@ -68,8 +68,9 @@ type Descriptor struct {
 
 	flights flights
 
-	kq    kqueue
-	awake chan struct{} // closed by wakeup, for Poll and Read; nil when nobody sleeps there
+	kq     kqueue
+	queues []*Queue
+	awake  chan struct{} // closed by wakeup, for Poll and Read; nil when nobody sleeps there
 
 	rcount, dcount, fcount, wcount, wfcount, wdcount, zcopy uint64
 }

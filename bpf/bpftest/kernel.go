@@ -151,6 +151,9 @@ func New(opts ...Option) *Kernel {
 	return k
 }
 
+// Features returns what the kernel has of later releases than 12.1.
+func (k *Kernel) Features() Features { return k.features }
+
 // FailNext makes the nth call of op from now on (1 is the next one) fail with err instead of being
 // made. op is a name as [WithTrace] gives it.
 func (k *Kernel) FailNext(op string, nth int, err error) {

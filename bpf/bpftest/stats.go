@@ -25,8 +25,12 @@ func (k *Kernel) sysctl(name string) *atomic.Int32 {
 	return nil
 }
 
+// hzName is the sysctl that says how long a tick of a read timeout is ([WithHZ]).
+const hzName = "kern.hz"
+
 // Sysctl reads an integer sysctl: net.bpf.zerocopy_enable, net.bpf.maxinsns, net.bpf.bufsize
-// (bytes), net.bpf.maxbufsize (bytes), net.bpf.optimize_writers. ENOENT for any other name.
+// (bytes), net.bpf.maxbufsize (bytes), net.bpf.optimize_writers, kern.hz. ENOENT for any other
+// name.
 func (k *Kernel) Sysctl(name string) (int32, error) {
 	if err := k.Panicked(); err != nil {
 		return 0, err
@@ -34,20 +38,23 @@ func (k *Kernel) Sysctl(name string) (int32, error) {
 	if v := k.sysctl(name); v != nil {
 		return v.Load(), nil
 	}
+	if name == hzName {
+		return int32(k.hz), nil
+	}
 	return 0, syscall.ENOENT
 }
 
-// SetSysctl writes an integer sysctl. The kernel takes any value. ENOENT for an unknown
-// name, EPERM without root's rights.
+// SetSysctl writes an integer sysctl. The kernel takes any value. ENOENT for an unknown name, EPERM
+// without root's rights and for kern.hz.
 func (k *Kernel) SetSysctl(name string, value int32) error {
 	if err := k.Panicked(); err != nil {
 		return err
 	}
 	v := k.sysctl(name)
 	switch {
-	case v == nil:
+	case v == nil && name != hzName:
 		return syscall.ENOENT
-	case k.unprivileged:
+	case v == nil, k.unprivileged:
 		return syscall.EPERM
 	}
 	v.Store(value)

@@ -21,6 +21,11 @@ func (d *Descriptor) knote() {
 		d.kq.read = true
 		d.signal()
 	}
+	for _, q := range d.queues {
+		for _, f := range q.filters {
+			q.look(f)
+		}
+	}
 }
 
 // evaluate is filt_bpfread. When nothing is ready it lets the read timeout run.
@@ -47,6 +52,12 @@ func (d *Descriptor) signal() {
 // interrupt makes Wait, Poll and Read look at the state of the world.
 func (d *Descriptor) interrupt() {
 	d.signal()
+	for _, q := range d.queues {
+		select {
+		case q.wake <- struct{}{}:
+		default:
+		}
+	}
 	d.broadcast()
 }
 
@@ -129,30 +140,6 @@ func (d *Descriptor) Wake() error {
 	}
 	d.kq.user = true
 	d.signal()
-	return nil
-}
-
-// Filters of kevent(2).
-const (
-	EVFILT_READ  = -1
-	EVFILT_WRITE = -2
-)
-
-// AddFilter is EV_ADD of a filter for this descriptor on some other kqueue (bpfkqfilter): only
-// EVFILT_READ exists, others give EPERM. What becomes ready there is not modelled.
-func (d *Descriptor) AddFilter(filter int16) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.usable(); err != nil {
-		return err
-	}
-	if filter != EVFILT_READ && !(filter == EVFILT_WRITE && d.k.features.WriteFilter) {
-		return syscall.EPERM
-	}
-	if filter == EVFILT_READ {
-		d.pid = d.k.pid
-		d.evaluate()
-	}
 	return nil
 }
 

@@ -7,13 +7,14 @@ import (
 	"sync"
 )
 
-// apart keeps the kernel's threads that carry what is on an epair from all processes while there is a storm: they
-// have the last processor, and processes the others.
+// apart keeps the kernel's threads that carry what is on an epair from all processes while there is
+// a storm: they have the last processor, and processes the others.
 //
-// In a storm such a thread is never idle and goes before almost everything else. On the first processor it would stop the
-// thread that runs the timeouts of the whole system, TCP's and the read timeouts of bpf among them. And a thread of a
-// process that is bound to the same processor, as the watchers of a Lag are, or that the scheduler leaves there, does not
-// run at all. Go can't stop such a thread either, as it has to for the garbage collector: then the program stands still, and
+// In a storm such a thread is never idle and goes before almost everything else. On the first
+// processor it would stop the thread that runs the timeouts of the whole system, TCP's and the read
+// timeouts of bpf among them. And a thread of a process that is bound to the same processor, as the
+// watchers of a Lag are, or that the scheduler leaves there, does not run at all. Go can't stop
+// such a thread either, as it has to for the garbage collector: then the program stands still, and
 // nobody is left who could end the storm.
 var apart struct {
 	sync.Mutex
@@ -87,8 +88,8 @@ func bind(list ...binding) error {
 	return nil
 }
 
-// carriers returns the threads that take packets off the queues of an epair: netisr's, and from 14 on the epair's own (if_epair.c
-// of 14; not run).
+// carriers returns the threads that take packets off the queues of an epair: netisr's, and from 14
+// on the epair's own (if_epair.c of 14; not run).
 func carriers() (ids []int, err error) {
 	threads, err := Processes("kern.proc.proc_td")
 	if err != nil {

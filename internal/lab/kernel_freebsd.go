@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
 // Kernel returns the running kernel, or the reason why it can't be used.
@@ -64,17 +65,44 @@ func (d *descriptor) Poll(events int16, timeout time.Duration) (int16, error) {
 	}
 }
 
-func (d *descriptor) AddFilter(filter int16) error {
+func (d *descriptor) Watch(filters ...int16) (Queue, error) {
 	kq, err := unix.Kqueue()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer unix.Close(kq)
-	var k unix.Kevent_t
-	unix.SetKevent(&k, d.fd, int(filter), unix.EV_ADD|unix.EV_CLEAR)
-	_, err = unix.Kevent(kq, []unix.Kevent_t{k}, nil, nil)
-	return err
+	add := make([]unix.Kevent_t, len(filters))
+	for i, f := range filters {
+		unix.SetKevent(&add[i], d.fd, int(f), unix.EV_ADD|unix.EV_CLEAR)
+	}
+	if _, err := unix.Kevent(kq, add, nil, nil); err != nil {
+		unix.Close(kq)
+		return nil, err
+	}
+	return queue(kq), nil
 }
+
+// queue is the descriptor of a kqueue.
+type queue int
+
+func (q queue) Wait(timeout time.Duration) ([]bpftest.Edge, error) {
+	var events [4]unix.Kevent_t
+	var ts *unix.Timespec
+	if timeout >= 0 {
+		t := unix.NsecToTimespec(timeout.Nanoseconds())
+		ts = &t
+	}
+	n, err := unix.Kevent(int(q), nil, events[:], ts)
+	if err != nil && err != unix.EINTR {
+		return nil, err
+	}
+	var edges []bpftest.Edge
+	for _, k := range events[:max(n, 0)] {
+		edges = append(edges, bpftest.Edge{Filter: int16(k.Filter), Data: int(k.Data)})
+	}
+	return edges, nil
+}
+
+func (q queue) Close() error { return unix.Close(int(q)) }
 
 // OpenHost opens a descriptor and tells its number too, for what a Device does not do.
 func OpenHost() (fd int, d *zbuf.Device, err error) {
@@ -136,6 +164,21 @@ func (k kernel) NewPair() (*Pair, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+func (k kernel) NewTunnel() (string, func() error, error) {
+	name, err := Create("tun")
+	if err != nil {
+		return "", nil, err
+	}
+	fd, err := unix.Open("/dev/"+name, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil {
+		err = k.SetUp(name, true)
+	}
+	if err != nil {
+		return "", nil, errors.Join(err, k.Destroy(name))
+	}
+	return name, func() error { return errors.Join(unix.Close(fd), k.Destroy(name)) }, nil
 }
 
 func (kernel) Destroy(ifname string) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
 // Patience is how long something that must happen may take: the emulated machine
@@ -45,7 +46,10 @@ type World interface {
 	// returned moves it back.
 	Leave(ifname string) (back func() error, err error)
 
-	// Sysctl and SetSysctl are the integer sysctls below net.bpf.
+	// NewTunnel makes a tun(4), up, whose other end is open; close removes it.
+	NewTunnel() (ifname string, close func() error, err error)
+
+	// Sysctl and SetSysctl are integer sysctls: a model has those below net.bpf, and kern.hz.
 	Sysctl(name string) (int, error)
 	SetSysctl(name string, v int) error
 
@@ -66,8 +70,16 @@ type Desc interface {
 	// Poll is poll(2). Events are those of the FreeBSD kernel, Poll*.
 	Poll(events int16, timeout time.Duration) (revents int16, err error)
 
-	// AddFilter is kevent(2) with EV_ADD for a filter on a fresh kqueue.
-	AddFilter(filter int16) error
+	// Watch adds filters to a fresh kqueue with EV_ADD and EV_CLEAR.
+	Watch(filters ...int16) (Queue, error)
+}
+
+// Queue is a kqueue that watches one descriptor.
+type Queue interface {
+	// Wait returns the edges since the last call, or waits for one; none is the timeout. A
+	// signal may end it early.
+	Wait(timeout time.Duration) ([]bpftest.Edge, error)
+	Close() error
 }
 
 // Events of poll(2) on FreeBSD.
@@ -188,8 +200,8 @@ func (p *Pair) Deliver(to string, frames ...[]byte) error {
 	return p.SettleNow()
 }
 
-// window is how many posted frames may be on the way. A wire of FreeBSD 12.1 whose queue overflows (at 2,100) loses
-// frames, shows others twice, and may never carry anything again.
+// window is how many posted frames may be on the way. A wire of FreeBSD 12.1 whose queue overflows
+// (at 2,100) loses frames, shows others twice, and may never carry anything again.
 const window = 1000
 
 // Post is Deliver without waiting, unless very many are on the way.

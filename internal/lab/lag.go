@@ -15,8 +15,8 @@ import (
 // scheduling.
 const Slack = 80 * time.Millisecond
 
-// A Lag watches how late sleeps end, which tells how starved the machine is: nothing in it can be more
-// punctual than that.
+// A Lag watches how late sleeps end, which tells how starved the machine is: nothing in it can be
+// more punctual than that.
 type Lag struct {
 	epoch time.Time
 	worst atomic.Int64
@@ -40,7 +40,8 @@ func WatchLag(t testing.TB) *Lag {
 			runtime.LockOSThread() // for good: the thread ends with the goroutine
 			// An emulated machine's processors do not stand still together: each has its watcher.
 			assert.NoError(t, Pin(cpu))
-			// Go keeps a process' first thread, and a storm can have no processor that a thread is bound to.
+			// Go keeps a process' first thread, and a storm can have no processor that a thread is
+			// bound to.
 			defer func() { assert.NoError(t, Pin(cpus...)) }()
 			const nap = 5 * time.Millisecond
 			for {
@@ -73,14 +74,14 @@ func (l *Lag) Now() time.Duration { return time.Since(l.epoch) }
 // Worst is how late a sleep has ended.
 func (l *Lag) Worst() time.Duration { return time.Duration(l.worst.Load()) }
 
-// Allow is how late something may be that has a timeout: for each of the two parties that have to be
-// scheduled for it, sender and reader, as late as sleeps have been.
+// Allow is how late something may be that has a timeout: for each of the two parties that have to
+// be scheduled for it, sender and reader, as late as sleeps have been.
 func (l *Lag) Allow(timeout time.Duration) time.Duration {
 	return timeout + Slack + 2*l.Worst()
 }
 
-// Late returns those spans that are longer than limit, beyond what the machine itself was late by at that very
-// time: several parties have to be scheduled, one after the other.
+// Late returns those spans that are longer than limit, beyond what the machine itself was late by
+// at that very time: several parties have to be scheduled, one after the other.
 func (l *Lag) Late(spans []Span, limit time.Duration) (late []Span) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// Model returns a model of the kernel that the table was written on: zero-copy is
-// enabled and the clock ticks 100 times a second, as in the guest.
+// Model returns a model of a kernel: FreeBSD 12.1 unless opts say otherwise. Zero-copy is enabled
+// and the clock ticks 100 times a second, as in most guests.
 func Model(opts ...bpftest.Option) World {
 	opts = append([]bpftest.Option{
 		bpftest.WithSysctl("net.bpf.zerocopy_enable", 1),
@@ -24,14 +24,30 @@ func Model(opts ...bpftest.Option) World {
 
 type model struct {
 	*bpftest.Kernel
-	pairs atomic.Int32
+	pairs, tunnels atomic.Int32
 }
 
 func (*model) Name() string { return "model" }
 
 func (m *model) Open() (zbuf.Backend, error) { return m.Kernel.Open() }
 
-func (m *model) OpenMode(flags int) (Desc, error) { return m.Kernel.OpenMode(flags) }
+func (m *model) OpenMode(flags int) (Desc, error) {
+	d, err := m.Kernel.OpenMode(flags)
+	if err != nil {
+		return nil, err
+	}
+	return modelDesc{d}, nil
+}
+
+type modelDesc struct{ *bpftest.Descriptor }
+
+func (d modelDesc) Watch(filters ...int16) (Queue, error) {
+	q, err := d.Descriptor.Watch(filters...)
+	if err != nil {
+		return nil, err
+	}
+	return q, nil
+}
 
 func (m *model) NewPair() (*Pair, error) {
 	n := m.pairs.Add(1) - 1
@@ -42,6 +58,12 @@ func (m *model) NewPair() (*Pair, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+func (m *model) NewTunnel() (string, func() error, error) {
+	name := fmt.Sprintf("tun%d", m.tunnels.Add(1)-1)
+	i := m.AddInterface(name, bpftest.DLT_NULL)
+	return name, func() error { i.Remove(); return nil }, nil
 }
 
 func (m *model) iface(name string) (*bpftest.Interface, error) {

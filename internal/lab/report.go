@@ -12,8 +12,8 @@ import (
 // A Figure is a column of docs/reliability.md.
 type Figure string
 
-// What a test may report of itself. Lost is what was promised and not kept: a packet that neither came
-// nor was counted, came twice, torn or late.
+// What a test may report of itself. Lost is what was promised and not kept: a packet that neither
+// came nor was counted, came twice, torn or late.
 const (
 	Cases      Figure = "cases"
 	Operations Figure = "operations"
@@ -30,7 +30,8 @@ const (
 
 var introduce sync.Once
 
-// Report writes a figure into the test's output, where "make reliability" finds it. Each is reported once a test.
+// Report writes a figure into the test's output, where "make reliability" finds it. Each is
+// reported once a test.
 func Report(t testing.TB, f Figure, n uint64) {
 	t.Helper()
 	introduce.Do(func() {

@@ -30,8 +30,8 @@ type Storm struct {
 	fed   atomic.Uint32
 }
 
-// NewStorm builds the loop, and leaves processes all processors but the last until Close. Nothing goes round before
-// Start.
+// NewStorm builds the loop, and leaves processes all processors but the last until Close. Nothing
+// goes round before Start.
 func NewStorm() (*Storm, error) {
 	if err := separate(); err != nil {
 		return nil, err
@@ -105,8 +105,9 @@ func (s *Storm) NewFeeder() (*Feeder, error) {
 	return &Feeder{storm: s, d: d}, nil
 }
 
-// Write writes a frame to Sink, and waits first while too many are on the way: see window. A frame is three on the wires: the
-// bridge sends what is written on both, and what is fed back on the other.
+// Write writes a frame to Sink, and waits first while too many are on the way: see window. A frame
+// is three on the wires: the bridge sends what is written on both, and what is fed back on the
+// other.
 func (f *Feeder) Write(frame []byte) error {
 	const most = window / 3
 	if f.n%(most/10) == 0 {
@@ -187,8 +188,8 @@ func (s *Storm) Start() error {
 	return err
 }
 
-// hush ends what goes round. That comes before anything is destroyed: who does that may have to run on each
-// processor once, and on the storm's own there is no room as long as it goes on.
+// hush ends what goes round. That comes before anything is destroyed: who does that may have to run
+// on each processor once, and on the storm's own there is no room as long as it goes on.
 func (s *Storm) hush() error {
 	if len(s.made) == 0 {
 		return nil

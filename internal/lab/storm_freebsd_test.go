@@ -13,8 +13,8 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// A program that runs Go code on every processor it may use can collect garbage in a storm: that takes
-// each of its threads once.
+// A program that runs Go code on every processor it may use can collect garbage in a storm: that
+// takes each of its threads once.
 func TestStormStopsNobody(t *testing.T) {
 	lab.OnKernel(t)
 	lab.WantStorm(t)

@@ -86,8 +86,8 @@ const (
 	whichCPUSet  = 3 // CPU_WHICH_CPUSET
 )
 
-// setAffinity is cpuset_setaffinity(2) with a mask of the processors given. It is for 64-bit programs: in others,
-// arguments of 64 bits are passed otherwise.
+// setAffinity is cpuset_setaffinity(2) with a mask of the processors given. It is for 64-bit
+// programs: in others, arguments of 64 bits are passed otherwise.
 func setAffinity(level, which uintptr, id int, cpus ...int) error {
 	var set [128]byte
 	for _, cpu := range cpus {

@@ -2,7 +2,6 @@ package ktrace
 
 import (
 	"errors"
-	"maps"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -14,8 +13,8 @@ const (
 	facilityCall = 1 << 1 // KTRFAC_SYSCALL
 )
 
-// Count traces the process while f runs. The call that ends the trace is not counted, nor is one that a thread
-// was in already.
+// Count traces the process while f runs. The call that ends the trace is not counted, nor is one that a
+// thread was in already. Count fails if the trace does not show the call that ended it.
 func Count(f func() error) (Calls, error) {
 	file, err := os.CreateTemp("", "ktrace")
 	if err != nil {
@@ -23,7 +22,7 @@ func Count(f func() error) (Calls, error) {
 	}
 	defer os.Remove(file.Name())
 	defer file.Close()
-	pid, self := os.Getpid(), Thread()
+	pid := os.Getpid()
 	if err := ktrace(file.Name(), opSet, facilityCall, pid); err != nil {
 		return nil, err
 	}
@@ -35,17 +34,9 @@ func Count(f func() error) (Calls, error) {
 	if err != nil {
 		return nil, err
 	}
-	release, err := unix.SysctlUint32("kern.osreldate")
+	calls, err := parse(b)
 	if err != nil {
 		return nil, err
 	}
-	size := sizeofHeader
-	if release >= 1400000 {
-		size = sizeofHeader1
-	}
-	calls, err := parse(b, size)
-	if err == nil {
-		maps.DeleteFunc(calls, func(c Call, _ uint64) bool { return c.Thread == self && c.Number == unix.SYS_KTRACE })
-	}
-	return calls, err
+	return calls.withoutEnd(unix.SYS_KTRACE)
 }

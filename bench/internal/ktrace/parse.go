@@ -45,8 +45,8 @@ func contains(all []int, n int) bool {
 	return false
 }
 
-// struct ktr_header of a 64-bit kernel, with a struct timeval and a thread (sys/ktrace.h). Since 14.0 one
-// more word follows.
+// struct ktr_header of a 64-bit kernel, with a time and a thread (sys/ktrace.h). A record whose type says
+// that its header has a version has one more word in it (14).
 const (
 	offType       = 4
 	offThread     = 48
@@ -55,29 +55,52 @@ const (
 
 	offArgs = 8 // in struct ktr_syscall
 
-	typeSyscall = 1
-	flagDrop    = 0x8000
+	typeSyscall   = 1
+	flagVersioned = 0x4000
+	flagDrop      = 0x8000
 )
 
-var errDropped = errors.New("ktrace: the kernel has dropped records: raise kern.ktrace.request_pool")
+var (
+	errDropped = errors.New("ktrace: the kernel has dropped records: raise kern.ktrace.request_pool")
+	errNothing = errors.New("ktrace: the trace has no record of the call that ended it, " +
+		"so it may have none of others: this kernel writes another format")
+)
 
-// parse counts the KTR_SYSCALL records of a trace file; headerSize is that of struct ktr_header.
-func parse(b []byte, headerSize int) (Calls, error) {
+// withoutEnd takes the call that ended the trace away, which always is in it.
+func (c Calls) withoutEnd(number int) (Calls, error) {
+	ended := false
+	for k := range c {
+		if k.Number == number {
+			delete(c, k)
+			ended = true
+		}
+	}
+	if !ended {
+		return nil, errNothing
+	}
+	return c, nil
+}
+
+// parse counts the KTR_SYSCALL records of a trace file.
+func parse(b []byte) (Calls, error) {
 	calls := Calls{}
 	order := binary.NativeEndian
 	for len(b) > 0 {
-		if len(b) < headerSize {
+		if len(b) < sizeofHeader {
 			return nil, fmt.Errorf("ktrace: %d bytes left, no header", len(b))
+		}
+		typ, headerSize := order.Uint16(b[offType:]), sizeofHeader
+		if typ&flagVersioned != 0 {
+			headerSize = sizeofHeader1
 		}
 		size := headerSize + int(int32(order.Uint32(b)))
 		if size < headerSize || size > len(b) {
 			return nil, fmt.Errorf("ktrace: record of %d bytes where %d are left", size, len(b))
 		}
-		typ := order.Uint16(b[offType:])
 		if typ&flagDrop != 0 {
 			return nil, errDropped
 		}
-		if typ == typeSyscall {
+		if typ&^flagVersioned == typeSyscall {
 			call := b[headerSize:size]
 			if len(call) < 4 {
 				return nil, errors.New("ktrace: record of a system call without its number")

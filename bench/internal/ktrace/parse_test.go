@@ -9,7 +9,11 @@ import (
 )
 
 func record(typ uint16, thread int64, body ...byte) []byte {
-	b := make([]byte, sizeofHeader, sizeofHeader+len(body))
+	size := sizeofHeader
+	if typ&flagVersioned != 0 {
+		size = sizeofHeader1
+	}
+	b := make([]byte, size, size+len(body))
 	binary.NativeEndian.PutUint32(b, uint32(len(body)))
 	binary.NativeEndian.PutUint16(b[offType:], typ)
 	binary.NativeEndian.PutUint64(b[offThread:], uint64(thread))
@@ -17,13 +21,17 @@ func record(typ uint16, thread int64, body ...byte) []byte {
 }
 
 func call(thread int64, number uint16, args ...uint64) []byte {
+	return typedCall(typeSyscall, thread, number, args...)
+}
+
+func typedCall(typ uint16, thread int64, number uint16, args ...uint64) []byte {
 	order := binary.NativeEndian
 	b := order.AppendUint16(order.AppendUint16(nil, number), uint16(len(args)))
 	b = append(b, 0, 0, 0, 0)
 	for _, a := range args {
 		b = order.AppendUint64(b, a)
 	}
-	return record(typeSyscall, thread, b...)
+	return record(typ, thread, b...)
 }
 
 func TestParseCountsByThreadAndNumber(t *testing.T) {
@@ -31,12 +39,52 @@ func TestParseCountsByThreadAndNumber(t *testing.T) {
 	for _, r := range [][]byte{call(7, 3), call(7, 3), record(2, 7, 1, 2, 3), call(8, 3), call(7, 54, 11, 12), call(7, 54, 13)} {
 		b = append(b, r...)
 	}
-	got, err := parse(b, sizeofHeader)
+	got, err := parse(b)
 	require.NoError(t, err)
 	assert.Equal(t, Calls{{7, 3, 0}: 2, {8, 3, 0}: 1, {7, 54, 11}: 1, {7, 54, 13}: 1}, got)
 	assert.Equal(t, uint64(4), got.Of(7))
 	assert.Equal(t, uint64(2), got.Of(7, 3, 99))
 	assert.Equal(t, uint64(5), got.All())
+}
+
+// TestParseVersioned reads what 14 writes: a bit in the type says that a word follows the thread.
+func TestParseVersioned(t *testing.T) {
+	var b []byte
+	for _, r := range [][]byte{
+		typedCall(typeSyscall|flagVersioned, 7, 3),
+		record(2|flagVersioned, 7, 1, 2, 3),
+		typedCall(typeSyscall|flagVersioned, 7, 54, 11),
+		call(8, 3), // an older kernel's, which nobody mixes
+	} {
+		b = append(b, r...)
+	}
+	got, err := parse(b)
+	require.NoError(t, err)
+	assert.Equal(t, Calls{{7, 3, 0}: 1, {7, 54, 11}: 1, {8, 3, 0}: 1}, got)
+	_, err = parse(typedCall(typeSyscall|flagVersioned|flagDrop, 7, 3))
+	assert.ErrorIs(t, err, errDropped)
+	_, err = parse(typedCall(typeSyscall|flagVersioned, 7, 3)[:sizeofHeader])
+	assert.Error(t, err, "half a header")
+}
+
+// TestNoRecordAtAll shows that a count is not 0 because nothing was understood.
+func TestNoRecordAtAll(t *testing.T) {
+	const end = 45
+	for name, b := range map[string][]byte{
+		"nothing":                nil,
+		"records of other kinds": record(2, 7, 1, 2, 3),
+		"calls, but not the end": call(7, 3),
+	} {
+		calls, err := parse(b)
+		require.NoError(t, err)
+		_, err = calls.withoutEnd(end)
+		assert.ErrorIs(t, err, errNothing, name)
+	}
+	calls, err := parse(append(call(7, 3), call(7, end)...))
+	require.NoError(t, err)
+	calls, err = calls.withoutEnd(end)
+	require.NoError(t, err)
+	assert.Equal(t, Calls{{7, 3, 0}: 1}, calls)
 }
 
 func TestParseRefuses(t *testing.T) {
@@ -49,7 +97,7 @@ func TestParseRefuses(t *testing.T) {
 		"a record of negative length":  append(binary.NativeEndian.AppendUint32(nil, 1<<31), whole[4:]...),
 		"something behind the records": append(call(7, 3), 0),
 	} {
-		_, err := parse(b, sizeofHeader)
+		_, err := parse(b)
 		assert.Error(t, err, name)
 	}
 }
