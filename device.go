@@ -42,6 +42,8 @@ type Device struct {
 	rot     Zbuf  // scratch of Rotate, which is called often
 	nread   int32 // scratch of BytesReadable, likewise
 
+	sticky atomic.Bool // flags can't be switched off; see CanClear
+
 	leak runtime.Cleanup
 }
 

@@ -51,20 +51,6 @@ func (d *Device) Stats() (s Stat, err error) {
 	return s, err
 }
 
-// SetImmediate sets whether every packet wakes waiting readers. BIOCIMMEDIATE; legal when locked.
-func (d *Device) SetImmediate(on bool) error { return d.setBool(BIOCIMMEDIATE, on) }
-
-// HeaderComplete reports whether written packets keep their source address. BIOCGHDRCMPLT; legal
-// when locked.
-func (d *Device) HeaderComplete() (bool, error) {
-	v, err := d.get(BIOCGHDRCMPLT)
-	return v != 0, err
-}
-
-// SetHeaderComplete sets whether written packets keep the link-level source address that they have.
-// Otherwise the kernel fills in the address of the interface. BIOCSHDRCMPLT.
-func (d *Device) SetHeaderComplete(on bool) error { return d.setBool(BIOCSHDRCMPLT, on) }
-
 // Direction returns which packets the descriptor sees: BPF_D_IN, BPF_D_INOUT or BPF_D_OUT.
 // BIOCGDIRECTION.
 func (d *Device) Direction() (uint32, error) { return d.get(BIOCGDIRECTION) }
@@ -75,10 +61,6 @@ func (d *Device) Direction() (uint32, error) { return d.get(BIOCGDIRECTION) }
 // Errors:
 //   - EINVAL: dir is no BPF_D_ value.
 func (d *Device) SetDirection(dir uint32) error { return d.set(BIOCSDIRECTION, dir) }
-
-// SetFeedback sets whether written packets also arrive as if they had been received. BIOCFEEDBACK;
-// legal when locked.
-func (d *Device) SetFeedback(on bool) error { return d.setBool(BIOCFEEDBACK, on) }
 
 // TimestampType returns the BPF_T_ value in force. BIOCGTSTAMP.
 func (d *Device) TimestampType() (uint32, error) { return d.get(BIOCGTSTAMP) }

@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/net/bpf"
+
 	"github.com/zbuf-go/zbuf"
 )
 
@@ -53,6 +55,12 @@ func (r *Reader) setUp(cfg *Config) error {
 	kernelStamp, s := cfg.timestamp(zbuf.WordSize)
 	r.stamp = s
 	prog := cfg.program(cfg.Filter)
+	first := prog
+	if len(cfg.LinkTypes) > 0 {
+		// Since 13 the kernel may store a packet of the old link type after BIOCSDLT, if the filter had
+		// passed it before. So no packet passes before the link type is chosen.
+		first = []bpf.RawInstruction{{Op: opRetK}}
+	}
 	timeout := cfg.ReadTimeout
 	switch {
 	case cfg.Immediate || timeout == NoTimeout:
@@ -65,8 +73,8 @@ func (r *Reader) setUp(cfg *Config) error {
 	steps := []func() error{
 		func() error { return dev.SetTimestampType(kernelStamp) },
 		func() error { return dev.SetDirection(dir) },
-		func() error { return dev.SetReadTimeout(timeout) },
-		func() error { return dev.SetFilter(prog) },
+		func() error { return setReadTimeout(dev, timeout) },
+		func() error { return dev.SetFilter(first) },
 		func() error { return dev.SetInterface(r.iface) },
 	}
 	if cfg.Immediate {
@@ -107,10 +115,42 @@ func (r *Reader) setUp(cfg *Config) error {
 	return nil
 }
 
+// setReadTimeout sets a read timeout of t or a little more. 12.1 rounds up to clock ticks (1/kern.hz s).
+// 14 rounds down, and less than a tick becomes no timeout at all. So setReadTimeout reads back what the
+// kernel has made of t, and asks for more until it is enough. Nobody waits yet, so no request disturbs
+// a timeout that runs.
+func setReadTimeout(dev *zbuf.Device, t time.Duration) error {
+	for more := time.Duration(0); ; {
+		if err := dev.SetReadTimeout(t + more); err != nil {
+			return err
+		}
+		got, err := dev.ReadTimeout()
+		if err != nil || got >= t {
+			return err
+		}
+		more = max(2*more, t-got)
+	}
+}
+
+// sticky reports whether the kernel can't switch BIOCIMMEDIATE off again. It needs a second descriptor
+// to find out. If it gets none, it says yes, which is right for every kernel, but costs wake-ups.
+func sticky(dev *zbuf.Device, sys zbuf.System) bool {
+	if sys == nil {
+		sys = zbuf.Host()
+	}
+	scratch, err := zbuf.OpenOn(sys)
+	if err != nil {
+		return true
+	}
+	defer scratch.Close()
+	ok, err := dev.CanClear(scratch)
+	return err != nil || !ok
+}
+
 func (r *Reader) startEngine(cfg *Config, bufs *zbuf.Buffers) error {
 	mem := memory{dev: r.dev, guard: cfg.Guard}
 	if bufs != nil {
-		e, err := newLent(r.dev, &r.gate, mem, bufs, cfg.Immediate, false)
+		e, err := newLent(r.dev, &r.gate, mem, bufs, cfg.Immediate, !cfg.Immediate && sticky(r.dev, cfg.System))
 		r.eng = e
 		return err
 	}

@@ -1,0 +1,70 @@
+package zbuf
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrSticky is in the error of SetImmediate(false), SetHeaderComplete(false) and SetFeedback(false) where
+// the kernel can't switch the flag off again. Open another descriptor instead.
+var ErrSticky = errors.New("this kernel can't switch the flag off again")
+
+// CanClear reports whether the kernel can switch off what SetImmediate, SetHeaderComplete and
+// SetFeedback switch on. FreeBSD 12 and 14 can. A tree of 16 that was read can't (not run): it combines
+// the new value with the old one.
+//
+// Only BIOCSHDRCMPLT can be read back, and asking sets it. So CanClear needs a scratch descriptor of the
+// same kernel, which the caller closes afterwards. d remembers the answer: SetImmediate(false) and
+// SetFeedback(false) then return ErrSticky where it is no. Call CanClear before Lock or Limit.
+// Errors: those of the ioctls on scratch.
+func (d *Device) CanClear(scratch *Device) (bool, error) {
+	if err := scratch.SetHeaderComplete(true); err != nil {
+		return false, err
+	}
+	err := scratch.SetHeaderComplete(false)
+	sticky := errors.Is(err, ErrSticky)
+	if err != nil && !sticky {
+		return false, err
+	}
+	d.sticky.Store(sticky)
+	return !sticky, nil
+}
+
+// SetImmediate makes every packet wake waiting readers. BIOCIMMEDIATE; legal when locked.
+// Errors: ErrSticky, if CanClear has said no.
+func (d *Device) SetImmediate(on bool) error { return d.setFlag(BIOCIMMEDIATE, on) }
+
+// SetFeedback makes packets written also arrive as if received. BIOCFEEDBACK; legal when locked.
+// Errors: ErrSticky, if CanClear has said no.
+func (d *Device) SetFeedback(on bool) error { return d.setFlag(BIOCFEEDBACK, on) }
+
+func (d *Device) setFlag(req Request, on bool) error {
+	if !on && d.sticky.Load() {
+		return &Error{Op: req.String(), Interface: d.Name(), Err: ErrSticky}
+	}
+	return d.setBool(req, on)
+}
+
+// HeaderComplete reports whether written packets keep their source address.
+// BIOCGHDRCMPLT; legal when locked.
+func (d *Device) HeaderComplete() (bool, error) {
+	v, err := d.get(BIOCGHDRCMPLT)
+	return v != 0, err
+}
+
+// SetHeaderComplete says whether written packets keep the link-level source address they have. If not,
+// the kernel fills in the interface's. BIOCSHDRCMPLT.
+// Errors: ErrSticky, if the kernel has not switched it off.
+func (d *Device) SetHeaderComplete(on bool) error {
+	if err := d.setBool(BIOCSHDRCMPLT, on); err != nil || on {
+		return err
+	}
+	still, err := d.HeaderComplete()
+	if err != nil {
+		return fmt.Errorf("reading back: %w", err)
+	}
+	if still {
+		return &Error{Op: BIOCSHDRCMPLT.String(), Interface: d.Name(), Err: ErrSticky}
+	}
+	return nil
+}
