@@ -19,6 +19,7 @@ type Console struct {
 	line  []byte
 	dead  string
 	final bool
+	named bool // dead has the process
 	died  chan struct{}
 }
 
@@ -52,6 +53,10 @@ var deathSigns = []struct {
 	{regexp.MustCompile(`^(init: not found.*)`), "the guest did not start the agent: ", true},
 	{regexp.MustCompile(`^agent: (.*)`), "the guest's agent gave up: ", true},
 }
+
+// trappedProcess is in the lines behind those of a trap: it tells one trap while
+// booting from another.
+var trappedProcess = regexp.MustCompile(`^current process\s*= (\d+ \([^)]*\))`)
 
 // prompts are signs that stand on a line without an end.
 var prompts = []string{"db> ", "mountroot> "}
@@ -90,6 +95,10 @@ func (c *Console) Write(b []byte) (int, error) {
 
 func (c *Console) check() {
 	if c.dead != "" {
+		if m := trappedProcess.FindSubmatch(c.line); m != nil && !c.named {
+			c.named = true
+			c.dead += ", in process " + string(m[1])
+		}
 		return
 	}
 	for _, s := range deathSigns {

@@ -11,6 +11,7 @@ func TestConsoleKnowsDeath(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"panic", "x\r\npanic: page fault\r\ncpuid = 0\r\n", "the guest's kernel panicked: page fault"},
 		{"the first sign counts", "Fatal trap 12: page fault while in kernel mode\r\npanic: page fault\r\n", "the guest's kernel took a fatal trap: page fault while in kernel mode"},
+		{"a trap tells its process", "Fatal trap 12: page fault while in kernel mode\r\ncpuid = 1; apic id = 01\r\ncurrent process\t\t= 13 (g_event)\r\ncurrent process\t\t= 1 (init)\r\n", "the guest's kernel took a fatal trap: page fault while in kernel mode, in process 13 (g_event)"},
 		{"debugger prompt without a line's end", "KDB: stack backtrace:\r\ndb> ", "the guest's kernel stopped in its debugger: "},
 		{"entered debugger", "KDB: enter: sysctl debug.kdb.enter\r\n", "the guest's kernel stopped in its debugger: sysctl debug.kdb.enter"},
 		{"no root", "\r\nmountroot> ", "the guest found no root file system: mountroot>"},
