@@ -12,13 +12,24 @@ PACKETS   ?= 50000000
 ARCHS     := amd64 arm64 riscv64 386 arm
 ELSEWHERE := linux darwin windows netbsd openbsd
 
-# The kernel that the FreeBSD tests run on: VMTEST_KERNEL, or what vmtest finds in the user's cache folder.
-KERNEL := $(or $(VMTEST_KERNEL),$(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vmtest/kernel-amd64))
-# VMFLAGS may name something else to boot: --release 15.1, --image FILE.
-GUEST := $(or $(findstring --release,$(VMFLAGS)),$(findstring --image,$(VMFLAGS)),$(VMTEST_IMAGE),$(KERNEL))
-HAVE_VM := $(and $(GUEST),$(shell command -v qemu-system-x86_64))
+# The kernels that the FreeBSD tests run on: VMTEST_KERNEL, or all that lie in the user's cache folder under names of kernel-ARCH
+# or kernel-ARCH-NAME, but for those that are there to be measured (-fast). VMFLAGS may name something else to boot instead:
+# --release 15.1, --image FILE.
+KERNELCACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vmtest
+INCACHE := $(notdir $(wildcard $(KERNELCACHE)/kernel-amd64 $(KERNELCACHE)/kernel-amd64-* $(KERNELCACHE)/kernel-arm64* $(KERNELCACHE)/kernel-riscv64*))
+NAMED   := $(VMTEST_KERNEL)$(VMTEST_IMAGE)$(findstring --release,$(VMFLAGS))$(findstring --image,$(VMFLAGS))
+qemu     = $(shell command -v qemu-system-$(1))
+WANTED  := $(if $(NAMED),,$(filter-out %-fast,$(INCACHE)))
+AMD64   := $(if $(call qemu,x86_64),$(filter kernel-amd64%,$(WANTED)))
+ARM64   := $(if $(call qemu,aarch64),$(filter kernel-arm64%,$(WANTED)))
+RISCV64 := $(if $(call qemu,riscv64),$(filter kernel-riscv64%,$(WANTED)))
+OTHERS  := $(ARM64) $(RISCV64)
+LEFTOUT := $(filter-out $(AMD64) $(OTHERS),$(WANTED))
+HAVE_VM := $(strip $(if $(NAMED),$(call qemu,x86_64),$(AMD64) $(OTHERS)))
+# The one that the runner's own tests and the benchmarks boot.
+KERNEL  := $(or $(VMTEST_KERNEL),$(wildcard $(KERNELCACHE)/kernel-amd64))
 
-.PHONY: help run test lint cross unit maybe-vmtest vmtest vm-allowed vm-forbidden vm-runner vm-386 vagrant-test barriers fuzz soak reliability bench bench-vm performance shots man clean
+.PHONY: help run test lint cross unit maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak reliability bench bench-vm performance shots man clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -52,13 +63,13 @@ unit: ## the tests on the model and of everything portable, under the race detec
 	$(GO) test -race -vet=off -short -timeout 20m -run Replay ./cmd/bpfctl
 	$(GO) test -vet=off -timeout 20m ./cmd/bpfctl
 
-# The last lines of make test say which suites ran.
+# The last lines of make test say which suites ran, and on which kernels.
 maybe-vmtest:
 ifneq ($(HAVE_VM),)
 	$(MAKE) --no-print-directory vmtest
-	@echo "make test: passed, here and on the FreeBSD kernel $(notdir $(KERNEL)) (vmtest)"
+	@echo "make test: passed, here and on FreeBSD (see above)"
 else
-	@echo "make test: passed here. The FreeBSD tests did NOT run: $(if $(KERNEL),qemu-system-x86_64 is missing,there is no kernel)."
+	@echo "make test: passed here. The FreeBSD tests did NOT run: $(if $(WANTED),there is no QEMU for $(WANTED),there is no kernel)."
 	@echo "To run them put a FreeBSD/amd64 kernel at ~/.cache/vmtest/kernel-amd64 or name it in VMTEST_KERNEL, install qemu-system-x86, and run make vmtest."
 endif
 
@@ -68,33 +79,51 @@ FORCE:
 
 # Packages with something to show on FreeBSD; the runner and its insides are the host's.
 VMPKGS ?= $(shell GOOS=freebsd $(GO) list ./... | grep -vE '/(vmtest|bpfctl|capgen|termshot|pcapio|reliability)')
-# The value of net.bpf.zerocopy_enable and the closing quote follow.
-ONKERNEL = GOOS=freebsd $(GO) test -p 1 -count=1 -short -timeout 10m -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable
+# $(1) is a kernel's name, or named for what VMTEST_KERNEL, VMTEST_IMAGE or VMFLAGS name. The value of net.bpf.zerocopy_enable and the closing quote follow.
+ONKERNEL = GOOS=freebsd $(GO) test -p 1 -count=1 -short -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(if $(filter-out named,$(1)),--kernel $(1)) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable
 
 # What of bpfctl has to do with a kernel; the rest is the same everywhere, and slow under emulation.
 BPFCTL = 'Kernel|Persist|StatsReset|Colours|Watch|Progress'
 
+# Those of them that ask the kernel for zero-copy mode, or for what stands in for it.
+KERNELPKGS = . ./bpf ./bpf/fanout ./conformance ./faults ./sysctl
+
+# On the processors beside amd64: the binding, the reader, the rules and the faults, in short form.
+CORE = . ./bpf ./conformance ./faults
+
 # Two guests at a time: tests wait more than they compute. A tunable that nobody knows keeps the second one apart.
 VMJOBS ?= 2
+SECOND  = --tunable vmtest.second=1
 
-vmtest: $(VMTEST) ## the FreeBSD tests on the kernel: zero-copy allowed, forbidden, guarded, and as 32-bit programs
+LANES = $(if $(NAMED),allowed/named forbidden/named 386/named) $(foreach k,$(AMD64),allowed/$(k) forbidden/$(k) 386/$(k)) $(foreach k,$(OTHERS),core/$(k))
+RUNNER = $(if $(KERNEL),vm-runner)
+
+vmtest: $(VMTEST) ## the FreeBSD tests on every kernel there is: zero-copy allowed, forbidden, guarded, and as 32-bit programs
 	@test -n "$(HAVE_VM)" || { echo "make vmtest: no FreeBSD kernel or no QEMU: see vmtest doctor"; $(VMTEST) doctor; exit 1; }
-	+@$(MAKE) --no-print-directory -j$(VMJOBS) --output-sync=line vm-allowed vm-forbidden vm-runner vm-386
+	$(VMTEST) kernels
+	+@$(MAKE) --no-print-directory -j$(VMJOBS) --output-sync=line $(addprefix vm-,$(LANES)) $(RUNNER)
+	@for k in $(AMD64) $(if $(NAMED),"what was named ($(strip $(VMTEST_KERNEL) $(VMTEST_IMAGE) $(VMFLAGS)))"); do echo "make vmtest: passed on $$k: all with zero-copy allowed and forbidden, guarded, and as 386"; done
+	@for k in $(OTHERS); do echo "make vmtest: passed on $$k: $(CORE) in short form"; done
+	@$(if $(RUNNER),echo "make vmtest: passed on $(notdir $(KERNEL)): the runner's own tests")
+	@for k in $(LEFTOUT); do echo "make vmtest: NOT RUN on $$k: there is no QEMU for it"; done
 
-vm-allowed:
-	$(ONKERNEL)=1" $(VMPKGS)
-	$(ONKERNEL)=1" -run $(BPFCTL) ./cmd/bpfctl
-	ZBUF_GUARD=1 $(ONKERNEL)=1" -run 'Kernel(Stream|Stuck|Guard|Filter|Fork|Numbered)' ./bpf
+vm-allowed/%:
+	$(call ONKERNEL,$*)=1" $(VMPKGS)
+	$(call ONKERNEL,$*)=1" -run $(BPFCTL) ./cmd/bpfctl
+	ZBUF_GUARD=1 $(call ONKERNEL,$*)=1" -run 'Kernel(Stream|Stuck|Guard|Filter|Fork|Numbered)' ./bpf
 
-vm-forbidden:
-	$(ONKERNEL)=0 --tunable vmtest.second=1" $(VMPKGS)
-	$(ONKERNEL)=0 --tunable vmtest.second=1" -run $(BPFCTL) ./cmd/bpfctl
+vm-forbidden/%:
+	$(call ONKERNEL,$*)=0 $(SECOND)" $(KERNELPKGS)
+	$(call ONKERNEL,$*)=0 $(SECOND)" -run $(BPFCTL) ./cmd/bpfctl
+
+vm-386/%:
+	GOARCH=386 $(call ONKERNEL,$*)=1 $(SECOND)" . ./bpf ./conformance
+
+vm-core/%:
+	GOARCH=$(firstword $(subst -, ,$(patsubst kernel-%,%,$*))) $(call ONKERNEL,$*)=1" $(CORE)
 
 vm-runner:
-	$(GO) test -timeout 20m ./cmd/vmtest
-
-vm-386:
-	GOARCH=386 $(ONKERNEL)=1 --tunable vmtest.second=1" . ./bpf ./conformance
+	$(GO) test -timeout 30m ./cmd/vmtest
 
 vagrant-test: ## the tests on an official FreeBSD box (VirtualBox or VMware; FREEBSD=14.4 for another release)
 	@command -v vagrant >/dev/null || { echo "make vagrant-test: vagrant is missing: https://developer.hashicorp.com/vagrant/install"; exit 1; }

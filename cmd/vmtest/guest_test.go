@@ -32,7 +32,9 @@ type session struct {
 	mem int
 }
 
-func newSession(t testing.TB, mem int) *session {
+func newSession(t testing.TB, mem int) *session { return newSessionFor(t, mem, "amd64") }
+
+func newSessionFor(t testing.TB, mem int, arch string) *session {
 	t.Helper()
 	dir := t.TempDir()
 	build := func(out, pkg string, env ...string) string {
@@ -44,7 +46,7 @@ func newSession(t testing.TB, mem int) *session {
 	}
 	return &session{
 		runner:  build("vmtest", "."),
-		program: build("guest", "./testdata/guest", "GOOS=freebsd", "GOARCH=amd64"),
+		program: build("guest", "./testdata/guest", "GOOS=freebsd", "GOARCH="+arch),
 		mem:     mem,
 	}
 }
@@ -311,79 +313,4 @@ func exitOf(t *testing.T, cmd *exec.Cmd) int {
 	var ee *exec.ExitError
 	require.ErrorAs(t, err, &ee)
 	return ee.ExitCode()
-}
-
-// TestSpeed holds the runner to its limits. They are for a machine that has two
-// processors to spare, so it runs only where somebody says that it has.
-func TestSpeed(t *testing.T) {
-	if os.Getenv("VMTEST_SPEED") == "" {
-		t.Skip("NOT RUN: times mean something on an idle machine only; run `VMTEST_SPEED=1 go test -run TestSpeed -v ./cmd/vmtest` on one")
-	}
-	needGuest(t)
-	s := newSession(t, 1018)
-	fresh := []string{"--no-reuse"}
-	measure(t, s, fresh, "hello") // the agent is compiled, acceleration was tried
-	first := measure(t, s, fresh, "hello")
-	t.Logf("first byte after %.2f s, total %.2f s (boot included)", first.first.Seconds(), first.total.Seconds())
-	assert.LessOrEqual(t, first.first, 8*time.Second)
-
-	measure(t, s, nil, "hello")
-	next := measure(t, s, nil, "hello")
-	t.Logf("further program: first byte after %.2f s, total %.2f s", next.first.Seconds(), next.total.Seconds())
-	assert.LessOrEqual(t, next.total, time.Second)
-
-	const size = 100
-	out := measure(t, s, nil, "bytes", strconv.Itoa(size))
-	rate := float64(out.bytes) / 1e6 / out.total.Seconds()
-	t.Logf("%d MiB of output at %.1f MB/s", size, rate)
-	assert.GreaterOrEqual(t, rate, 10.0)
-}
-
-// BenchmarkFirst is the time from the start of the command to the first byte of
-// output, boot included.
-func BenchmarkFirst(b *testing.B) { benchmark(b, 1019, []string{"--no-reuse"}, "hello") }
-
-// BenchmarkNext is the same for a program that finds a guest.
-func BenchmarkNext(b *testing.B) { benchmark(b, 1020, nil, "hello") }
-
-// BenchmarkOutput is 100 MiB through standard output.
-func BenchmarkOutput(b *testing.B) { benchmark(b, 1021, nil, "bytes", "100") }
-
-func benchmark(b *testing.B, mem int, flags []string, args ...string) {
-	if testing.Short() {
-		b.Skip("NOT RUN: guests take seconds and -short is set")
-	}
-	s := newSession(b, mem)
-	measure(b, s, flags, "hello")
-	var first time.Duration
-	for b.Loop() {
-		m := measure(b, s, flags, args...)
-		first += m.first
-		b.SetBytes(m.bytes)
-	}
-	b.ReportMetric(first.Seconds()/float64(b.N), "s-to-first-byte")
-}
-
-// times of one run, from the start of the command.
-type times struct {
-	first, total time.Duration
-	bytes        int64
-}
-
-func measure(t testing.TB, s *session, flags []string, args ...string) (m times) {
-	t.Helper()
-	cmd := s.command(flags, args...)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	start := time.Now()
-	require.NoError(t, cmd.Start())
-	var c [1]byte
-	_, err = io.ReadFull(out, c[:])
-	require.NoError(t, err)
-	m.first = time.Since(start)
-	n, err := io.Copy(io.Discard, out)
-	require.NoError(t, err)
-	require.NoError(t, cmd.Wait())
-	m.total, m.bytes = time.Since(start), n+1
-	return m
 }

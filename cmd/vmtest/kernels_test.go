@@ -1,0 +1,161 @@
+//go:build unix
+
+package main
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/vmtest"
+)
+
+// emulators are the QEMUs of the guests' architectures.
+var emulators = map[string]string{"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64", "riscv64": "qemu-system-riscv64"}
+
+// cachedKernel is a kernel in the cache folder, and the architectures whose programs it runs.
+type cachedKernel struct {
+	name, arch string
+	programs   []string
+}
+
+// cachedKernels lists the kernels that there is a QEMU for; t is skipped if there are none.
+func cachedKernels(t testing.TB) (kernels []cachedKernel) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("NOT RUN: guest tests take minutes and -short is set")
+	}
+	paths, err := filepath.Glob(filepath.Join(vmtest.CacheDir(), "kernel-*"))
+	require.NoError(t, err)
+	for _, p := range paths {
+		k := cachedKernel{name: filepath.Base(p)}
+		k.arch = strings.Split(k.name, "-")[1]
+		if _, err := exec.LookPath(emulators[k.arch]); err != nil {
+			t.Logf("NOT RUN on %s: %v", k.name, err)
+			continue
+		}
+		k.programs = map[string][]string{"amd64": {"amd64", "386"}, "arm64": {"arm64", "arm"}, "riscv64": {"riscv64"}}[k.arch]
+		kernels = append(kernels, k)
+	}
+	if len(kernels) == 0 {
+		t.Skipf(skipText, "a kernel file and its QEMU", vmtest.KernelPath("", "amd64"))
+	}
+	return kernels
+}
+
+func TestEveryKernelRunsItsPrograms(t *testing.T) {
+	mem := 1030
+	for _, k := range cachedKernels(t) {
+		t.Run(k.name, func(t *testing.T) {
+			for _, arch := range k.programs {
+				mem++
+				s := newSessionFor(t, mem, arch)
+				out, err := s.command([]string{"--kernel", k.name}, "hello").CombinedOutput()
+				if strings.Contains(string(out), "without COMPAT_FREEBSD32") && arch != k.arch {
+					t.Logf("NOT RUN: %s runs no programs for %s", k.name, arch)
+					continue
+				}
+				require.NoError(t, err, "%s: %s", arch, out)
+				assert.Contains(t, string(out), "hello\n", arch)
+				// The network card and the shared disk work there too.
+				out, err = s.command([]string{"--kernel", k.name}, "bytes", "3").Output()
+				require.NoError(t, err, arch)
+				assert.Len(t, out, 3<<20, arch)
+				s.gone(t)
+			}
+		})
+	}
+}
+
+// TestSpeed holds the runner to its limits on every kernel. They are for a machine that has two
+// processors to spare, so it runs only where somebody says that it has.
+func TestSpeed(t *testing.T) {
+	if os.Getenv("VMTEST_SPEED") == "" {
+		t.Skip("NOT RUN: times mean something on an idle machine only; run `VMTEST_SPEED=1 go test -run TestSpeed -v ./cmd/vmtest` on one")
+	}
+	for _, k := range cachedKernels(t) {
+		t.Run(k.name, func(t *testing.T) {
+			boot, further := 8*time.Second, time.Second
+			if k.arch != "amd64" {
+				boot, further = 15*time.Second, 1500*time.Millisecond
+			}
+			s := newSessionFor(t, 1018, k.arch)
+			kernel := []string{"--kernel", k.name}
+			fresh := append(kernel, "--no-reuse")
+			measure(t, s, fresh, "hello") // the agent is compiled, acceleration was tried
+			first := measure(t, s, fresh, "hello")
+			t.Logf("first byte after %.2f s, total %.2f s (boot included)", first.first.Seconds(), first.total.Seconds())
+			assert.LessOrEqual(t, first.first, boot)
+
+			measure(t, s, kernel, "hello")
+			next := measure(t, s, kernel, "hello")
+			t.Logf("further program: first byte after %.2f s, total %.2f s", next.first.Seconds(), next.total.Seconds())
+			assert.LessOrEqual(t, next.total, further)
+
+			const size = 100
+			out := measure(t, s, kernel, "bytes", strconv.Itoa(size))
+			rate := float64(out.bytes) / 1e6 / out.total.Seconds()
+			t.Logf("%d MiB of output at %.1f MB/s", size, rate)
+			assert.GreaterOrEqual(t, rate, 10.0)
+		})
+	}
+}
+
+// BenchmarkFirst is the time from the start of the command to the first byte of
+// output, boot included, on every kernel.
+func BenchmarkFirst(b *testing.B) { benchmark(b, 1019, []string{"--no-reuse"}, "hello") }
+
+// BenchmarkNext is the same for a program that finds a guest.
+func BenchmarkNext(b *testing.B) { benchmark(b, 1020, nil, "hello") }
+
+// BenchmarkOutput is 100 MiB through standard output.
+func BenchmarkOutput(b *testing.B) { benchmark(b, 1021, nil, "bytes", "100") }
+
+func benchmark(b *testing.B, mem int, flags []string, args ...string) {
+	for _, k := range cachedKernels(b) {
+		b.Run(k.name, func(b *testing.B) {
+			s := newSessionFor(b, mem, k.arch)
+			flags := append([]string{"--kernel", k.name}, flags...)
+			measure(b, s, flags, "hello")
+			var first time.Duration
+			for b.Loop() {
+				m := measure(b, s, flags, args...)
+				first += m.first
+				b.SetBytes(m.bytes)
+			}
+			b.ReportMetric(first.Seconds()/float64(b.N), "s-to-first-byte")
+		})
+	}
+}
+
+// times of one run, from the start of the command.
+type times struct {
+	first, total time.Duration
+	bytes        int64
+}
+
+func measure(t testing.TB, s *session, flags []string, args ...string) (m times) {
+	t.Helper()
+	cmd := s.command(flags, args...)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	start := time.Now()
+	require.NoError(t, cmd.Start())
+	var c [1]byte
+	_, err = io.ReadFull(out, c[:])
+	require.NoError(t, err)
+	m.first = time.Since(start)
+	n, err := io.Copy(io.Discard, out)
+	require.NoError(t, err)
+	require.NoError(t, cmd.Wait())
+	m.total, m.bytes = time.Since(start), n+1
+	return m
+}
