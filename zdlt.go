@@ -4,7 +4,7 @@ package zbuf
 
 // Link types (BIOCGDLT, BIOCSDLT), all that <net/dlt.h> of FreeBSD 14.0 has.
 const (
-	DLT_NULL                       = 0 // loopback and tun(4): the address family in host order, then the packet
+	DLT_NULL                       = 0 // lo(4), tun(4): the address family in host order first
 	DLT_EN10MB                     = 1 // Ethernet
 	DLT_EN3MB                      = 2
 	DLT_AX25                       = 3
@@ -216,7 +216,7 @@ const (
 	DLT_PPP_WITH_DIRECTION      = DLT_PPP_PPPD
 )
 
-// linkTypes are the link types by number, without DLT_. The first name of a number is its own.
+// linkTypes are the link types by number, without DLT_. A number's first name is its own.
 var linkTypes = []struct {
 	dlt  uint32
 	name string

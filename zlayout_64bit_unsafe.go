@@ -35,8 +35,8 @@ type Timeval struct {
 	Usec int64
 }
 
-// Every size and offset that the kernel relies on, checked when this package is compiled: a
-// wrong number is an index out of range or a negative array length.
+// Every size and offset that the kernel relies on, checked when this package is compiled. A
+// package with a wrong number does not compile.
 var (
 	_ = [1]struct{}{}[unsafe.Sizeof(uintptr(0))-sizeofPointer]
 

@@ -39,12 +39,14 @@ func TestGeneratedFilesAreCurrent(t *testing.T) {
 // The sizes that C compilers gave, on 64 bit, 386 and arm.
 func TestLayoutsAreThoseOfC(t *testing.T) {
 	sizes := map[string][3]int{
-		"Timeval": {16, 8, 16}, "Ts": {16, 16, 16}, "Program": {16, 8, 8}, "Zbuf": {24, 12, 12}, "Stat": {8, 8, 8},
+		"Timeval": {16, 8, 16}, "Ts": {16, 16, 16}, "Program": {16, 8, 8}, "Zbuf": {24, 12, 12},
+		"Stat":    {8, 8, 8},
 		"Version": {4, 4, 4}, "DLTList": {16, 8, 8}, "IfList": {16, 12, 12}, "Ifreq": {32, 32, 32},
 		"Hdr": {32, 20, 32}, "Xhdr": {32, 28, 32}, "XbpfD": {168, 160, 168},
 	}
 	offsets := map[string][3]int{
-		"Hdr.Caplen": {16, 8, 16}, "Hdr.Hdrlen": {24, 16, 24}, "Xhdr.Hdrlen": {24, 24, 24}, "Timeval.Usec": {8, 4, 8},
+		"Hdr.Caplen": {16, 8, 16}, "Hdr.Hdrlen": {24, 16, 24}, "Xhdr.Hdrlen": {24, 24, 24},
+		"Timeval.Usec":   {8, 4, 8},
 		"XbpfD.Hdrcmplt": {12, 12, 12}, "XbpfD.Async": {24, 24, 24}, "XbpfD.Rcount": {32, 28, 32},
 		"XbpfD.Sig": {56, 52, 56}, "XbpfD.Ifname": {76, 72, 76}, "XbpfD.Wcount": {96, 92, 96},
 		"XbpfD.Bufmode": {128, 124, 128}, "XbpfD.Spare": {136, 128, 136},

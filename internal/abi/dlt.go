@@ -1,9 +1,9 @@
 package abi
 
-// DLTs are the link types that FreeBSD's <net/dlt.h> (14.0) has, by number. LinkType is what libpcap
-// writes into files where that is another number, because systems disagree about the DLT_ number.
+// DLTs are the link types that FreeBSD's <net/dlt.h> (14.0) has, by number. LinkType is the number
+// that libpcap writes into files. It differs where systems disagree about the DLT_ number.
 var DLTs = []DLT{
-	{Name: "NULL", Number: 0, Doc: "loopback and tun(4): the address family in host order, then the packet"},
+	{Name: "NULL", Number: 0, Doc: "lo(4), tun(4): the address family in host order first"},
 	{Name: "EN10MB", Number: 1, Doc: "Ethernet"},
 	{Name: "EN3MB", Number: 2},
 	{Name: "AX25", Number: 3},

@@ -86,14 +86,24 @@ func by(key func(Request) string) (keys []string, names map[string][]string) {
 	return keys, names
 }
 
+// list writes names as the list of a case, a few on a line.
+func list(names []string) string {
+	var lines []string
+	for some := range slices.Chunk(names, 4) {
+		lines = append(lines, strings.Join(some, ", "))
+	}
+	return strings.Join(lines, ",\n\t\t")
+}
+
 func requestFile() string {
 	var w writer
 	w.line("%spackage zbuf\n", header)
-	w.comment("", "The requests that bpf(4) answers, in the order of their numbers. A request whose argument holds "+
-		"a pointer or a long has another number on another architecture.")
+	w.comment("", "The requests that bpf(4) answers, in the order of their numbers. A request whose "+
+		"argument holds a pointer or a long has another number on another architecture.")
 	w.line("const (")
 	for _, r := range Requests {
-		text := fmt.Sprintf("%s %s. Argument: %s. See [Device.%s].", r.Name, r.Doc, r.argumentType(), r.Method)
+		text := fmt.Sprintf("%s %s. Argument: %s. See [Device.%s].",
+			r.Name, r.Doc, r.argumentType(), r.Method)
 		if r.Locked {
 			text += " Legal when locked."
 		}
@@ -113,37 +123,40 @@ func requestFile() string {
 	w.line("\t}\n\treturn \"\"\n}\n")
 
 	args, named := by(func(r Request) string { return r.Arg })
-	w.comment("", "Argument returns a new argument for r, a pointer to a zero value of the type that "+
-		"[Backend.Ioctl] wants, or nil.")
+	w.comment("", "Argument returns a new argument for r: a pointer to a zero value of the type "+
+		"that [Backend.Ioctl] wants, or nil.")
 	w.line("func (r Request) Argument() any {\n\tswitch r {")
 	for _, arg := range args {
 		if arg != "" {
-			w.line("\tcase %s:\n\t\treturn new(%s)", strings.Join(named[arg], ", "), arg)
+			w.line("\tcase %s:\n\t\treturn new(%s)", list(named[arg]), arg)
 		}
 	}
 	w.line("\t}\n\treturn nil\n}\n")
-	w.comment("", "Takes reports whether arg is what [Backend.Ioctl] wants for r: a pointer of the right type "+
-		"that is not nil. A request without an argument, or one that is not known, takes everything.")
+	w.comment("", "Takes reports whether arg is what [Backend.Ioctl] wants for r: a pointer of the "+
+		"right type that is not nil. A request without an argument, or one that is not known, takes "+
+		"everything.")
 	w.line("func (r Request) Takes(arg any) bool {\n\tswitch r {")
 	for _, arg := range args {
 		if arg != "" {
-			w.line("\tcase %s:\n\t\tp, ok := arg.(*%s)\n\t\treturn ok && p != nil", strings.Join(named[arg], ", "), arg)
+			w.line("\tcase %s:\n\t\tp, ok := arg.(*%s)\n\t\treturn ok && p != nil", list(named[arg]), arg)
 		}
 	}
 	w.line("\t}\n\treturn true\n}\n")
 	_, locked := by(func(r Request) string { return fmt.Sprint(r.Locked) })
-	w.comment("", "LegalWhenLocked reports whether the kernel answers r on a descriptor after BIOCLOCK.")
-	w.line("func (r Request) LegalWhenLocked() bool {\n\tswitch r {\n\tcase %s:\n\t\treturn true\n\t}\n\treturn false\n}",
-		strings.Join(locked["true"], ", "))
+	w.comment("", "LegalWhenLocked reports whether the kernel answers r after BIOCLOCK.")
+	w.line("func (r Request) LegalWhenLocked() bool {\n\tswitch r {")
+	w.line("\tcase %s:\n\t\treturn true\n\t}\n\treturn false\n}", list(locked["true"]))
 	return w.String()
 }
 
 func argumentFile() string {
 	var w writer
-	w.line("%s//go:build freebsd\n\npackage zbuf\n\nimport (\n\t\"syscall\"\n\t\"unsafe\"\n)\n", header)
-	w.comment("", "argumentAddress returns the address of a request's argument. The argument's type has the size "+
-		"that the request number carries, and the kernel copies exactly that many bytes.")
-	w.line("func argumentAddress(arg any) (unsafe.Pointer, error) {\n\tswitch a := arg.(type) {\n\tcase nil:\n\t\treturn nil, nil")
+	w.line("%s//go:build freebsd\n\npackage zbuf\n", header)
+	w.line("import (\n\t\"syscall\"\n\t\"unsafe\"\n)\n")
+	w.comment("", "argumentAddress returns the address of a request's argument. The argument's type "+
+		"has the size that the request number carries, and the kernel copies exactly that many bytes.")
+	w.line("func argumentAddress(arg any) (unsafe.Pointer, error) {\n\tswitch a := arg.(type) {")
+	w.line("\tcase nil:\n\t\treturn nil, nil")
 	args, _ := by(func(r Request) string { return r.Arg })
 	for _, arg := range args {
 		if arg != "" {
@@ -180,7 +193,9 @@ func same[T comparable](f func(ABI) T) bool {
 func (s Struct) differs() bool {
 	last := len(s.Fields) - 1
 	return !same(func(a ABI) bool { return a.Layout(s).Pads[last] == 0 }) ||
-		slices.ContainsFunc(s.Fields, func(f Field) bool { return !same(func(a ABI) string { return a.goType(f.Type) }) })
+		slices.ContainsFunc(s.Fields, func(f Field) bool {
+			return !same(func(a ABI) string { return a.goType(f.Type) })
+		})
 }
 
 // writeStruct writes the struct as ABI a has it.
@@ -222,7 +237,8 @@ func structFile() string {
 
 func layoutFile(a ABI) string {
 	var w writer
-	w.line("%s//go:build %s\n\npackage zbuf\n\nimport (\n\t\"structs\"\n\t\"unsafe\"\n)\n\nconst (\n\tsizeofPointer = %d", header, a.Tag, a.Pointer)
+	w.line("%s//go:build %s\n\npackage zbuf\n", header, a.Tag)
+	w.line("import (\n\t\"structs\"\n\t\"unsafe\"\n)\n\nconst (\n\tsizeofPointer = %d", a.Pointer)
 	for _, s := range Structs {
 		if !same(func(a ABI) int { return a.Layout(s).Size }) {
 			w.line("\tsizeof%s = %d", s.Name, a.Layout(s).Size)
@@ -242,8 +258,8 @@ func layoutFile(a ABI) string {
 			w.writeStruct(a, s)
 		}
 	}
-	w.comment("", "Every size and offset that the kernel relies on, checked when this package is compiled: a wrong "+
-		"number is an index out of range or a negative array length.")
+	w.comment("", "Every size and offset that the kernel relies on, checked when this package is "+
+		"compiled. A package with a wrong number does not compile.")
 	w.line("var (\n\t_ = [1]struct{}{}[unsafe.Sizeof(uintptr(0))-sizeofPointer]")
 	for _, s := range Structs {
 		w.line("\n\t_ = [1]struct{}{}[unsafe.Sizeof(%s{})-sizeof%s]", s.Name, s.Name)
@@ -272,7 +288,9 @@ func dltFile() string {
 	for _, d := range DLTAliases {
 		w.line("\tDLT_%s = DLT_%s", d.Name, d.Of)
 	}
-	w.line(")\n\n// linkTypes are the link types by number, without DLT_. The first name of a number is its own.")
+	w.line(")\n")
+	w.comment("", "linkTypes are the link types by number, without DLT_. "+
+		"A number's first name is its own.")
 	w.line("var linkTypes = []struct {\n\tdlt uint32\n\tname string\n}{")
 	for _, d := range DLTs {
 		w.line("\t{%d, %q},", d.Number, d.Name)

@@ -68,8 +68,8 @@ var Requests = []Request{
 		Method: "SetTimestampType", Doc: "sets the BPF_T_ value"},
 	{Name: "BIOCSETVLANPCP", Dir: In, Group: 'B', Number: 133, Arg: "uint32",
 		Method: "SetVLANPCP", Doc: "sets the 802.1p priority of written packets (since 14.0)"},
-	{Name: "BIOCGETIFLIST", Dir: InOut, Group: 'B', Number: 134, Arg: "IfList", Locked: true, New: true,
-		Method: "InterfaceList", Doc: "returns the names of all bpf taps (since 16.0)"},
+	{Name: "BIOCGETIFLIST", Dir: InOut, Group: 'B', Number: 134, Arg: "IfList", Locked: true,
+		New: true, Method: "InterfaceList", Doc: "returns the names of all bpf taps (since 16.0)"},
 	{Name: "FIONREAD", Dir: Out, Group: 'f', Number: 127, Arg: "int32", Locked: true, New: true,
 		Method: "BytesReadable", Doc: "returns the bytes in store and hold buffer"},
 	{Name: "FIONBIO", Dir: In, Group: 'f', Number: 126, Arg: "int32", New: true,
@@ -113,13 +113,15 @@ var Structs = []Struct{
 	{"Ifreq", "ifreq", "bpf(4) uses the interface's name alone.",
 		[]Field{{"Name", "[IFNAMSIZ]byte", ""}, {"index", "uint16", ""}, {"_", "[14]byte", ""}}},
 	{"Hdr", "bpf_hdr", "It is in front of each packet if time stamps are in microseconds or off. " +
-		"The packet begins Hdrlen bytes behind the start of the header. Hdrlen is less than the size of the struct.",
+		"The packet begins Hdrlen bytes behind the start of the header. " +
+		"Hdrlen is less than the size of the struct.",
 		record("Timeval")},
 	{"Xhdr", "bpf_xhdr", "It is in front of each packet if time stamps are in nanoseconds or binary.",
 		record("Ts")},
 	{"XbpfD", "xbpf_d", "It is one listener in the answer of the sysctl net.bpf.stats.", []Field{
-		{"Structsize", "uint32", ""}, {"Promisc", "uint8", ""}, {"Immediate", "uint8", ""}, {"_", "[6]byte", ""},
-		{"Hdrcmplt", "int32", ""}, {"Direction", "int32", ""}, {"Feedback", "int32", ""}, {"Async", "int32", ""},
+		{"Structsize", "uint32", ""}, {"Promisc", "uint8", ""}, {"Immediate", "uint8", ""},
+		{"_", "[6]byte", ""}, {"Hdrcmplt", "int32", ""}, {"Direction", "int32", ""},
+		{"Feedback", "int32", ""}, {"Async", "int32", ""},
 		{"Rcount", "uint64", "packets seen, before the filter"},
 		{"Dcount", "uint64", "packets that matched and found no room"},
 		{"Fcount", "uint64", "packets that matched"},
@@ -137,6 +139,9 @@ var Structs = []Struct{
 }
 
 func record(stamp string) []Field {
-	return []Field{{"Tstamp", stamp, ""}, {"Caplen", "uint32", "bytes captured"}, {"Datalen", "uint32", "bytes on the wire"},
-		{"Hdrlen", "uint16", "bytes from the start of the header to the packet"}}
+	return []Field{
+		{"Tstamp", stamp, ""}, {"Caplen", "uint32", "bytes captured"},
+		{"Datalen", "uint32", "bytes on the wire"},
+		{"Hdrlen", "uint16", "bytes from the start of the header to the packet"},
+	}
 }
