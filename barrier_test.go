@@ -25,7 +25,8 @@ func TestBarriersAreInTheMachineCode(t *testing.T) {
 	}
 	run := func(arch string, args ...string) string {
 		cmd := exec.Command(gobin, args...)
-		cmd.Env = append(os.Environ(), "GOOS=freebsd", "GOARCH="+arch, "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
+		cmd.Env = append(os.Environ(),
+			"GOOS=freebsd", "GOARCH="+arch, "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		return string(out)
@@ -33,7 +34,8 @@ func TestBarriersAreInTheMachineCode(t *testing.T) {
 	type insn struct{ hex, text string }
 	line := regexp.MustCompile(`(?m)^\s+\S+\s+0x[0-9a-f]+\s+([0-9a-f]{4,8})\s+(.*?)\s*$`)
 	disassemble := func(arch, file, symbol string) (list []insn) {
-		for _, m := range line.FindAllStringSubmatch(run(arch, "tool", "objdump", "-s", symbol, file), -1) {
+		text := run(arch, "tool", "objdump", "-s", symbol, file)
+		for _, m := range line.FindAllStringSubmatch(text, -1) {
 			list = append(list, insn{m[1], m[2]})
 		}
 		require.NotEmpty(t, list, "%s: no %s", arch, symbol)
@@ -52,7 +54,8 @@ func TestBarriersAreInTheMachineCode(t *testing.T) {
 		require.NoError(t, err)
 		return v
 	}
-	const generation, acknowledge = `zbuf\.\(\*ZbufHeader\)\.Generation$`, `zbuf\.\(\*ZbufHeader\)\.Acknowledge$`
+	const generation = `zbuf\.\(\*ZbufHeader\)\.Generation$`
+	const acknowledge = `zbuf\.\(\*ZbufHeader\)\.Acknowledge$`
 	const riscvAq, riscvRl = 1 << 26, 1 << 25
 
 	dir := t.TempDir()

@@ -213,8 +213,8 @@ func (d *Device) Protect(mem []byte, accessible bool) error {
 
 // KeepMapped sets whether the lent memory stays mapped if the Device is collected without Close.
 // Set it while something uses the memory through pointers that do not keep the Device alive, such
-// as the slice that [Buffer.Data] returns. The descriptor is closed, but the memory is never unmapped.
-// Close and Unpin are not affected.
+// as the slice that [Buffer.Data] returns. The descriptor is closed, but the memory is never
+// unmapped. Close and Unpin are not affected.
 func (d *Device) KeepMapped(on bool) { d.res.keep.Store(on) }
 
 // Pin keeps the lent memory mapped after Close, until Unpin. It returns false if the memory has

@@ -22,7 +22,8 @@ func TestLinkTypesHaveNamesBothWays(t *testing.T) {
 		assert.EqualValues(t, d.Number, dlt, d.Name)
 	}
 	for dlt, name := range map[uint32]string{
-		zbuf.DLT_EN10MB: "EN10MB", zbuf.DLT_USB: "USB", zbuf.DLT_CHDLC: "C_HDLC", 122: "IP_OVER_FC", 500: "DLT 500",
+		zbuf.DLT_EN10MB: "EN10MB", zbuf.DLT_USB: "USB", zbuf.DLT_CHDLC: "C_HDLC",
+		122: "IP_OVER_FC", 500: "DLT 500",
 	} {
 		assert.Equal(t, name, zbuf.DLTName(dlt))
 	}
@@ -37,8 +38,9 @@ func TestLinkTypesHaveNamesBothWays(t *testing.T) {
 
 func TestLinkTypesInFilesAreThoseOfLibpcap(t *testing.T) {
 	for dlt, linkType := range map[uint32]uint16{
-		zbuf.DLT_NULL: 0, zbuf.DLT_EN10MB: 1, zbuf.DLT_ATM_RFC1483: 100, zbuf.DLT_RAW: 101, zbuf.DLT_SLIP_BSDOS: 102,
-		zbuf.DLT_PPP_BSDOS: 103, zbuf.DLT_ATM_CLIP: 106, zbuf.DLT_IEEE802_11: 105, zbuf.DLT_LOOP: 108,
+		zbuf.DLT_NULL: 0, zbuf.DLT_EN10MB: 1, zbuf.DLT_ATM_RFC1483: 100, zbuf.DLT_RAW: 101,
+		zbuf.DLT_SLIP_BSDOS: 102, zbuf.DLT_PPP_BSDOS: 103, zbuf.DLT_ATM_CLIP: 106,
+		zbuf.DLT_IEEE802_11: 105, zbuf.DLT_LOOP: 108,
 		zbuf.DLT_PFSYNC: 246, zbuf.DLT_INFINIBAND: 247,
 	} {
 		assert.Equal(t, linkType, zbuf.DLTToLinkType(dlt), zbuf.DLTName(dlt))

@@ -67,24 +67,24 @@ func TestEveryOtherCallThatFailsSaysWhatItWasAboutAndWhatToDo(t *testing.T) {
 		fault string // the model's name of the call
 		op    string
 		errno syscall.Errno
-		call  func(*zbuf.Device) error
+		call  string
 	}{
-		"read":  {"read", "read", syscall.ENXIO, func(d *zbuf.Device) error { return call(d, "Read") }},
-		"again": {"read", "read", syscall.EAGAIN, func(d *zbuf.Device) error { return call(d, "Read") }},
-		"write": {"write", "write", syscall.ENETDOWN, func(d *zbuf.Device) error { return call(d, "Write") }},
-		"wait":  {"wait", "kevent", syscall.EBADF, func(d *zbuf.Device) error { return call(d, "Wait") }},
-		"wake":  {"wake", "kevent", syscall.ENOMEM, func(d *zbuf.Device) error { return call(d, "Wake") }},
-		"index": {"index", "SIOCGIFINDEX", syscall.EIO, func(d *zbuf.Device) error { return call(d, "InterfaceIndex") }},
-		"limit": {"limit", "cap_ioctls_limit", syscall.ENOSYS, func(d *zbuf.Device) error { return call(d, "Limit") }},
-		"close": {"close", "close", syscall.EIO, func(d *zbuf.Device) error { return call(d, "Close") }},
-		"map":   {"map", "mmap", syscall.ENOMEM, func(d *zbuf.Device) error { return call(d, "SetBuffers") }},
+		"read":  {"read", "read", syscall.ENXIO, "Read"},
+		"again": {"read", "read", syscall.EAGAIN, "Read"},
+		"write": {"write", "write", syscall.ENETDOWN, "Write"},
+		"wait":  {"wait", "kevent", syscall.EBADF, "Wait"},
+		"wake":  {"wake", "kevent", syscall.ENOMEM, "Wake"},
+		"index": {"index", "SIOCGIFINDEX", syscall.EIO, "InterfaceIndex"},
+		"limit": {"limit", "cap_ioctls_limit", syscall.ENOSYS, "Limit"},
+		"close": {"close", "close", syscall.EIO, "Close"},
+		"map":   {"map", "mmap", syscall.ENOMEM, "SetBuffers"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k, _ := newKernel(t)
 			d := open(t, k)
 			require.NoError(t, d.SetInterface("em0"))
 			k.FailNext(c.fault, 1, c.errno)
-			says(t, c.call(d), c.op, "em0", c.errno)
+			says(t, call(d, c.call), c.op, "em0", c.errno)
 		})
 	}
 	t.Run("calls that work say nothing", func(t *testing.T) {
@@ -150,13 +150,14 @@ func TestAdoptLeavesABackendThatFailsOpen(t *testing.T) {
 }
 
 func TestListsThatGrowAreAskedForAgain(t *testing.T) {
+	linkTypes := func(d *zbuf.Device) (int, error) { l, err := d.LinkTypes(); return len(l), err }
+	taps := func(d *zbuf.Device) (int, error) { l, err := d.InterfaceList(); return len(l), err }
 	for _, c := range []struct {
 		op   string
 		call func(*zbuf.Device) (int, error)
 		err  syscall.Errno
 	}{
-		{"BIOCGDLTLIST", func(d *zbuf.Device) (int, error) { l, err := d.LinkTypes(); return len(l), err }, syscall.ENOMEM},
-		{"BIOCGETIFLIST", func(d *zbuf.Device) (int, error) { l, err := d.InterfaceList(); return len(l), err }, syscall.ENOSPC},
+		{"BIOCGDLTLIST", linkTypes, syscall.ENOMEM}, {"BIOCGETIFLIST", taps, syscall.ENOSPC},
 	} {
 		k := bpftest.New(bpftest.WithFeatures(bpftest.Features{IfList: true}))
 		k.AddInterface("em0", zbuf.DLT_EN10MB)

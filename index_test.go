@@ -45,6 +45,8 @@ type noIndex struct{ zbuf.Backend }
 func (b noIndex) InterfaceIndex() (int, error) { return 0, syscall.ENXIO }
 
 func TestInterfaceIndexTellsGoneFromRenamed(t *testing.T) {
+	remove := func(em0 *bpftest.Interface) func() { return em0.Remove }
+	moveAway := func(em0 *bpftest.Interface) func() { return em0.MoveAway }
 	for name, c := range map[string]struct {
 		features bpftest.Features
 		between  func(em0 *bpftest.Interface) func()
@@ -68,10 +70,10 @@ func TestInterfaceIndexTellsGoneFromRenamed(t *testing.T) {
 				}
 			}
 		}},
-		"removed in between":     {err: syscall.ENXIO, most: 1, between: func(em0 *bpftest.Interface) func() { return em0.Remove }},
-		"in another vnet, on 12": {err: syscall.ENXIO, most: 4, between: func(em0 *bpftest.Interface) func() { return em0.MoveAway }},
-		"in another vnet, on 16": {err: syscall.ENXIO, most: 4, features: bpftest.Features{IfList: true},
-			between: func(em0 *bpftest.Interface) func() { return em0.MoveAway }},
+		"removed in between":     {err: syscall.ENXIO, most: 1, between: remove},
+		"in another vnet, on 12": {err: syscall.ENXIO, most: 4, between: moveAway},
+		"in another vnet, on 16": {err: syscall.ENXIO, most: 4, between: moveAway,
+			features: bpftest.Features{IfList: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := bpftest.New(bpftest.WithFeatures(c.features))

@@ -10,24 +10,26 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// Since FreeBSD 14 the kernel goes on believing that such a descriptor is promiscuous. Closing it on
-// another interface takes a reference from that interface that it never had.
+// Since FreeBSD 14 the kernel still takes such a descriptor for promiscuous. Closing it on another
+// interface takes a reference from that interface that it never had.
 func TestAPromiscuousDescriptorIsNotAttachedAgain(t *testing.T) {
+	type leave = func(*bpftest.Interface)
+	var destroyed, moved leave = (*bpftest.Interface).Remove, (*bpftest.Interface).MoveAway
 	for name, c := range map[string]struct {
 		promiscuous, adopted bool
-		leave                func(*bpftest.Interface)
+		leave                leave
 		features             bpftest.Features
 		refused              bool
 	}{
-		"promiscuous, interface destroyed": {promiscuous: true, leave: (*bpftest.Interface).Remove, refused: true},
-		"promiscuous, interface destroyed, on 14": {promiscuous: true, leave: (*bpftest.Interface).Remove, refused: true,
+		"promiscuous, destroyed": {promiscuous: true, leave: destroyed, refused: true},
+		"promiscuous, destroyed, on 14": {promiscuous: true, leave: destroyed, refused: true,
 			features: bpftest.FreeBSD14()},
-		"promiscuous, interface moved to another vnet": {promiscuous: true, leave: (*bpftest.Interface).MoveAway, refused: true,
+		"promiscuous, moved to another vnet": {promiscuous: true, leave: moved, refused: true,
 			features: bpftest.Features{VnetDetach: true}},
-		"promiscuous, interface still there":      {promiscuous: true},
-		"not promiscuous, interface destroyed":    {leave: (*bpftest.Interface).Remove},
-		"adopted attached, interface destroyed":   {adopted: true, leave: (*bpftest.Interface).Remove, refused: true},
-		"adopted attached, interface still there": {adopted: true},
+		"promiscuous, still there":      {promiscuous: true},
+		"not promiscuous, destroyed":    {leave: destroyed},
+		"adopted attached, destroyed":   {adopted: true, leave: destroyed, refused: true},
+		"adopted attached, still there": {adopted: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			attached := 0

@@ -51,7 +51,8 @@ func TestMethodsSayWhatTheTableSays(t *testing.T) {
 		doc, ok := docs[r.Method]
 		if assert.True(t, ok, "%s: Device has no method %s", r.Name, r.Method) {
 			assert.Contains(t, doc, r.Name, r.Method)
-			assert.Equal(t, r.Locked, strings.Contains(doc, "legal when locked"), "%s, %s: legal when locked", r.Method, r.Name)
+			assert.Equal(t, r.Locked, strings.Contains(doc, "legal when locked"),
+				"%s, %s: legal when locked", r.Method, r.Name)
 		}
 	}
 }
@@ -71,7 +72,8 @@ func TestRequestsAreThoseOfTheTable(t *testing.T) {
 		}
 		typ := reflect.TypeOf(arg)
 		assert.Equal(t, r.Arg, typ.Elem().Name(), r.Name)
-		assert.EqualValues(t, typ.Elem().Size(), req>>16&0x1fff, "%s: the number carries the size", r.Name)
+		size := req >> 16 & 0x1fff
+		assert.EqualValues(t, typ.Elem().Size(), size, "%s: the number carries the size", r.Name)
 		assert.EqualValues(t, r.Number, req&0xff, r.Name)
 		assert.False(t, req.Takes(nil), r.Name)
 		assert.False(t, req.Takes(reflect.Zero(typ).Interface()), "%s: nil", r.Name)
