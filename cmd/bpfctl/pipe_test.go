@@ -173,3 +173,19 @@ func TestNohup(t *testing.T) {
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 	assert.Equal(t, exitOK, p.exit(), p.said())
 }
+
+// A signal ends sending from a pipe that stays open.
+func TestSendFromAnOpenPipe(t *testing.T) {
+	for _, fifo := range []bool{false, true} {
+		for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+			t.Run(map[bool]string{false: "pipe ", true: "FIFO "}[fifo]+sig.String(), func(t *testing.T) {
+				p, _ := openPipe(t, fifo, "send", "--model", "quiet", "-i", "em0", "FILE")
+				p.until("it says what it waits for", func() bool { return strings.Contains(p.said(), "waiting for the first bytes of ") })
+				require.NoError(t, p.cmd.Process.Signal(sig))
+				assert.Equal(t, exitFail, p.exit(), p.said())
+				assert.Regexp(t, `(?m)^bpfctl: interrupted$`, p.said())
+				assert.Regexp(t, `(?m)^bpfctl: em0: 0 packets sent`, p.said())
+			})
+		}
+	}
+}

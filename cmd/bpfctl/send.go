@@ -6,20 +6,18 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"strconv"
 	"strings"
-	"syscall"
+	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
-	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/internal/capture"
 	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/machine"
-	"github.com/zbuf-go/zbuf/internal/pcapio"
+	"github.com/zbuf-go/zbuf/internal/sender"
 )
 
 // sendFlags is the command line of send.
@@ -94,7 +92,7 @@ func (r *bitRate) Set(text string) error {
 	return nil
 }
 
-func runSend(c *cobra.Command, w *world, f *sendFlags, file string) error {
+func runSend(c *cobra.Command, w *world, f *sendFlags, name string) error {
 	ways := 0
 	for _, flag := range []string{"rate", "pps", "topspeed"} {
 		if c.Flags().Changed(flag) {
@@ -109,298 +107,89 @@ func runSend(c *cobra.Command, w *world, f *sendFlags, file string) error {
 	case c.Flags().Changed("pps") && !(f.pps > 0 && f.pps <= 1e9):
 		return usagef("--pps %v: must be more than 0, and at most 1e9", f.pps)
 	}
-	plan, err := readPlan(file)
+	ctx, stop := capture.UntilSignal(context.Background())
+	defer stop(nil)
+	came := sync.OnceFunc(sayAfter(time.Second, c.ErrOrStderr(), "waiting for the first bytes of "+inputName(name)))
+	defer came()
+	file, err := sender.Open(ctx, name, c.InOrStdin())
 	if err != nil {
 		return err
 	}
-	for _, n := range plan.notes {
-		fmt.Fprintf(c.ErrOrStderr(), "bpfctl: %s: %s\n", file, n)
+	defer file.Close()
+	if file.Again() {
+		came()
 	}
 	m, err := w.machine()
 	if err != nil {
 		return err
 	}
 	defer m.Stop()
-	d, err := openWriter(m, f.iface, plan)
+	s, plan, err := sender.New(m, f.iface, file, sender.Config{TopSpeed: f.topspeed, PPS: f.pps, Rate: float64(f.rate), Loop: f.loop})
+	if errors.Is(err, sender.ErrLoop) {
+		return usagef("--loop: %w", err)
+	}
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	ctx, stop := capture.UntilSignal(context.Background())
-	defer stop(nil)
-
-	s := &sender{d: d, flags: f, file: file, iface: f.iface}
-	if l := lookOf(c.ErrOrStderr()); l.live && plan.packets > 0 {
-		total := int64(-1)
-		if f.loop > 0 && plan.packets <= math.MaxInt64/f.loop {
-			total = int64(plan.packets * f.loop)
-		}
-		s.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(c.ErrOrStderr()),
-			progressbar.OptionSetDescription(f.iface), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
-			progressbar.OptionSetItsString("packets"), progressbar.OptionThrottle(100*time.Millisecond),
-			progressbar.OptionClearOnFinish(), progressbar.OptionUseANSICodes(true),
-			progressbar.OptionSetSpinnerChangeInterval(0)) // else it draws from a goroutine too, which Clear races with
-	}
-	err = s.run(ctx)
-	if s.bar != nil {
-		s.bar.Clear()
-	}
-	s.summary(c.ErrOrStderr())
-	if err == nil {
-		err = s.shortfall(m)
-	}
-	return err
+	defer s.Close()
+	return f.send(ctx, c.ErrOrStderr(), m, s, file, plan, came)
 }
 
-// plan is what is known of a file before any of it is sent.
-type plan struct {
-	packets   uint64
-	linkTypes []uint16 // LINKTYPE_ numbers of its packets
-	notes     []string // what is wrong with it, although it can be read
-}
-
-func readPlan(file string) (p plan, err error) {
-	seen := map[uint16]bool{}
-	p.notes, err = eachPacket(file, func(linkType uint16, _ pcapio.Packet) error {
-		p.packets++
-		if !seen[linkType] {
-			seen[linkType] = true
-			p.linkTypes = append(p.linkTypes, linkType)
-		}
-		return nil
-	})
-	return p, err
-}
-
-// eachPacket calls f for all packets of a file, and returns what is wrong with it, although it can be read.
-func eachPacket(file string, f func(linkType uint16, p pcapio.Packet) error) (notes []string, err error) {
-	in, err := os.Open(file)
-	if err != nil {
-		return nil, err
+// send sends a file, and says how it goes and what came of it. It calls came for each packet.
+func (f *sendFlags) send(ctx context.Context, stderr io.Writer, m *machine.Machine, s *sender.Sender,
+	file *sender.File, plan sender.Plan, came func()) error {
+	said := len(file.Notes())
+	notes(stderr, file, 0)
+	s.Sent = came
+	clear := func() {}
+	if l := lookOf(stderr); l.live && (plan.Packets > 0 || !file.Again()) {
+		bar := f.progress(stderr, plan)
+		s.Sent = func() { came(); bar.Add(1) }
+		clear = func() { bar.Clear() }
 	}
-	defer in.Close()
-	r, err := pcapio.NewReader(in)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+	s.Waits = func(d time.Duration) {
+		clear()
+		fmt.Fprintf(stderr, "bpfctl: the next packet leaves in %v, as it was captured; --topspeed, --pps and --rate do not wait\n", human.Elapsed(d))
 	}
-	for {
-		p, err := r.Next()
-		if err == io.EOF {
-			return r.Notes(), nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		if err := f(r.Interfaces()[p.Interface].LinkType, p); err != nil {
-			return nil, err
-		}
+	err := s.Run(ctx)
+	came()
+	clear()
+	notes(stderr, file, said)
+	fmt.Fprintf(stderr, "bpfctl: %s: %d packets sent, %d bytes, in %v", human.Printable(f.iface), s.Packets, s.Bytes, human.Elapsed(s.Elapsed))
+	if sec := s.Elapsed.Seconds(); s.Packets > 1 && sec > 0 {
+		fmt.Fprintf(stderr, "; %.0f packets and %sbit a second", float64(s.Packets)/sec, strings.TrimSuffix(human.RoughSize(uint64(float64(s.Bytes)*8/sec)), "B"))
 	}
-}
-
-// openWriter opens a descriptor that writes the packets of a plan and captures nothing.
-func openWriter(m *machine.Machine, iface string, p plan) (*zbuf.Device, error) {
-	d, err := zbuf.OpenOn(m.BPF)
-	if err != nil {
-		return nil, err
+	fmt.Fprintln(stderr)
+	if s.WereCut > 0 {
+		fmt.Fprintf(stderr, "bpfctl: %d of them had been cut when they were captured, and were sent so\n", s.WereCut)
 	}
-	for _, step := range []func() error{
-		func() error { return d.SetFilter(nothing) },
-		func() error { return d.SetInterface(iface) },
-		func() error { return d.SetHeaderComplete(true) },
-		func() error { return chooseLinkType(d, iface, p.linkTypes) },
-	} {
-		if err := step(); err != nil {
-			d.Close()
-			return nil, err
-		}
-	}
-	return d, nil
-}
-
-func chooseLinkType(d *zbuf.Device, iface string, want []uint16) error {
-	if len(want) == 0 {
-		return nil
-	}
-	if len(want) > 1 {
-		return fmt.Errorf("the file has packets of several link types (LINKTYPE_ %d and %d): %s takes one at a time", want[0], want[1], iface)
-	}
-	offered, err := d.LinkTypes()
-	if err != nil {
+	left := s.LeftOut(m)
+	switch {
+	case left == "":
+		return err
+	case err != nil:
+		fmt.Fprintf(stderr, "bpfctl: packets were left out: %s\n", human.Printable(left))
 		return err
 	}
-	var names []string
-	for _, dlt := range offered {
-		if zbuf.DLTToLinkType(dlt) == want[0] {
-			return d.SetLinkType(dlt)
-		}
-		names = append(names, zbuf.DLTName(dlt))
-	}
-	return fmt.Errorf("the packets are of link type %d (LINKTYPE_), and %s takes %s", want[0], iface, strings.Join(names, ", "))
+	return errors.New("packets were left out: " + left)
 }
 
-// sender writes a file to an interface.
-type sender struct {
-	d           *zbuf.Device
-	flags       *sendFlags
-	file, iface string
-	bar         *progressbar.ProgressBar
-
-	start                      time.Time
-	end                        time.Time
-	packets, bytes             uint64 // sent
-	tooLong, tooShort, wereCut uint64
-	longest                    int // of those that were too long
-}
-
-func (s *sender) run(ctx context.Context) error {
-	s.start = time.Now()
-	defer func() { s.end = time.Now() }()
-	due := s.start // when the next packet is to leave
-	for n := uint64(0); s.flags.loop == 0 || n < s.flags.loop; n++ {
-		var last time.Time
-		some := false
-		_, err := eachPacket(s.file, func(_ uint16, p pcapio.Packet) error {
-			if some && s.original() && p.Time.After(last) {
-				due = due.Add(p.Time.Sub(last))
-			}
-			if !some || p.Time.After(last) {
-				last = p.Time // of packets out of order none waits for another twice
-			}
-			some = true
-			if err := s.wait(ctx, due); err != nil {
-				return err
-			}
-			if err := s.send(ctx, p); err != nil {
-				return err
-			}
-			due = due.Add(s.gap(len(p.Data)))
-			return nil
-		})
-		if errors.Is(err, capture.ErrInterrupted) && s.flags.loop == 0 {
-			return nil
-		}
-		if err != nil || !some {
-			return err
-		}
-	}
-	return nil
-}
-
-// original reports whether packets leave as far apart as they were captured.
-func (s *sender) original() bool {
-	return !s.flags.topspeed && s.flags.pps == 0 && s.flags.rate == 0
-}
-
-// gap is the time that a packet of n bytes takes at the rate asked for.
-func (s *sender) gap(n int) time.Duration {
-	switch {
-	case s.flags.pps > 0:
-		return time.Duration(float64(time.Second) / s.flags.pps)
-	case s.flags.rate > 0:
-		return time.Duration(float64(time.Second) * float64(n) * 8 / float64(s.flags.rate))
-	}
-	return 0
-}
-
-// wait waits until a packet is due.
-func (s *sender) wait(ctx context.Context, due time.Time) error {
-	if ctx.Err() != nil {
-		return capture.ErrInterrupted
-	}
-	if s.flags.topspeed {
-		return nil
-	}
-	rest := time.Until(due)
-	if rest <= 0 {
-		return nil
-	}
-	t := time.NewTimer(rest)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return capture.ErrInterrupted
+// notes says what is wrong with a file, but for what was said already.
+func notes(w io.Writer, file *sender.File, said int) {
+	for _, n := range file.Notes()[min(said, len(file.Notes())):] {
+		fmt.Fprintf(w, "bpfctl: %s\n", human.Printable(file.Name+": "+n))
 	}
 }
 
-// How long a full queue of the interface may stay full, and how often it is tried.
-const (
-	queuePatience = 5 * time.Second
-	queueRetry    = time.Millisecond
-)
-
-func (s *sender) send(ctx context.Context, p pcapio.Packet) error {
-	_, err := s.d.Write(p.Data)
-	for began := time.Now(); errors.Is(err, syscall.ENOBUFS) && time.Since(began) < queuePatience; {
-		if err := s.wait(ctx, time.Now().Add(queueRetry)); err != nil {
-			return err
-		}
-		_, err = s.d.Write(p.Data)
+// progress is a bar on a terminal, or a counter where the end is not known.
+func (f *sendFlags) progress(w io.Writer, plan sender.Plan) *progressbar.ProgressBar {
+	total := int64(-1)
+	if f.loop > 0 && plan.Packets > 0 && plan.Packets <= math.MaxInt64/f.loop {
+		total = int64(plan.Packets * f.loop)
 	}
-	long := len(p.Data) > shortest
-	switch {
-	case err == nil:
-		s.packets++
-		s.bytes += uint64(len(p.Data))
-		if p.WireLen > len(p.Data) {
-			s.wereCut++
-		}
-	case errors.Is(err, syscall.EMSGSIZE) && !long:
-		s.tooShort++
-	case errors.Is(err, syscall.EMSGSIZE), errors.Is(err, syscall.EIO) && len(p.Data) > pageOfMemory:
-		s.tooLong++
-		s.longest = max(s.longest, len(p.Data))
-	default:
-		return fmt.Errorf("after %d packets: %w", s.packets, err)
-	}
-	if s.bar != nil {
-		s.bar.Add(1)
-	}
-	return nil
+	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(w),
+		progressbar.OptionSetDescription(human.Printable(f.iface)), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+		progressbar.OptionSetItsString("packets"), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionClearOnFinish(), progressbar.OptionUseANSICodes(true),
+		progressbar.OptionSetSpinnerChangeInterval(0)) // else it draws from a goroutine too, which Clear races with
 }
-
-const (
-	// shortest is more than a link header and less than any MTU: EMSGSIZE is for both.
-	shortest = 64
-	// pageOfMemory is what the kernel finds room for in one piece (MJUMPAGESIZE); EIO beyond.
-	pageOfMemory = 4096
-)
-
-func (s *sender) summary(w io.Writer) {
-	took := s.end.Sub(s.start)
-	fmt.Fprintf(w, "bpfctl: %s: %d packets sent, %d bytes, in %v", s.iface, s.packets, s.bytes, human.Elapsed(took))
-	if sec := took.Seconds(); s.packets > 1 && sec > 0 {
-		fmt.Fprintf(w, "; %.0f packets and %sbit a second", float64(s.packets)/sec, strings.TrimSuffix(human.RoughSize(uint64(float64(s.bytes)*8/sec)), "B"))
-	}
-	fmt.Fprintln(w)
-	if s.wereCut > 0 {
-		fmt.Fprintf(w, "bpfctl: %d of them had been cut when they were captured, and were sent so\n", s.wereCut)
-	}
-}
-
-// shortfall is the error when packets were left out.
-func (s *sender) shortfall(m *machine.Machine) error {
-	var why []string
-	if s.tooLong > 0 {
-		limit := ""
-		if all, err := m.Interfaces(); err == nil {
-			for _, i := range all {
-				if i.Name == s.iface {
-					limit = fmt.Sprintf(", and its MTU is %d", i.MTU)
-				}
-			}
-		}
-		why = append(why, fmt.Sprintf("%d too long for %s (the longest has %d bytes%s)", s.tooLong, s.iface, s.longest, limit))
-	}
-	if s.tooShort > 0 {
-		why = append(why, fmt.Sprintf("%d shorter than a link header", s.tooShort))
-	}
-	if why == nil {
-		return nil
-	}
-	return errors.New("packets were left out: " + strings.Join(why, ", "))
-}
-
-// nothing is a filter program that captures nothing.
-var nothing = []zbuf.Insn{{Op: 0x06}} // ret #0

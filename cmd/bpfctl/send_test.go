@@ -134,7 +134,8 @@ func TestSendCountsWhatDoesNotFit(t *testing.T) {
 	require.Equal(t, exitFail, code)
 	require.Len(t, o.sent, 3)
 	assert.Contains(t, said, "em0: 3 packets sent, 1644 bytes, ")
-	assert.Contains(t, said, "bpfctl: packets were left out: 2 too long for em0 (the longest has 9000 bytes, and its MTU is 1500), 1 shorter than a link header\n")
+	assert.Contains(t, said, "bpfctl: packets were left out: 2 too long for em0 (it takes 1514 bytes, which is its MTU of 1500 and a link header of 14; the longest packet has 9000), "+
+		"1 too short (a link header has 14 bytes)\n")
 }
 
 func TestSendErrors(t *testing.T) {

@@ -153,7 +153,8 @@ func TestKernelSend(t *testing.T) {
 	code, _, stderr := command(t, nil, "send", "-i", pair.B, "--topspeed", captureFile(t, 0, scenario.Frame(60, 0), scenario.Frame(1600, 1), scenario.Frame(5000, 2), make([]byte, 13), scenario.Frame(60, 3)))
 	assert.Equal(t, exitFail, code)
 	assert.Contains(t, stderr, ": 2 packets sent, 120 bytes, ")
-	assert.Contains(t, stderr, "packets were left out: 2 too long for "+pair.B+" (the longest has 5000 bytes, and its MTU is 1500), 1 shorter than a link header\n")
+	assert.Contains(t, stderr, "packets were left out: 2 too long for "+pair.B+" (it takes 1514 bytes, which is its MTU of 1500 and a link header of 14; the longest packet has 5000), "+
+		"1 too short (a link header has 14 bytes)\n")
 	require.NoError(t, pair.World.SetUp(pair.B, false))
 	code, _, stderr = command(t, nil, "send", "-i", pair.B, "--topspeed", in)
 	assert.Equal(t, exitFail, code)
