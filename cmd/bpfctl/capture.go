@@ -36,27 +36,37 @@ func newCapture(w *world) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "capture {-i IFACE | --replay FILE} [-w FILE]",
 		Short: "Capture packets into a pcapng file",
-		Long: `Capture writes what an interface sees to a pcapng file with time stamps in
-nanoseconds; without -w it prints a line for each packet: seconds since 1970,
-interface, bytes captured and, if they differ, /bytes on the wire.
+		Long: `Capture writes the packets that an interface sees to a pcapng file. Time stamps
+are in nanoseconds. Without -w, capture prints a line for each packet instead:
+seconds since 1970, the interface, the bytes captured and, if the packet had
+more, "/" and the bytes on the wire.
 
-It ends on Ctrl-C or SIGTERM, after -c packets, after --duration or when the
-interface has gone, and says how many packets it saw and how many were dropped.
+A capture ends
+  - after a signal: SIGINT (Ctrl-C), SIGTERM or SIGHUP,
+  - after -c packets,
+  - after the time of --duration,
+  - when the interface has gone, which is an error.
+Every packet captured by then is written. Capture then says how many packets
+are in the output, and how many the kernel received and dropped. A packet is
+written out within half a second after it was captured.
 
-With --replay the packets come from a pcap or pcapng file: they go through a
-model of the kernel in memory, which puts them into shared buffers as FreeBSD
-does, and keep their time stamps, lengths and interfaces. That works on any
-system; none is ever dropped.
+With --replay, the packets come from a pcap or pcapng file. A model of the
+kernel in memory puts them into shared buffers, as FreeBSD does. They keep
+their time stamps, lengths and interfaces. Replay works on any system, and no
+packet is ever dropped. The file can be a pipe whose other end stays open:
 
-FILE of --filter is what tcpdump(1) prints for an expression:
+  ssh box tcpdump -U -w - | bpfctl capture --replay - -w out.pcapng
+
+The FILE of --filter is what tcpdump(1) on FreeBSD prints for an expression:
 
   tcpdump -i em0 -ddd 'tcp port 80' > port80
 
-tcpdump must be asked about an interface of the same link type.`,
+Run tcpdump on an interface of the same link type.`,
 		Example: `  bpfctl capture -i em0 -w out.pcapng
   bpfctl capture -i em0 -w - | tshark -r -
   bpfctl capture -i em0 -c 1000 --mode zerocopy --bufsize 2M -w out.pcapng
   bpfctl capture --replay in.pcap -w out.pcapng
+  bpfctl capture --replay - -w out.pcapng
   bpfctl capture --model steady -i em0 -c 10`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return runCapture(c, w, &f) },
@@ -64,17 +74,17 @@ tcpdump must be asked about an interface of the same link type.`,
 	fl := c.Flags()
 	fl.SortFlags = false
 	fl.VarP(once(&f.iface), "interface", "i", "capture on `IFACE`")
-	fl.Var(once(&f.replay), "replay", "take the packets of `FILE`, pcap or pcapng, instead; - is standard input")
+	fl.Var(once(&f.replay), "replay", "capture the packets of `FILE`, pcap or pcapng, instead;\n- is standard input")
 	fl.VarP(once(&f.write), "write", "w", "write pcapng to `FILE`; - is standard output")
 	fl.Uint64VarP(&f.count, "count", "c", 0, "end after `N` packets")
 	fl.DurationVar(&f.duration, "duration", 0, "end after this time, such as 90s or 1h30m (`D`)")
-	fl.StringVar(&f.mode, "mode", "auto", "how packets leave the kernel: zerocopy, buffered, or auto for\nzerocopy where it is allowed (`MODE`)")
+	fl.StringVar(&f.mode, "mode", "auto", "how packets leave the kernel (`MODE`): zerocopy, buffered,\nor auto, which is zerocopy where the kernel allows it")
 	fl.Var(&f.bufsize, "bufsize", "bytes of each of the two buffers, such as 64K or 1M (default 512K, or\nless where the kernel allows less)")
-	fl.IntVar(&f.snaplen, "snaplen", 0, "capture at most `N` bytes of a packet (default all)")
+	fl.IntVar(&f.snaplen, "snaplen", 0, "capture at most `N` bytes of each packet (default all)")
 	fl.StringVar(&f.timestamp, "timestamp", "nano", "`RESOLUTION[,CLOCK]`: nano, micro, bintime or none; realtime,\nrealtime-fast, monotonic or monotonic-fast")
 	fl.StringVar(&f.direction, "direction", "inout", "packets received (in), sent (out) or both (inout): `DIR`")
 	fl.BoolVar(&f.noPromisc, "no-promisc", false, "do not put the interface into promiscuous mode")
-	fl.Var(once(&f.filter), "filter", "capture only packets that the program in `FILE` lets through")
+	fl.Var(once(&f.filter), "filter", "capture only the packets that the program in `FILE` accepts")
 	for flag, values := range map[string][]string{
 		"mode": {"auto", "zerocopy", "buffered"}, "timestamp": {"nano", "micro", "bintime", "none"}, "direction": {"in", "out", "inout"},
 	} {
@@ -89,9 +99,9 @@ func (f *captureFlags) config(c *cobra.Command) (cfg bpf.Config, err error) {
 	case f.iface == "" && f.replay == "":
 		return cfg, usagef("which interface? -i IFACE, or --replay FILE")
 	case f.iface != "" && f.replay != "":
-		return cfg, usagef("-i and --replay exclude each other")
+		return cfg, usagef("give either -i or --replay, not both")
 	case f.replay != "" && c.Flags().Changed("model"):
-		return cfg, usagef("--replay has a model of its own: leave --model out")
+		return cfg, usagef("--replay has its own model: leave --model out")
 	case c.Flags().Changed("count") && f.count == 0:
 		return cfg, usagef("-c 0: nothing to capture")
 	case c.Flags().Changed("duration") && f.duration <= 0:
@@ -142,7 +152,7 @@ func runCapture(c *cobra.Command, w *world, f *captureFlags) error {
 		return err
 	}
 	if f.write == "-" && isTerminal(c.OutOrStdout()) {
-		return usagef("-w -: pcapng is not for a terminal: redirect standard output")
+		return usagef("-w -: a terminal can't show pcapng: redirect standard output")
 	}
 	ctx, end := capture.UntilSignal(context.Background())
 	defer end(nil)

@@ -23,7 +23,7 @@ func explain(err error) string {
 		case errors.Is(err, fs.ErrPermission) && se.Op == "set":
 			return "setting the sysctl " + se.Name + " needs root"
 		case errors.Is(err, fs.ErrPermission):
-			return "reading the sysctl " + se.Name + " needs root (in a jail: one with its own network stack)"
+			return "reading the sysctl " + se.Name + " needs root; in a jail, the jail also needs its own network stack (VNET)"
 		}
 	}
 	var ze *zbuf.Error

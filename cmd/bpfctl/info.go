@@ -24,13 +24,14 @@ func newInfo(w *world) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "info [-i IFACE]",
 		Short: "Show what this kernel's bpf can do, and what would stop a capture",
-		Long: `Info tries what the kernel can do, on descriptors of its own, rather than infer
-it from the release; it changes nothing for others. It shows the link types of
-the interfaces, the limits of buffers, and the sysctls; and it says what would
-stop a capture, and what to do about it.
+		Long: `Info shows what this kernel's bpf can do. It does not guess from the release: it
+tries each feature on a descriptor of its own, and changes nothing for other
+programs. Info also shows the link types of the interfaces, the limits of
+buffers and the sysctls. It says what would stop a capture, and what to do
+about it.
 
-Permission to open /dev/bpf is needed for most of it; what it can't know
-it says.`,
+Most of this needs permission to open /dev/bpf. Where info can't find something
+out, it says so.`,
 		Example: `  bpfctl info
   bpfctl info -i em0 --json
   bpfctl info --model refused`,
@@ -115,17 +116,17 @@ type probe struct {
 }
 
 var probes = []probe{
-	{"zero-copy", "packets in memory shared with the kernel", func(d *zbuf.Device) error { return d.SetBufferMode(zbuf.BPF_BUFMODE_ZBUF) }},
+	{"zero-copy", "packets are read from buffers shared with the kernel", func(d *zbuf.Device) error { return d.SetBufferMode(zbuf.BPF_BUFMODE_ZBUF) }},
 	{"nanoseconds", "time stamps in nanoseconds", func(d *zbuf.Device) error { return d.SetTimestampType(zbuf.BPF_T_NANOTIME) }},
 	{"monotonic", "time stamps since boot", func(d *zbuf.Device) error {
 		return d.SetTimestampType(zbuf.BPF_T_NANOTIME | zbuf.BPF_T_MONOTONIC)
 	}},
-	{"filter swap", "another filter without losing what is captured", func(d *zbuf.Device) error { return d.SetFilterNoReset(nil) }},
+	{"filter swap", "a new filter does not discard captured packets", func(d *zbuf.Device) error { return d.SetFilterNoReset(nil) }},
 	{"write filter", "a filter for packets written", func(d *zbuf.Device) error { return d.SetWriteFilter(nil) }},
 	{"direction", "received or sent packets only", func(d *zbuf.Device) error { return d.SetDirection(zbuf.BPF_D_IN) }},
-	{"lock", "a descriptor that nobody can change any more", func(d *zbuf.Device) error { return d.Lock() }},
+	{"lock", "a descriptor can be locked against changes", func(d *zbuf.Device) error { return d.Lock() }},
 	{"vlan priority", "802.1p priority of packets written (since 14)", func(d *zbuf.Device) error { return d.SetVLANPCP(0) }},
-	{"interface list", "the kernel lists what can be captured on (since 16)", func(d *zbuf.Device) error {
+	{"interface list", "the kernel lists the interfaces of bpf (since 16)", func(d *zbuf.Device) error {
 		_, err := d.InterfaceList()
 		return err
 	}},
@@ -268,7 +269,7 @@ func listLinks(m *machine.Machine, iface string, ask bool) ([]link, error) {
 func adviseOn(m *machine.Machine, i *info, advise func(string, ...any)) {
 	t := m.Sysctl
 	if on, err := t.BPF().ZeroCopyEnabled(); err == nil && !on {
-		advise("Captures use read(2), since zero-copy is forbidden: `bpfctl zerocopy on` as root allows it.")
+		advise("Captures use read(2) because zero-copy is forbidden: `bpfctl zerocopy on` as root allows it.")
 	}
 	for _, f := range i.Features {
 		if on, err := t.BPF().ZeroCopyEnabled(); f.Name == "zero-copy" && f.Has != nil && !*f.Has && err == nil && on {
@@ -288,7 +289,7 @@ func adviseOn(m *machine.Machine, i *info, advise func(string, ...any)) {
 		advise("This is a jail: /dev/bpf must be unhidden in its devfs rules, and statistics need a network stack of its own (vnet).")
 	}
 	if _, err := t.BPF().Stats(); errors.Is(err, fs.ErrPermission) {
-		advise("Who listens can't be seen: %s.", explain(err))
+		advise("The listeners can't be shown: %s.", explain(err))
 	}
 	for _, l := range i.Links {
 		if !l.Up {

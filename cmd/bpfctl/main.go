@@ -62,12 +62,14 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 func newRoot(w *world) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "bpfctl",
-		Short: "Capture packets through FreeBSD's bpf(4), and look after it",
-		Long: `Bpfctl captures packets through FreeBSD's bpf(4), out of memory shared with the
-kernel where that is allowed; allows it; and shows who listens.
+		Short: "Capture and send packets through FreeBSD's bpf(4), and manage it",
+		Long: `Bpfctl captures packets through FreeBSD's bpf(4). Where the kernel allows
+zero-copy mode, bpfctl reads packets directly from two buffers that it shares
+with the kernel, so a busy capture makes no system calls. Bpfctl also allows or
+forbids zero-copy mode, sends packets, and shows which programs listen.
 
-With --model SCENARIO a command talks to a model of the kernel instead, on any
-system. The scenarios:
+With --model SCENARIO a command uses a model of the kernel instead. That works
+on any system. The scenarios are:
 ` + scenario.List() + `
 Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`,
 		SilenceUsage:  true,
@@ -83,7 +85,7 @@ Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usagef("%w: see %s --help", err, c.CommandPath())
 	})
-	root.PersistentFlags().StringVar(&w.scenario, "model", "", "talk to a model of the kernel: `SCENARIO`")
+	root.PersistentFlags().StringVar(&w.scenario, "model", "", "use a model of the kernel: `SCENARIO`")
 	root.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(scenario.Names(), cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(newCapture(w), newZeroCopy(w), newStats(w), newInfo(w), newSend(w), newMan())
 	return root

@@ -34,17 +34,20 @@ func newSend(w *world) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "send -i IFACE FILE",
 		Short: "Write the packets of a capture file to an interface",
-		Long: `Send writes the packets of a pcap or pcapng file to an interface, as they are in
-the file, link headers and source addresses included, and in its order. They
-leave as far apart as they were captured unless --rate, --pps or --topspeed says
-otherwise.
+		Long: `Send writes the packets of a pcap or pcapng file to an interface, in the order
+of the file. It sends them as they are in the file, with their link headers and
+source addresses. They leave as far apart as they were captured, unless --rate,
+--pps or --topspeed says otherwise. A packet without a time stamp leaves at
+once. FILE can be a pipe; "-" is standard input.
 
-All packets must be of a link type that the interface takes; that is looked at
-before the first one is sent. Packets that are too long or too short for the
-interface are left out and counted, and the exit code is then 1. Packets that
-were cut when they were captured are sent as long as they are, and counted.
+All packets must be of a link type that the interface takes. Send checks that
+before it sends the first one, unless FILE is a pipe.
 
-Permission to open /dev/bpf for writing is needed.`,
+Send leaves out and counts packets that are too long or too short for the
+interface; the exit code is then 1. It sends packets that were cut when they
+were captured as they are in the file, and counts them too.
+
+Send needs permission to open /dev/bpf for writing.`,
 		Example: `  bpfctl send -i em0 in.pcap
   bpfctl send -i em0 in.pcapng --pps 1000 --loop 10
   bpfctl send -i em0 in.pcap --rate 100M
@@ -65,7 +68,7 @@ Permission to open /dev/bpf for writing is needed.`,
 	fl.VarP(once(&f.iface), "interface", "i", "send on `IFACE`")
 	fl.Var(&f.rate, "rate", "send `BITS` each second, such as 500K, 100M or 1G (powers of 1000)")
 	fl.Float64Var(&f.pps, "pps", 0, "send `N` packets each second")
-	fl.BoolVar(&f.topspeed, "topspeed", false, "send as fast as it goes")
+	fl.BoolVar(&f.topspeed, "topspeed", false, "send as fast as possible")
 	fl.Uint64Var(&f.loop, "loop", 1, "send the file `N` times; 0 is for ever")
 	c.RegisterFlagCompletionFunc("interface", w.completeInterface)
 	return c
@@ -103,7 +106,7 @@ func runSend(c *cobra.Command, w *world, f *sendFlags, name string) error {
 	case f.iface == "":
 		return usagef("which interface? -i IFACE")
 	case ways > 1:
-		return usagef("--rate, --pps and --topspeed exclude each other")
+		return usagef("give one of --rate, --pps and --topspeed")
 	case c.Flags().Changed("pps") && !(f.pps > 0 && f.pps <= 1e9):
 		return usagef("--pps %v: must be more than 0, and at most 1e9", f.pps)
 	}

@@ -31,32 +31,32 @@ func newStats(w *world) *cobra.Command {
 	var f statsFlags
 	c := &cobra.Command{
 		Use:   "stats [-i IFACE] [--watch INTERVAL]",
-		Short: "Show who listens, and what the kernel counted for them",
-		Long: `Stats shows every bpf descriptor that has an interface, as netstat -B does:
-the process that has it, and since it was opened or last reset
+		Short: "Show which programs listen, and what the kernel counted for them",
+		Long: `Stats shows every bpf descriptor that is attached to an interface, as
+netstat -B does. It shows the process that has it, and what the kernel counted
+since the descriptor was opened or last reset:
 
-  RECEIVED   packets the interface showed it, before its filter
-  MATCHED    those that its filter let through
-  DROPPED    those of them for which its buffers had no room
-  LOSS       dropped of matched
-  APPENDS    pieces that the kernel put into lent buffers, two or three for each
-             packet; 0 in buffered mode
-  BUFFERS    the room for packets in its two buffers, and how full it is
+  RECEIVED   packets on the interface, before the filter
+  MATCHED    packets that the filter accepted
+  DROPPED    packets of those for which the buffers had no room
+  LOSS       dropped packets as a share of matched ones
+  APPENDS    pieces that the kernel put into shared buffers, two or three for
+             each packet; 0 in buffered mode
+  BUFFERS    the size of the two buffers, and how full they are
 
-FLAGS are p promiscuous, i immediate, f source addresses are filled in when
-writing, s sees both directions (- received packets only, o sent ones only),
-b feedback, a signals, l locked.
+FLAGS are p promiscuous, i immediate, f the kernel fills in source addresses of
+packets that are written, s both directions are seen (- received packets only,
+o sent ones only), b feedback, a signals, l locked.
 
-With --watch the counters are what was added in a second, and DROPS draws the
+With --watch, stats shows rates per second, and DROPS draws the drops of the
 last intervals, each line to its own scale. On a terminal the table stays in
-place; elsewhere a line is written for each listener and interval. The kernel
-does not number descriptors: of several that one process has alike on one
-interface, one that goes can make another look new for an interval.
+place. Elsewhere stats writes a line for each listener and interval. The kernel
+does not number descriptors. So if a process has several that look alike, and
+one of them is closed, another can look new for an interval.
 
---reset sets the counters of all listeners to 0, for everybody who looks at
-them.
+--reset sets the counters of all listeners to 0, for everybody who reads them.
 
-All of this needs root; in a jail, one with its own network stack.`,
+Stats needs root. In a jail, the jail also needs its own network stack (VNET).`,
 		Example: `  bpfctl stats
   bpfctl stats -i em0 --watch 1s
   bpfctl stats --json
@@ -68,7 +68,7 @@ All of this needs root; in a jail, one with its own network stack.`,
 	fl.SortFlags = false
 	fl.VarP(once(&f.iface), "interface", "i", "only listeners on `IFACE`")
 	fl.BoolVar(&f.json, "json", false, "as JSON: an array; with --watch one such line for each interval")
-	fl.DurationVar(&f.watch, "watch", 0, "go on, and show rates each `INTERVAL`, such as 1s")
+	fl.DurationVar(&f.watch, "watch", 0, "show rates after each `INTERVAL`, such as 1s, until interrupted")
 	fl.Uint64VarP(&f.count, "count", "c", 0, "with --watch: end after `N` intervals")
 	fl.BoolVar(&f.reset, "reset", false, "set the counters of all listeners to 0")
 	c.RegisterFlagCompletionFunc("interface", w.completeInterface)
@@ -127,9 +127,9 @@ func runStats(c *cobra.Command, w *world, f *statsFlags) error {
 
 func nobody(iface string) string {
 	if iface == "" {
-		return "Nobody listens."
+		return "No program listens."
 	}
-	return "Nobody listens on " + iface + "."
+	return "No program listens on " + iface + "."
 }
 
 // listenerRow is what stats shows of a listener.

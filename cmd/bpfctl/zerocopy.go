@@ -29,16 +29,17 @@ func newZeroCopy(w *world) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "zerocopy [status | on | off] [--persist]",
 		Short: "Allow zero-copy mode, or forbid it",
-		Long: `Zerocopy says whether programs may capture in zero-copy mode, who does, and how
-much memory is wired by that; on allows it and off forbids it, with the sysctl
-` + zerocopyEnable + `. What captures already goes on as it is.
+		Long: `Zerocopy shows whether programs may capture in zero-copy mode, which programs
+do, and how much memory that wires. "on" allows it and "off" forbids it. Both
+set the sysctl ` + zerocopyEnable + `. A capture that runs goes on as it is.
 
 With --persist, on and off also set it in sysctl.conf(5), which is read when the
-machine boots. The file is replaced as a whole, or not at all; it keeps its
-comments, order, owner and permissions, but not ACLs or file flags.
+machine boots. Zerocopy replaces the file as a whole or not at all. The file
+keeps its comments, order, owner and permissions, but not ACLs or file flags.
 
-on and off need root. status needs root to say who uses it, and permission to
-open /dev/bpf to ask for the maximum buffer; what it can't know it says.`,
+on and off need root. status needs root to show which programs use zero-copy
+mode, and permission to open /dev/bpf to show the largest buffer. Where status
+can't find something out, it says so.`,
 		Example: `  bpfctl zerocopy
   bpfctl zerocopy on --persist
   bpfctl zerocopy status --json
@@ -60,7 +61,7 @@ open /dev/bpf to ask for the maximum buffer; what it can't know it says.`,
 	}
 	fl := c.Flags()
 	fl.SortFlags = false
-	fl.BoolVar(&f.persist, "persist", false, "also for the boots to come")
+	fl.BoolVar(&f.persist, "persist", false, "also set it in sysctl.conf(5), for later boots")
 	fl.StringVar(&f.file, "file", "", "the sysctl.conf(5) to use, `FILE` (default /etc/sysctl.conf)")
 	fl.BoolVar(&f.json, "json", false, "status: as JSON")
 	return c
@@ -112,31 +113,31 @@ func setZeroCopy(m *machine.Machine, c *cobra.Command, on, toStay bool) error {
 	if on {
 		fmt.Fprintf(out, "Zero-copy is %sallowed (%s=1).\n", still, zerocopyEnable)
 	} else {
-		fmt.Fprintf(out, "Zero-copy is %sforbidden (%s=0). What captures already goes on as it is.\n", still, zerocopyEnable)
+		fmt.Fprintf(out, "Zero-copy is %sforbidden (%s=0). A running capture goes on as it is.\n", still, zerocopyEnable)
 	}
 	if toStay {
 		changed, err := persist(m.Conf, zerocopyEnable, map[bool]string{true: "1", false: "0"}[on])
 		if err != nil {
-			return fmt.Errorf("the next boot is not provided for: %w", err)
+			return fmt.Errorf("zero-copy is set until the next boot only: %w", err)
 		}
 		if changed {
-			fmt.Fprintf(out, "%s says so for the boots to come.\n", m.Conf)
+			fmt.Fprintf(out, "%s sets it for later boots.\n", m.Conf)
 		} else {
-			fmt.Fprintf(out, "%s says so already.\n", m.Conf)
+			fmt.Fprintf(out, "%s sets it already.\n", m.Conf)
 		}
 		if v, ok := readConf(m.Conf + ".local"); ok {
 			fmt.Fprintf(out, "But %s.local is read after it, and sets it to %s.\n", m.Conf, human.Printable(v))
 		}
 	} else if v, ok := readConf(m.Conf); ok && (v != "0") != on {
-		fmt.Fprintf(out, "This is until the next boot: %s sets it to %s.\n", m.Conf, human.Printable(v))
+		fmt.Fprintf(out, "This holds until the next boot: %s sets it to %s.\n", m.Conf, human.Printable(v))
 	} else if !ok && on {
-		fmt.Fprintln(out, "This is until the next boot: --persist makes it stay.")
+		fmt.Fprintln(out, "This holds until the next boot: --persist makes it permanent.")
 	}
 	if on {
-		fmt.Fprint(c.ErrOrStderr(), lookOf(c.ErrOrStderr()).paint("Warning:", text.Bold, text.FgYellow), ` whoever can open /dev/bpf can now panic this machine:
+		fmt.Fprint(c.ErrOrStderr(), lookOf(c.ErrOrStderr()).paint("Warning:", text.Bold, text.FgYellow), ` any program that can open /dev/bpf can now panic this machine:
 the kernel follows a null pointer when a descriptor in zero-copy mode is flushed,
-or given a filter, before it has buffers. bpfctl refuses to do that; others can.
-/dev/bpf lets in root, and whom its mode does: `, bpfOwner(), `.
+or given a filter, before it has buffers. bpfctl never does that, but other programs can.
+Root can open /dev/bpf, and so can the users that its mode allows: `, bpfOwner(), `.
 `)
 	}
 	return nil
@@ -193,7 +194,7 @@ func readZeroCopyStatus(m *machine.Machine) (s zeroCopyStatus, err error) {
 	if s.MaxBuffer, err = maxLentBuffer(m); err != nil {
 		s.MaxBufferUnknown = explain(err)
 		if errors.Is(err, zbuf.ErrZeroCopyDisabled) {
-			s.MaxBufferUnknown = "the kernel tells only when zero-copy is allowed"
+			s.MaxBufferUnknown = "the kernel tells it only while zero-copy is allowed"
 		}
 	}
 	all, err := m.Listeners("")
@@ -234,7 +235,7 @@ func (s zeroCopyStatus) print(w io.Writer) error {
 	var b strings.Builder
 	look := lookOf(w)
 	if s.Allowed {
-		fmt.Fprintf(&b, "Zero-copy is %s: whoever can open /dev/bpf may capture in zero-copy mode (%s=1).\n",
+		fmt.Fprintf(&b, "Zero-copy is %s: programs that can open /dev/bpf may capture in zero-copy mode (%s=1).\n",
 			look.paint("allowed", text.FgGreen), zerocopyEnable)
 	} else {
 		fmt.Fprintf(&b, "Zero-copy is %s (%s=0): captures use read(2). `bpfctl zerocopy on` allows it.\n",
@@ -247,15 +248,15 @@ func (s zeroCopyStatus) print(w io.Writer) error {
 		fmt.Fprintln(&b, "The next boot forbids it again: `bpfctl zerocopy on --persist` makes it stay.")
 	}
 	if s.MaxBufferUnknown != "" {
-		fmt.Fprintf(&b, "Each descriptor can lend two buffers; how long they may be is not known: %s.\n", s.MaxBufferUnknown)
+		fmt.Fprintf(&b, "Each descriptor can lend two buffers; their largest size is not known: %s.\n", s.MaxBufferUnknown)
 	} else {
 		fmt.Fprintf(&b, "Each descriptor can lend two buffers of at most %s.\n", human.Size(s.MaxBuffer))
 	}
 	switch {
 	case s.UsersUnknown != "":
-		fmt.Fprintf(&b, "Who uses it is not known: %s.\n", s.UsersUnknown)
+		fmt.Fprintf(&b, "Which programs use it is not known: %s.\n", s.UsersUnknown)
 	case len(s.Users) == 0:
-		fmt.Fprintln(&b, "Nobody uses it now; no memory is wired by it.")
+		fmt.Fprintln(&b, "No program uses it now, and it wires no memory.")
 	default:
 		fmt.Fprintf(&b, "In use by %s, for which %s of memory is wired:\n", human.Plural(len(s.Users), "listener"), human.Size(s.Wired))
 		t := look.columns("PID", "PROGRAM", "INTERFACE", "BUFFERS", "WIRED")

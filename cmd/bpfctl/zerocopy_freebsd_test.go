@@ -95,7 +95,7 @@ func TestKernelToggle(t *testing.T) {
 
 	stdout, stderr = succeeds(t, "zerocopy", "off")
 	require.Equal(t, 0, state())
-	require.Contains(t, stdout, "Zero-copy is forbidden (net.bpf.zerocopy_enable=0). What captures already goes on as it is.")
+	require.Contains(t, stdout, "Zero-copy is forbidden (net.bpf.zerocopy_enable=0). A running capture goes on as it is.")
 	require.Empty(t, stderr)
 	require.Equal(t, "zerocopy", listenerOf(t, lent, pair.A).Mode, "it does go on")
 	fallen := start(t, nil, "capture", "-i", pair.A, "-c", "10", "-w", filepath.Join(t.TempDir(), "read.pcapng"))
@@ -109,7 +109,7 @@ func TestKernelToggle(t *testing.T) {
 	assert.Equal(t, exitOK, fallen.exit(), fallen.said())
 	requireStream(t, out, frames(0, 30))
 	stdout, _ = succeeds(t, "zerocopy")
-	assert.Contains(t, stdout, "Nobody uses it now; no memory is wired by it.")
+	assert.Contains(t, stdout, "No program uses it now, and it wires no memory.")
 }
 
 // The file that boots would read, written by the program that also sets the kernel; interruption is in TestPersistInterrupted.
@@ -119,7 +119,7 @@ func TestKernelPersist(t *testing.T) {
 	var first os.FileInfo
 	for i := range 10 {
 		stdout, _ := succeeds(t, "zerocopy", "on", "--persist", "--file", file)
-		require.Contains(t, stdout, map[bool]string{true: "says so for the boots to come", false: "says so already"}[i == 0])
+		require.Contains(t, stdout, map[bool]string{true: "sets it for later boots", false: "sets it already"}[i == 0])
 		fi, err := os.Stat(file)
 		require.NoError(t, err)
 		if first == nil {
@@ -198,7 +198,7 @@ func TestKernelInfo(t *testing.T) {
 
 	require.NoError(t, w.SetSysctl(zerocopyEnable, 0))
 	stdout, _ = succeeds(t, "info")
-	assert.Contains(t, stdout, "Captures use read(2), since zero-copy is forbidden: `bpfctl zerocopy on` as root allows it.")
+	assert.Contains(t, stdout, "Captures use read(2) because zero-copy is forbidden: `bpfctl zerocopy on` as root allows it.")
 }
 
 func TestKernelWithoutRoot(t *testing.T) {
@@ -226,13 +226,13 @@ func TestKernelWithoutRoot(t *testing.T) {
 	}{
 		{[]string{"capture", "-i", pair.A}, exitFail, `^$`, `^bpfctl: ` + open},
 		{[]string{"send", "-i", pair.A, in}, exitFail, `^$`, `^bpfctl: ` + open},
-		{[]string{"stats"}, exitFail, `^$`, `^bpfctl: reading the sysctl net\.bpf\.stats needs root \(in a jail: one with its own network stack\)\n$`},
+		{[]string{"stats"}, exitFail, `^$`, `^bpfctl: reading the sysctl net\.bpf\.stats needs root; in a jail, the jail also needs its own network stack \(VNET\)\n$`},
 		{[]string{"stats", "--watch", "1s"}, exitFail, `^$`, `^bpfctl: reading the sysctl net\.bpf\.stats needs root`},
 		{[]string{"stats", "--reset"}, exitFail, `^$`, `^bpfctl: setting the sysctl net\.bpf\.stats needs root\n$`},
 		{[]string{"zerocopy", "on"}, exitFail, `^$`, `^bpfctl: setting the sysctl net\.bpf\.zerocopy_enable needs root\n$`},
 		{[]string{"zerocopy", "off", "--persist"}, exitFail, `^$`, `^bpfctl: setting the sysctl net\.bpf\.zerocopy_enable needs root\n$`},
-		{[]string{"zerocopy"}, exitOK, `(?s)^Zero-copy is allowed.*is not known: ` + open + `.*Who uses it is not known: reading the sysctl net\.bpf\.stats needs root`, `^$`},
-		{[]string{"info"}, exitOK, `(?s)\n  \?    zero-copy .*\nAdvice\n  No capture is possible: ` + open + `.*Who listens can't be seen: reading the sysctl net\.bpf\.stats needs root`, `^$`},
+		{[]string{"zerocopy"}, exitOK, `(?s)^Zero-copy is allowed.*is not known: ` + open + `.*Which programs use it is not known: reading the sysctl net\.bpf\.stats needs root`, `^$`},
+		{[]string{"info"}, exitOK, `(?s)\n  \?    zero-copy .*\nAdvice\n  No capture is possible: ` + open + `.*The listeners can't be shown: reading the sysctl net\.bpf\.stats needs root`, `^$`},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
 			code, stdout, stderr := command(t, anybody, c.args...)
