@@ -31,11 +31,13 @@ func TestReplayOfOddFiles(t *testing.T) {
 		{"min-bedir.pcapng", "--direction in", 0, ""},
 		{"ng-v1.2.pcapng", "", 1, ""},
 		{"ng-isb-badiface.pcapng", "", 2, ": packet 2, at byte 124: statistics of interface 7"},
-		{"ng-caplen-gt-len.pcapng", "", 2, ": packet 1, at byte 48: 42 bytes were captured of a packet of 10"},
+		{"ng-caplen-gt-len.pcapng", "", 2,
+			": packet 1, at byte 48: 42 bytes were captured of a packet of 10"},
 	} {
 		t.Run(c.file+c.args, func(t *testing.T) {
 			in, out := oddFile(c.file), filepath.Join(t.TempDir(), "out")
-			code, _, stderr := bpfctl(t, append([]string{"capture", "--replay", in, "-w", out}, strings.Fields(c.args)...)...)
+			code, _, stderr := bpfctl(t, append([]string{"capture", "--replay", in, "-w", out},
+				strings.Fields(c.args)...)...)
 			require.Zero(t, code, stderr)
 			assert.Len(t, readPcapng(t, out).packets, c.packets)
 			if c.says == "" {
@@ -53,7 +55,8 @@ func TestReplayOfOddFiles(t *testing.T) {
 // An error of a file says its name, the packet and the place, whether it is replayed or sent.
 func TestErrorsNameFileAndPacket(t *testing.T) {
 	in := oddFile("min-iface3G.pcapng")
-	want := "bpfctl: " + in + ": packet 1, at byte 48: broken capture file: the packet is of interface 2147483648, and the section has 1\n"
+	want := "bpfctl: " + in + ": packet 1, at byte 48: broken capture file: the packet is of " +
+		"interface 2147483648, and the section has 1\n"
 	for _, args := range [][]string{
 		{"capture", "--replay", in, "-w", filepath.Join(t.TempDir(), "out")},
 		{"send", "--model", "quiet", "-i", "em0", in},
@@ -76,6 +79,7 @@ func TestReplayWithBintimeKeepsNanoseconds(t *testing.T) {
 	}
 	in := writeFile(t, f, want)
 	for _, mode := range []string{"zerocopy", "buffered"} {
-		requireSame(t, want, readPcapng(t, replayed(t, in, "--timestamp", "bintime", "--mode", mode)).packets)
+		requireSame(t, want, readPcapng(t,
+			replayed(t, in, "--timestamp", "bintime", "--mode", mode)).packets)
 	}
 }

@@ -43,7 +43,8 @@ func TestReplayOfRandomFiles(t *testing.T) {
 			Resolution: []bpf.Resolution{bpf.Nanoseconds, bpf.Binary}[rnd.IntN(2)],
 		}
 		if cfg.Direction != bpf.InOut {
-			want.Packets = slices.DeleteFunc(want.Packets, func(p capgen.Packet) bool { return p.Out != (cfg.Direction == bpf.Out) })
+			want.Packets = slices.DeleteFunc(want.Packets,
+				func(p capgen.Packet) bool { return p.Out != (cfg.Direction == bpf.Out) })
 			way += len(want.Packets)
 		}
 		var out bytes.Buffer
@@ -65,7 +66,8 @@ func TestReplayOfRandomFiles(t *testing.T) {
 		}
 		packets += len(got.Packets)
 	}
-	t.Logf("%d files, %d of them broken; %d packets came out, %d of them by their direction", seeds, broken, packets, way)
+	t.Logf("%d files, %d of them broken; %d packets came out, %d of them by their direction", seeds,
+		broken, packets, way)
 	require.NotZero(t, broken)
 	require.NotZero(t, way)
 }

@@ -164,7 +164,8 @@ func parsePcapng(file []byte) (c Contents, err error) {
 			if len(body) < 16 {
 				return c, broken("short")
 			}
-			if version := [2]uint16{o.Uint16(body[4:]), o.Uint16(body[6:])}; version != [2]uint16{1, 0} && version != [2]uint16{1, 2} {
+			if major, minor := o.Uint16(body[4:]), o.Uint16(body[6:]); major != 1 || minor != 0 &&
+				minor != 2 {
 				return c, broken("version")
 			}
 			section = nil
@@ -236,7 +237,8 @@ func (c *Contents) parseInterface(o binary.ByteOrder, body []byte) (i Interface,
 	return i, t
 }
 
-func (c *Contents) parsePacket(o binary.ByteOrder, kind uint32, body []byte, section []timing) error {
+func (c *Contents) parsePacket(o binary.ByteOrder, kind uint32, body []byte,
+	section []timing) error {
 	fixed := 20
 	if kind == 3 {
 		fixed = 4

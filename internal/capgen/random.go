@@ -98,7 +98,8 @@ func (g *random) pcap() {
 	if g.IntN(20) == 0 {
 		major, minor = 543, 0
 	}
-	i := Interface{LinkType: uint16(g.Uint32()), SnapLen: []uint32{0, 96, 65535, 262144, math.MaxUint32}[g.IntN(5)]}
+	i := Interface{LinkType: uint16(g.Uint32())}
+	i.SnapLen = []uint32{0, 96, 65535, 262144, math.MaxUint32}[g.IntN(5)]
 	b := g.o.AppendUint32(nil, magic)
 	b = g.o.AppendUint16(b, major)
 	b = g.o.AppendUint16(b, minor)
@@ -175,7 +176,8 @@ func (g *random) section() {
 	b := g.o.AppendUint32(nil, 0x1a2b3c4d)
 	b = g.o.AppendUint16(b, 1)
 	b = g.o.AppendUint16(b, uint16(g.IntN(2)*2))
-	b = g.o.AppendUint64(b, []uint64{math.MaxUint64, g.Uint64()}[g.IntN(2)]) // its length, which nobody may rely on
+	// Its length, which nobody may rely on.
+	b = g.o.AppendUint64(b, []uint64{math.MaxUint64, g.Uint64()}[g.IntN(2)])
 	for _, code := range []uint16{1, 2, 3, 4} {
 		if g.IntN(2) == 0 {
 			b = option(b, g.o, code, []byte(g.text()))
@@ -201,14 +203,16 @@ func (g *random) section() {
 			b = pad(append(b, 192, 0, 2, 1, 'h', 'o', 's', 't', 's', 0))
 			g.block(4, append(b, 0, 0, 0, 0))
 		default: // secrets, custom blocks, and what is not known
-			g.block([]uint32{0xa, 0xbad, 0x40000bad, 7, 8, 0x80000000 + g.Uint32N(1000)}[g.IntN(6)], g.bytes(4*g.IntN(30)))
+			g.block([]uint32{0xa, 0xbad, 0x40000bad, 7, 8, 0x80000000 + g.Uint32N(1000)}[g.IntN(6)],
+				g.bytes(4*g.IntN(30)))
 		}
 		g.done()
 	}
 }
 
 func (g *random) iface() {
-	i := Interface{LinkType: uint16(g.IntN(300)), SnapLen: []uint32{0, 0, 1, 64, 262144, math.MaxUint32}[g.IntN(6)]}
+	i := Interface{LinkType: uint16(g.IntN(300))}
+	i.SnapLen = []uint32{0, 0, 1, 64, 262144, math.MaxUint32}[g.IntN(6)]
 	t := timing{ticks(6), new(big.Int)}
 	b := g.o.AppendUint16(nil, i.LinkType)
 	b = g.o.AppendUint16(b, uint16(g.Uint32())) // reserved
@@ -326,7 +330,8 @@ func (g *random) withOptions(kind uint32, p Packet, b []byte, stamp uint64) {
 }
 
 func (g *random) simple() {
-	p := Packet{Interface: len(g.Interfaces) - len(g.timings), Time: time.Unix(0, 0), Data: g.bytes(g.length())}
+	p := Packet{Interface: len(g.Interfaces) - len(g.timings), Time: time.Unix(0, 0)}
+	p.Data = g.bytes(g.length())
 	wire := uint32(len(p.Data))
 	if snap := g.Interfaces[p.Interface].SnapLen; snap > 0 && int64(snap) < int64(len(p.Data)) {
 		p.Data = p.Data[:snap]

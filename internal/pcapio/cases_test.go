@@ -42,18 +42,22 @@ func TestReaderCases(t *testing.T) {
 		notes []string
 		err   string
 	}{
-		{file: "min-iface3G.pcapng", err: "packet 1, at byte 48: broken capture file: the packet is of interface 2147483648, and the section has 1"},
+		{file: "min-iface3G.pcapng",
+			err: "packet 1, at byte 48: broken capture file: the packet is of interface 2147483648, and " +
+				"the section has 1"},
 		{file: "min-us.pcap", times: []time.Time{time.Unix(4, 294_968_000)}},
 		{file: "min-tsresol0.pcapng", times: []time.Time{time.Unix(1, 0)}},
 		{file: "min-bedir.pcapng", times: []time.Time{time.Unix(0, 1000)}, out: true},
 		{file: "ng-v1.2.pcapng", times: []time.Time{at}, wire: 42},
 		{
 			file: "ng-isb-badiface.pcapng", times: []time.Time{at, at.Add(time.Microsecond)}, wire: 42,
-			notes: []string{"packet 2, at byte 124: statistics of interface 7, and the section has 1: they are left out"},
+			notes: []string{"packet 2, at byte 124: statistics of interface 7, and the section has 1: " +
+				"they are left out"},
 		},
 		{
 			file: "ng-caplen-gt-len.pcapng", times: []time.Time{at, at.Add(time.Microsecond)}, wire: 42,
-			notes: []string{"packet 1, at byte 48: 42 bytes were captured of a packet of 10: it is read as one of 42"},
+			notes: []string{"packet 1, at byte 48: 42 bytes were captured of a packet of 10: it is read " +
+				"as one of 42"},
 		},
 	} {
 		t.Run(c.file, func(t *testing.T) {
@@ -82,7 +86,8 @@ func TestReaderCases(t *testing.T) {
 
 // be is a pcapng file of one big-endian section.
 func be(blocks ...[]byte) []byte {
-	b := []byte{10, 13, 13, 10, 0, 0, 0, 28, 0x1a, 0x2b, 0x3c, 0x4d, 0, 1, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 28}
+	b := []byte{10, 13, 13, 10, 0, 0, 0, 28, 0x1a, 0x2b, 0x3c, 0x4d, 0, 1, 0, 0, 255, 255, 255, 255,
+		255, 255, 255, 255, 0, 0, 0, 28}
 	b = append(b, 0, 0, 0, 1, 0, 0, 0, 20, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20)
 	return append(b, ng(blocks...)...)
 }
@@ -91,10 +96,12 @@ func be(blocks ...[]byte) []byte {
 func TestReaderDirection(t *testing.T) {
 	enhanced := make([]byte, 20)
 	for name, file := range map[string][]byte{
-		"enhanced":             ng(shb, idb, blk(6, append(enhanced, 2, 0, 4, 0, 0x12, 0, 0, 0)...)),
-		"obsolete":             ng(shb, idb, blk(2, append(enhanced, 2, 0, 4, 0, 0x12, 0, 0, 0)...)),
-		"enhanced, big-endian": be([]byte{0, 0, 0, 6, 0, 0, 0, 40}, enhanced, []byte{0, 2, 0, 4, 0, 0, 0, 0x12, 0, 0, 0, 40}),
-		"obsolete, big-endian": be([]byte{0, 0, 0, 2, 0, 0, 0, 40}, enhanced, []byte{0, 2, 0, 4, 0, 0, 0, 0x12, 0, 0, 0, 40}),
+		"enhanced": ng(shb, idb, blk(6, append(enhanced, 2, 0, 4, 0, 0x12, 0, 0, 0)...)),
+		"obsolete": ng(shb, idb, blk(2, append(enhanced, 2, 0, 4, 0, 0x12, 0, 0, 0)...)),
+		"enhanced, big-endian": be([]byte{0, 0, 0, 6, 0, 0, 0, 40}, enhanced,
+			[]byte{0, 2, 0, 4, 0, 0, 0, 0x12, 0, 0, 0, 40}),
+		"obsolete, big-endian": be([]byte{0, 0, 0, 2, 0, 0, 0, 40}, enhanced,
+			[]byte{0, 2, 0, 4, 0, 0, 0, 0x12, 0, 0, 0, 40}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			for flags, out := range map[byte]bool{0x12: true, 0x11: false, 0x13: false, 0x10: false} {
@@ -145,13 +152,16 @@ func TestForeignFiles(t *testing.T) {
 	}
 }
 
-// The minor versions of pcap differ in the order of the two lengths, and a variant has longer headers.
+// The minor versions of pcap differ in the order of the two lengths, and a variant has longer
+// headers.
 func TestPcapVersions(t *testing.T) {
 	head := func(magic string, major uint16, minor byte) []byte {
-		return append([]byte(magic), byte(major), byte(major>>8), minor, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0)
+		return append([]byte(magic), byte(major), byte(major>>8), minor, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+			4, 0, 1, 0, 0, 0)
 	}
 	const le, modified = "\xd4\xc3\xb2\xa1", "\x34\xcd\xb2\xa1"
-	threeOfFive, fiveOfThree := []byte{7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 5, 0, 0, 0}, []byte{7, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 3, 0, 0, 0}
+	threeOfFive, fiveOfThree := []byte{7, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 5, 0, 0, 0}, []byte{7, 0, 0,
+		0, 0, 0, 0, 0, 5, 0, 0, 0, 3, 0, 0, 0}
 	data := []byte{0xa, 0xb, 0xc}
 	for name, file := range map[string][]byte{
 		"2.4":                 ng(head(le, 2, 4), threeOfFive, data),
@@ -160,7 +170,8 @@ func TestPcapVersions(t *testing.T) {
 		"2.2":                 ng(head(le, 2, 2), fiveOfThree, data),
 		"2.0":                 ng(head(le, 2, 0), fiveOfThree, data),
 		"543.0":               ng(head(le, 543, 0), fiveOfThree, data),
-		"modified":            ng(head(modified, 2, 4), threeOfFive, []byte{1, 0, 0, 0, 8, 0, 4, 0}, data),
+		"modified": ng(head(modified, 2, 4), threeOfFive, []byte{1, 0, 0, 0, 8, 0, 4, 0},
+			data),
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := NewReader(bytes.NewReader(ng(file, file[24:])))
@@ -180,9 +191,10 @@ func TestPcapVersions(t *testing.T) {
 func TestHugeLengths(t *testing.T) {
 	huge := []byte{0xfe, 0xff, 0xff, 0xff}
 	for name, file := range map[string][]byte{
-		"pcap":     ng(pcapBytes(7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0), huge, []byte{0xaa}),
-		"enhanced": ng(shb, idb, blk(6, append(append(make([]byte, 12), 1, 0, 0, 0), append(huge, 0xaa)...)...)),
-		"simple":   ng(shb, blk(1, 1, 0, 0, 0, 1, 0, 0, 0), blk(3, append(huge, 0xaa)...)),
+		"pcap": ng(pcapBytes(7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0), huge, []byte{0xaa}),
+		"enhanced": ng(shb, idb, blk(6,
+			append(append(make([]byte, 12), 1, 0, 0, 0), append(huge, 0xaa)...)...)),
+		"simple": ng(shb, blk(1, 1, 0, 0, 0, 1, 0, 0, 0), blk(3, append(huge, 0xaa)...)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := NewReader(bytes.NewReader(file))
@@ -211,18 +223,23 @@ func TestNotes(t *testing.T) {
 	}{
 		{"nothing wrong", ng(shb, idb, epb, blk(5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)), nil},
 		{"three longer than themselves", longer,
-			[]string{"packet 1, at byte 24: 2 bytes were captured of a packet of 1: it is read as one of 2 (and so 3 times in all)"}},
+			[]string{"packet 1, at byte 24: 2 bytes were captured of a packet of 1: it is read as one of " +
+				"2 (and so 3 times in all)"}},
 		{"option longer than its block", ng(shb, idbWith(2, 0, 9, 0, 'e', 'm', '0', 0), epb),
-			[]string{"packet 1, at byte 28: option 2 has a length of 9, and its block 4 more bytes: the options from there on are left out"}},
-		{"resolution of two bytes", ng(shb, idbWith(9, 0, 2, 0, 3, 3, 0, 0, 2, 0, 3, 0, 'e', 'm', '0'), epb),
+			[]string{"packet 1, at byte 28: option 2 has a length of 9, and its block 4 more bytes: the " +
+				"options from there on are left out"}},
+		{"resolution of two bytes", ng(shb, idbWith(9, 0, 2, 0, 3, 3, 0, 0, 2, 0, 3, 0, 'e', 'm', '0'),
+			epb),
 			[]string{"packet 1, at byte 28: option 9 has a length of 2: it is left out"}},
 		{"offset of no bytes, filter of none, flags of one",
 			ng(shb, idbWith(14, 0, 0, 0, 11, 0, 0, 0), blk(6, append(make([]byte, 20), 2, 0, 1, 0, 2)...)),
-			[]string{"packet 1, at byte 28: option 14 has a length of 0: it is left out (and so 3 times in all)"}},
+			[]string{"packet 1, at byte 28: option 14 has a length of 0: it is left out (and so 3 times " +
+				"in all)"}},
 		{"statistics too short", ng(shb, idb, blk(5, 0, 0, 0, 0), epb),
 			[]string{"packet 1, at byte 48: statistics in a block of 16 bytes: they are left out"}},
 		{"statistics of no interface", ng(shb, blk(5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), idb, epb),
-			[]string{"packet 1, at byte 28: statistics of interface 0, and the section has 0: they are left out"}},
+			[]string{"packet 1, at byte 28: statistics of interface 0, and the section has 0: they are " +
+				"left out"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, err := NewReader(bytes.NewReader(c.file))
@@ -245,11 +262,13 @@ func TestInterfaceOptions(t *testing.T) {
 		11, 0, 1, 0, 1, 0, 0, 0, // a program
 		0xac, 0x0b, 4, 0, 1, 2, 3, 4, // custom
 		0, 0, 0, 0,
-		2, 0, 1, 0, 'x', 0, 0, 0), epb, blk(6, append(make([]byte, 20), 1, 0, 1, 0, 'p', 0, 0, 0, 1, 0, 1, 0, 'q', 0, 0, 0)...))))
+		2, 0, 1, 0, 'x', 0, 0, 0), epb, blk(6, append(make([]byte, 20), 1, 0, 1, 0, 'p', 0, 0, 0, 1, 0, 1,
+		0, 'q', 0, 0, 0)...))))
 	require.NoError(t, err)
 	got, err := readAll(r)
 	require.NoError(t, err)
-	assert.Equal(t, []Interface{{Name: "em0", Description: "uplk", Comment: "a\nb", OS: "F", Filter: "tcp", LinkType: 1}}, r.Interfaces())
+	assert.Equal(t, []Interface{{Name: "em0", Description: "uplk", Comment: "a\nb", OS: "F",
+		Filter: "tcp", LinkType: 1}}, r.Interfaces())
 	require.Len(t, got, 2)
 	assert.Empty(t, got[0].Comments)
 	assert.Equal(t, []string{"p", "q"}, got[1].Comments)
@@ -258,10 +277,12 @@ func TestInterfaceOptions(t *testing.T) {
 // A length that a file claims costs no memory: what comes does.
 func TestLengthsCostNoMemory(t *testing.T) {
 	for name, file := range map[string][]byte{
-		"pcap":        ng(pcapBytes()[:16], []byte{0, 0, 0, 0, 1, 0, 0, 0}, []byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 8}),
-		"pcapng":      ng(shb, idb, []byte{6, 0, 0, 0, 0, 0, 0, 8}, make([]byte, 1000)),
-		"unknown":     ng(shb, idb, []byte{99, 0, 0, 0, 252, 255, 255, 255}, make([]byte, 1000)),
-		"one section": ng([]byte{10, 13, 13, 10, 252, 255, 255, 255, 0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0}, make([]byte, 1000)),
+		"pcap": ng(pcapBytes()[:16], []byte{0, 0, 0, 0, 1, 0, 0, 0},
+			[]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 8}),
+		"pcapng":  ng(shb, idb, []byte{6, 0, 0, 0, 0, 0, 0, 8}, make([]byte, 1000)),
+		"unknown": ng(shb, idb, []byte{99, 0, 0, 0, 252, 255, 255, 255}, make([]byte, 1000)),
+		"one section": ng([]byte{10, 13, 13, 10, 252, 255, 255, 255, 0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0},
+			make([]byte, 1000)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var before, after runtime.MemStats
@@ -340,7 +361,8 @@ func TestPacketsComeAtOnce(t *testing.T) {
 
 			whole := ng(c.head, c.record, c.record)
 			for _, src := range []io.Reader{
-				iotest.OneByteReader(bytes.NewReader(whole)), iotest.DataErrReader(bytes.NewReader(whole)), &stutter{file: whole},
+				iotest.OneByteReader(bytes.NewReader(whole)), iotest.DataErrReader(bytes.NewReader(whole)),
+				&stutter{file: whole},
 			} {
 				r, err := NewReader(src)
 				require.NoError(t, err)
@@ -421,8 +443,10 @@ func TestNoProgress(t *testing.T) {
 func TestNextDoesNotAllocate(t *testing.T) {
 	const n = 1000
 	for name, file := range map[string][]byte{
-		"pcap":   ng(pcapBytes(), bytes.Repeat([]byte{1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 7}, n+2)),
-		"pcapng": ng(shb, idb, bytes.Repeat(blk(6, append(make([]byte, 20), 2, 0, 4, 0, 2, 0, 0, 0)...), n+2)),
+		"pcap": ng(pcapBytes(), bytes.Repeat([]byte{1, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 7},
+			n+2)),
+		"pcapng": ng(shb, idb, bytes.Repeat(blk(6, append(make([]byte, 20), 2, 0, 4, 0, 2, 0, 0, 0)...),
+			n+2)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := NewReader(bytes.NewReader(file))

@@ -21,7 +21,8 @@ func TestClock(t *testing.T) {
 	}
 	stamps = append(stamps, math.MaxUint64, math.MaxUint64-1)
 	var offsets []int64
-	for _, o := range []int64{0, 1, 1000, 999_999, 1_700_000_000, maxSeconds, maxSeconds + 1, math.MaxInt64} {
+	for _, o := range []int64{0, 1, 1000, 999_999, 1_700_000_000, maxSeconds, maxSeconds + 1,
+		math.MaxInt64} {
 		offsets = append(offsets, o, -o)
 	}
 	offsets = append(offsets, math.MinInt64)
@@ -41,7 +42,8 @@ func TestClock(t *testing.T) {
 				want.Add(want, late)
 				got, ok := clock{uint8(resolution), offset}.time(stamp)
 				if ok != (want.Sign() >= 0 && want.Cmp(end) < 0) || ok && got.UnixNano() != want.Int64() {
-					require.Failf(t, "wrong", "resolution %#x, offset %d, stamp %d: %v, %v, not %v ns", resolution, offset, stamp, got, ok, want)
+					require.Failf(t, "wrong", "resolution %#x, offset %d, stamp %d: %v, %v, not %v ns", resolution,
+						offset, stamp, got, ok, want)
 				}
 				if ok {
 					good++

@@ -38,7 +38,8 @@ func TestTcpdumpAgrees(t *testing.T) {
 		copy(f.Bytes[16:], ethernet)
 		require.NoError(t, os.WriteFile(in, f.Bytes, 0o600))
 		args := []string{"-r", in, "-w", out}
-		if bytes.Contains(f.Bytes[:4], []byte{0x3c, 0xb2}) || bytes.Contains(f.Bytes[:4], []byte{0xb2, 0x3c}) {
+		if bytes.Contains(f.Bytes[:4], []byte{0x3c, 0xb2}) || bytes.Contains(f.Bytes[:4],
+			[]byte{0xb2, 0x3c}) {
 			args = append(args, "--nano") // for microseconds it makes the fraction overflow
 		}
 		said, err := exec.Command("tcpdump", args...).CombinedOutput()

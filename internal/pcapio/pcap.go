@@ -113,7 +113,8 @@ func (r *Reader) readPcapHeader(f pcapFile) error {
 		f.longest = min(max(snapLen, sparedSnapLen), maxRecord)
 	}
 	r.pcap = f
-	r.ifaces = []Interface{{LinkType: uint16(linkType), SnapLen: snapLen}} // the upper half tells of checksums
+	// The upper half of the link type tells of checksums.
+	r.ifaces = []Interface{{LinkType: uint16(linkType), SnapLen: snapLen}}
 	r.consume(pcapHeader)
 	r.next = r.nextPcap
 	return nil
@@ -132,7 +133,8 @@ func (r *Reader) nextPcap() (Packet, error) {
 		captured, wire = wire, captured
 	}
 	if captured > f.longest {
-		return Packet{}, broken("%d bytes were captured, it says, and the file has packets of up to %d", captured, f.longest)
+		return Packet{}, broken("%d bytes were captured, it says, and the file has packets of up to %d",
+			captured, f.longest)
 	}
 	all, err := r.peek(f.recordHeader + int(captured))
 	if err != nil {

@@ -81,7 +81,8 @@ func (r *Reader) nextPcapng() (Packet, error) {
 	}
 }
 
-// block reads one block. ok is whether it is a packet. After an error of the file it can be called again.
+// block reads one block. ok is whether it is a packet. After an error of the file it can be called
+// again.
 func (r *Reader) block() (p Packet, ok bool, err error) {
 	if err := r.settle(); err != nil {
 		return p, false, err
@@ -111,9 +112,11 @@ func (r *Reader) block() (p Packet, ok bool, err error) {
 		return p, err == nil, err
 	case blockStatistics:
 		if length < minBlock+statisticsFixed {
-			r.note(noteStatistics, "%s: statistics in a block of %d bytes: they are left out", r.place(), length)
+			r.note(noteStatistics, "%s: statistics in a block of %d bytes: they are left out",
+				r.place(), length)
 		} else if id := r.order.u32(head[8:]); uint64(id) >= uint64(len(r.ng.clocks)) {
-			r.note(noteStatistics, "%s: statistics of interface %d, and the section has %d: they are left out",
+			r.note(noteStatistics,
+				"%s: statistics of interface %d, and the section has %d: they are left out",
 				r.place(), id, len(r.ng.clocks))
 		}
 	}
@@ -159,13 +162,15 @@ func (r *Reader) trailer(length uint32, end []byte) error {
 	return nil
 }
 
-// whole reads the whole of a block, of whose body fixed bytes are always there, and returns the body.
+// whole reads the whole of a block and returns its body. fixed is how many bytes of the body are
+// always there.
 func (r *Reader) whole(length uint32, fixed int) ([]byte, error) {
 	if length < minBlock+uint32(fixed) {
 		return nil, broken("the block has a length of %d, too short for its type", length)
 	}
 	if length > maxRecord {
-		return nil, broken("the block has a length of %d, and %d is the most that is read", length, maxRecord)
+		return nil, broken("the block has a length of %d, and %d is the most that is read",
+			length, maxRecord)
 	}
 	b, err := r.peek(int(length))
 	if err != nil {
@@ -197,7 +202,8 @@ func (r *Reader) readSection(length uint32) error {
 		return err
 	}
 	// 1.2 was written by mistake, and is the same.
-	if major, minor := r.order.u16(b[12:]), r.order.u16(b[14:]); major != 1 || minor != 0 && minor != 2 {
+	major, minor := r.order.u16(b[12:]), r.order.u16(b[14:])
+	if major != 1 || minor != 0 && minor != 2 {
 		return broken("it is of pcapng version %d.%d, and 1.0 and 1.2 are known", major, minor)
 	}
 	r.ng.base, r.ng.clocks = len(r.ifaces), r.ng.clocks[:0]
@@ -288,7 +294,8 @@ func (r *Reader) readPacket(kind, length uint32) (p Packet, err error) {
 	} else {
 		captured, wire = r.order.u32(b[12:]), r.order.u32(b[16:])
 		var ok bool
-		if p.Time, ok = r.ng.clocks[id].time(uint64(r.order.u32(b[4:]))<<32 | uint64(r.order.u32(b[8:]))); !ok {
+		stamp := uint64(r.order.u32(b[4:]))<<32 | uint64(r.order.u32(b[8:]))
+		if p.Time, ok = r.ng.clocks[id].time(stamp); !ok {
 			return p, broken("its time is not in the 292 years after 1970")
 		}
 	}
@@ -327,8 +334,8 @@ func (r *Reader) options(b []byte, f func(code uint16, value []byte) (good bool)
 			return
 		}
 		if b = b[4:]; n > len(b) {
-			r.note(noteOption, "%s: option %d has a length of %d, and its block %d more bytes: the options from there on are left out",
-				r.place(), code, n, len(b))
+			r.note(noteOption, "%s: option %d has a length of %d, and its block %d more bytes: "+
+				"the options from there on are left out", r.place(), code, n, len(b))
 			return
 		}
 		if !f(code, b[:n]) {

@@ -63,24 +63,28 @@ func (w *PcapWriter) AddInterface(i Interface) (int, error) {
 		return 0, err
 	}
 	if i.LinkType != w.first.LinkType {
-		return 0, fmt.Errorf("interfaces of the link types (LINKTYPE_) %d and %d: pcap has one link type for all packets, pcapng has one for each interface",
+		return 0, fmt.Errorf("interfaces of the link types (LINKTYPE_) %d and %d: "+
+			"pcap has one link type for all packets, pcapng has one for each interface",
 			w.first.LinkType, i.LinkType)
 	}
 	w.ifaces++
 	return w.ifaces - 1, nil
 }
 
-// WritePacket writes a packet that was captured on the given interface sec seconds and nsec nanoseconds after
-// 1970, and had wirelen bytes. It does not keep data and does not allocate.
+// WritePacket writes a packet that was captured on the given interface sec seconds and nsec
+// nanoseconds after 1970, and had wirelen bytes. It does not keep data and does not allocate.
 func (w *PcapWriter) WritePacket(iface int, sec, nsec int64, data []byte, wirelen int) error {
 	if err := checkPacket(iface, w.ifaces, data, wirelen); err != nil {
 		return err
 	}
 	if sec < 0 || sec > math.MaxUint32 {
-		return fmt.Errorf("a packet of %d s after 1970, and pcap has room for 0 to %d", sec, uint32(math.MaxUint32))
+		return fmt.Errorf("a packet of %d s after 1970, and pcap has room for 0 to %d",
+			sec, uint32(math.MaxUint32))
 	}
 	if len(data) > w.longest {
-		return fmt.Errorf("a packet of %d bytes, and this pcap file takes up to %d: pcapng has room for it", len(data), w.longest)
+		return fmt.Errorf("a packet of %d bytes, and this pcap file takes up to %d: pcapng has room "+
+			"for it",
+			len(data), w.longest)
 	}
 	b := binary.LittleEndian.AppendUint32(w.scratch[:0], uint32(sec))
 	b = binary.LittleEndian.AppendUint32(b, uint32(nsec/w.tick))
@@ -102,7 +106,8 @@ func (w *PcapWriter) WriteStatistics(iface int, _ Statistics) error {
 	return nil
 }
 
-// Finish completes a file without interfaces, which has a header nevertheless, for Ethernet, and flushes.
+// Finish completes a file without interfaces, and flushes. Such a file has the header of a file
+// for Ethernet.
 func (w *PcapWriter) Finish() error {
 	if err := w.begin(Interface{LinkType: linkTypeEthernet}); err != nil {
 		return err

@@ -26,7 +26,8 @@ func parsed(src io.Reader) (c capgen.Contents, err error) {
 	all, err := readAll(r)
 	for _, p := range all {
 		c.Packets = append(c.Packets, capgen.Packet{
-			Interface: p.Interface, Time: p.Time, Data: p.Data, WireLen: p.WireLen, Out: p.Out, Comments: p.Comments,
+			Interface: p.Interface, Time: p.Time, Data: p.Data, WireLen: p.WireLen, Out: p.Out,
+			Comments: p.Comments,
 		})
 	}
 	for _, i := range r.Interfaces() {
@@ -43,7 +44,8 @@ func parsed(src io.Reader) (c capgen.Contents, err error) {
 func difference(want, got []capgen.Packet) string {
 	for i := range min(len(want), len(got)) {
 		w, g := want[i], got[i]
-		if w.Interface != g.Interface || w.WireLen != g.WireLen || !w.Time.Equal(g.Time) || w.Out != g.Out ||
+		if w.Interface != g.Interface || w.WireLen != g.WireLen || !w.Time.Equal(g.Time) ||
+			w.Out != g.Out ||
 			!bytes.Equal(w.Data, g.Data) || !slices.Equal(w.Comments, g.Comments) {
 			return fmt.Sprintf("packet %d: %+v became %+v", i+1, w, g)
 		}
@@ -55,14 +57,16 @@ func difference(want, got []capgen.Packet) string {
 }
 
 // requireSame compares what two readers made of a file.
-func requireSame(t require.TestingT, want capgen.Contents, wantErr error, got capgen.Contents, gotErr error, file []byte) {
+func requireSame(t require.TestingT, want capgen.Contents, wantErr error, got capgen.Contents,
+	gotErr error, file []byte) {
 	if d := difference(want.Packets, got.Packets); d != "" {
 		require.Failf(t, d, "%x", file)
 	}
 	require.Equal(t, wantErr == nil, gotErr == nil, "%v became %v: %x", wantErr, gotErr, file)
 	if wantErr == nil {
 		require.Equal(t, want.Odd, got.Odd, "%x", file)
-		require.True(t, slices.Equal(want.Interfaces, got.Interfaces), "%+v became %+v: %x", want.Interfaces, got.Interfaces, file)
+		require.True(t, slices.Equal(want.Interfaces, got.Interfaces), "%+v became %+v: %x",
+			want.Interfaces, got.Interfaces, file)
 	} else {
 		require.ErrorIs(t, gotErr, ErrFormat)
 	}
@@ -73,7 +77,7 @@ func requireSame(t require.TestingT, want capgen.Contents, wantErr error, got ca
 func TestRandomFiles(t *testing.T) {
 	seeds := uint64(30_000)
 	if testing.Short() {
-		seeds = 3_000
+		seeds = 2_000
 	}
 	var packets, plain, cuts, damaged, broken int
 	kinds := map[uint32]int{}
@@ -131,7 +135,8 @@ func TestRandomFiles(t *testing.T) {
 			damaged++
 		}
 	}
-	t.Logf("%d files with %d packets, %d files compared with pcapgo too; %d cuts; %d damaged files, of which %d can't be read to the end", seeds, packets, plain, cuts, damaged, broken)
+	t.Logf("%d files with %d packets, %d files compared with pcapgo too; %d cuts; %d damaged "+
+		"files, of which %d can't be read to the end", seeds, packets, plain, cuts, damaged, broken)
 	for _, k := range []uint32{1, 2, 3, 4, 5, 6, 0xa, 0xbad, 0x40000bad, 0x0a0d0d0a} {
 		assert.NotZero(t, kinds[k], "blocks of type %#x", k)
 	}
@@ -160,7 +165,8 @@ func damage(rnd *rand.Rand, b []byte) {
 	}
 }
 
-// requirePcapgoAgrees compares the packets that the library finds in a file, as far as it can read it.
+// requirePcapgoAgrees compares the packets that the library finds in a file, as far as it can read
+// it.
 func requirePcapgoAgrees(t require.TestingT, want capgen.Contents, file []byte) {
 	got := pcapgoPackets(file)
 	n := min(len(want.Packets), len(got))
@@ -185,7 +191,8 @@ func pcapgoPackets(file []byte) (all []capgen.Packet) {
 		for err == nil {
 			data, ci, rerr := r.ReadPacketData()
 			if err = rerr; err == nil {
-				all = append(all, capgen.Packet{Interface: base + ci.InterfaceIndex, Time: ci.Timestamp, Data: data, WireLen: ci.Length})
+				all = append(all, capgen.Packet{Interface: base + ci.InterfaceIndex, Time: ci.Timestamp,
+					Data: data, WireLen: ci.Length})
 			}
 		}
 		return all

@@ -96,8 +96,8 @@ func NewReader(r io.Reader) (*Reader, error) {
 	return rd, nil
 }
 
-// Interfaces returns the interfaces that the file has described up to the packet read last. An interface
-// keeps its index; later sections' interfaces follow.
+// Interfaces returns the interfaces that the file has described up to the packet read last. An
+// interface keeps its index. Those of later sections follow.
 func (r *Reader) Interfaces() []Interface { return r.ifaces }
 
 // Next returns the next packet, or io.EOF at the end.
@@ -185,7 +185,8 @@ func (r *Reader) lengths(p *Packet, wire uint32) {
 			r.place(), n, wire, n)
 		p.WireLen = n
 	case wire > math.MaxInt32:
-		r.note(noteWire, "%s: a packet of %d bytes: it is read as one of %d", r.place(), wire, math.MaxInt32)
+		r.note(noteWire, "%s: a packet of %d bytes: it is read as one of %d",
+			r.place(), wire, math.MaxInt32)
 		p.WireLen = math.MaxInt32
 	default:
 		p.WireLen = int(wire)

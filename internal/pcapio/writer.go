@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Writer writes pcapng with one section and time stamps in nanoseconds. It buffers; what it passes on
-// after a Flush ends with a whole block.
+// Writer writes pcapng with one section and time stamps in nanoseconds. It buffers. What it passes
+// on after a Flush ends with a whole block.
 type Writer struct {
 	w       *bufio.Writer
 	begun   bool // the section header is written
@@ -94,9 +94,13 @@ func (w *Writer) AddInterface(i Interface) (int, error) {
 	for _, o := range []struct {
 		code  uint16
 		value string
-	}{{optName, i.Name}, {optComment, i.Comment}, {optDescription, i.Description}, {optFilter, filter}, {optOS, i.OS}} {
+	}{
+		{optName, i.Name}, {optComment, i.Comment}, {optDescription, i.Description},
+		{optFilter, filter}, {optOS, i.OS},
+	} {
 		if len(o.value) > maxOption {
-			return 0, fmt.Errorf("an interface with an option of %d bytes, and pcapng has room for %d", len(o.value), maxOption)
+			return 0, fmt.Errorf("an interface with an option of %d bytes, and pcapng has room for %d",
+				len(o.value), maxOption)
 		}
 		if o.value != "" {
 			b = appendOption(b, o.code, []byte(o.value))
@@ -110,8 +114,8 @@ func (w *Writer) AddInterface(i Interface) (int, error) {
 	return w.ifaces - 1, nil
 }
 
-// WritePacket writes a packet that was captured on the given interface sec seconds and nsec nanoseconds after
-// 1970, and had wirelen bytes. It does not keep data and does not allocate.
+// WritePacket writes a packet that was captured on the given interface sec seconds and nsec
+// nanoseconds after 1970, and had wirelen bytes. It does not keep data and does not allocate.
 func (w *Writer) WritePacket(iface int, sec, nsec int64, data []byte, wirelen int) error {
 	if err := checkPacket(iface, w.ifaces, data, wirelen); err != nil {
 		return err

@@ -64,7 +64,8 @@ func TestWriterAgreesWithPcapgo(t *testing.T) {
 			switch n := rnd.IntN(20); {
 			case n == 0 || ifaces == 0:
 				i := Interface{
-					Name: randomText(rnd), Description: randomText(rnd), Comment: randomText(rnd), Filter: randomText(rnd), OS: randomText(rnd),
+					Name: randomText(rnd), Description: randomText(rnd), Comment: randomText(rnd),
+					Filter: randomText(rnd), OS: randomText(rnd),
 					LinkType: uint16(rnd.Uint32()), SnapLen: rnd.Uint32(),
 				}
 				theirs := pcapgo.NgInterface{
@@ -93,7 +94,8 @@ func TestWriterAgreesWithPcapgo(t *testing.T) {
 				iface := rnd.IntN(ifaces)
 				require.NoError(t, w.WriteStatistics(iface, s))
 				require.NoError(t, ng.WriteInterfaceStats(iface, pcapgo.NgInterfaceStatistics{
-					LastUpdate: s.End, StartTime: s.Start, EndTime: s.End, PacketsReceived: s.Received, PacketsDropped: s.Dropped,
+					LastUpdate: s.End, StartTime: s.Start, EndTime: s.End, PacketsReceived: s.Received,
+					PacketsDropped: s.Dropped,
 				}))
 			default:
 				data := make([]byte, rnd.IntN(200))
@@ -101,8 +103,10 @@ func TestWriterAgreesWithPcapgo(t *testing.T) {
 					data[i] = byte(rnd.Uint32())
 				}
 				at := time.Unix(rnd.Int64N(maxSeconds), rnd.Int64N(1e9))
-				ci := gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(data), Length: len(data) + rnd.IntN(2000), InterfaceIndex: rnd.IntN(ifaces)}
-				require.NoError(t, w.WritePacket(ci.InterfaceIndex, at.Unix(), int64(at.Nanosecond()), data, ci.Length))
+				ci := gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(data),
+					Length: len(data) + rnd.IntN(2000), InterfaceIndex: rnd.IntN(ifaces)}
+				require.NoError(t, w.WritePacket(ci.InterfaceIndex, at.Unix(), int64(at.Nanosecond()), data,
+					ci.Length))
 				require.NoError(t, ng.WritePacket(ci, data))
 			}
 		}
@@ -128,8 +132,10 @@ func TestPcapWriter(t *testing.T) {
 			for range 500 {
 				data := make([]byte, rnd.IntN(2000))
 				data = append(data, byte(rnd.Uint32()))
-				p := Packet{Time: time.Unix(int64(rnd.Uint32()), rnd.Int64N(1e9)), Data: data, WireLen: len(data) + rnd.IntN(100)}
-				require.NoError(t, w.WritePacket(rnd.IntN(2), p.Time.Unix(), int64(p.Time.Nanosecond()), p.Data, p.WireLen))
+				p := Packet{Time: time.Unix(int64(rnd.Uint32()), rnd.Int64N(1e9)), Data: data,
+					WireLen: len(data) + rnd.IntN(100)}
+				require.NoError(t, w.WritePacket(rnd.IntN(2), p.Time.Unix(), int64(p.Time.Nanosecond()), p.Data,
+					p.WireLen))
 				if !nano {
 					p.Time = p.Time.Truncate(time.Microsecond)
 				}
@@ -168,16 +174,37 @@ func TestWritersRefuse(t *testing.T) {
 		pcap string // what each says, or "" if it is written
 		ng   string
 	}{
-		{"unknown interface", func(w fileWriter) error { return w.WritePacket(1, 0, 0, nil, 0) }, "no interface 1", "no interface 1"},
-		{"negative interface", func(w fileWriter) error { return w.WritePacket(-1, 0, 0, nil, 0) }, "no interface -1", "no interface -1"},
-		{"statistics of none", func(w fileWriter) error { return w.WriteStatistics(1, Statistics{}) }, "no interface 1", "no interface 1"},
-		{"longer than itself", func(w fileWriter) error { return w.WritePacket(0, 0, 0, []byte{1, 2}, 1) }, "of which 2 were captured", "of which 2 were captured"},
-		{"before 1970", func(w fileWriter) error { return w.WritePacket(0, -1, 0, nil, 0) }, "-1 s after 1970", "-1 s after 1970"},
-		{"after 2106", func(w fileWriter) error { return w.WritePacket(0, 1<<32, 0, nil, 0) }, "4294967296 s after 1970", ""},
-		{"after 2262", func(w fileWriter) error { return w.WritePacket(0, maxSeconds+1, 0, nil, 0) }, "9223372036 s after 1970", "9223372036 s after 1970"},
-		{"300 kB", func(w fileWriter) error { return w.WritePacket(0, 0, 0, make([]byte, 300_000), 300_000) }, "pcapng has room", ""},
-		{"another link type", func(w fileWriter) error { _, err := w.AddInterface(Interface{LinkType: 2}); return err }, "pcap has one link type", ""},
-		{"long name", func(w fileWriter) error { _, err := w.AddInterface(Interface{LinkType: 1, Name: long}); return err }, "", "an option of 65536 bytes"},
+		{"unknown interface", func(w fileWriter) error { return w.WritePacket(1, 0, 0, nil, 0) },
+			"no interface 1", "no interface 1"},
+		{"negative interface", func(w fileWriter) error { return w.WritePacket(-1, 0, 0, nil, 0) },
+			"no interface -1", "no interface -1"},
+		{"statistics of none", func(w fileWriter) error { return w.WriteStatistics(1, Statistics{}) },
+			"no interface 1", "no interface 1"},
+		{"longer than itself", func(w fileWriter) error {
+			return w.WritePacket(0, 0, 0, []byte{1, 2},
+				1)
+		}, "of which 2 were captured", "of which 2 were captured"},
+		{"before 1970", func(w fileWriter) error { return w.WritePacket(0, -1, 0, nil, 0) },
+			"-1 s after 1970", "-1 s after 1970"},
+		{"after 2106", func(w fileWriter) error { return w.WritePacket(0, 1<<32, 0, nil, 0) },
+			"4294967296 s after 1970", ""},
+		{"after 2262", func(w fileWriter) error { return w.WritePacket(0, maxSeconds+1, 0, nil, 0) },
+			"9223372036 s after 1970", "9223372036 s after 1970"},
+		{"300 kB", func(w fileWriter) error {
+			return w.WritePacket(0, 0, 0, make([]byte, 300_000),
+				300_000)
+		}, "pcapng has room", ""},
+		{"another link type", func(w fileWriter) error {
+			_,
+				err := w.AddInterface(Interface{LinkType: 2})
+			return err
+		}, "pcap has one link type", ""},
+		{"long name", func(w fileWriter) error {
+			_,
+				err := w.AddInterface(Interface{LinkType: 1,
+				Name: long})
+			return err
+		}, "", "an option of 65536 bytes"},
 		{"long filter", func(w fileWriter) error {
 			_, err := w.AddInterface(Interface{LinkType: 1, Filter: long[1:]})
 			return err
@@ -225,9 +252,11 @@ func TestOtherProgramsRead(t *testing.T) {
 		_, err := w.AddInterface(Interface{Name: "em0", LinkType: 1, SnapLen: 262144})
 		require.NoError(t, err)
 		for i := range int64(100) {
-			require.NoError(t, w.WritePacket(0, 1_700_000_000+i, 123_456_789, make([]byte, 60+i), 100+int(i)))
+			require.NoError(t, w.WritePacket(0, 1_700_000_000+i, 123_456_789, make([]byte, 60+i),
+				100+int(i)))
 		}
-		require.NoError(t, w.WriteStatistics(0, Statistics{End: time.Unix(1_700_000_100, 0), Received: 100}))
+		require.NoError(t, w.WriteStatistics(0,
+			Statistics{End: time.Unix(1_700_000_100, 0), Received: 100}))
 		require.NoError(t, w.Finish())
 		files[name] = filepath.Join(dir, name)
 		require.NoError(t, os.WriteFile(files[name], b.Bytes(), 0o600))
@@ -237,9 +266,14 @@ func TestOtherProgramsRead(t *testing.T) {
 		args []string
 		want map[string]string
 	}{
-		{"tcpdump", []string{"--nano", "-tt", "-n", "-r"}, map[string]string{"pcapng": "1700000099.123456789 ", "pcap-ns": "1700000099.123456789 ", "pcap-us": "1700000099.123456000 "}},
-		{"tshark", []string{"-t", "e", "-r"}, map[string]string{"pcapng": "1700000099.123456789 ", "pcap-ns": "1700000099.123456789 ", "pcap-us": "1700000099.123456 "}},
-		{"capinfos", []string{"-M", "-c"}, map[string]string{"pcapng": "100\n", "pcap-ns": "100\n", "pcap-us": "100\n"}},
+		{"tcpdump", []string{"--nano", "-tt", "-n", "-r"},
+			map[string]string{"pcapng": "1700000099.123456789 ", "pcap-ns": "1700000099.123456789 ",
+				"pcap-us": "1700000099.123456000 "}},
+		{"tshark", []string{"-t", "e", "-r"},
+			map[string]string{"pcapng": "1700000099.123456789 ", "pcap-ns": "1700000099.123456789 ",
+				"pcap-us": "1700000099.123456 "}},
+		{"capinfos", []string{"-M", "-c"},
+			map[string]string{"pcapng": "100\n", "pcap-ns": "100\n", "pcap-us": "100\n"}},
 	} {
 		t.Run(program.name, func(t *testing.T) {
 			if _, err := exec.LookPath(program.name); err != nil {
