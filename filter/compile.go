@@ -1,0 +1,134 @@
+package filter
+
+import (
+	"fmt"
+	"slices"
+
+	"golang.org/x/net/bpf"
+)
+
+// Compile translates an expression of pcap-filter(7) into a program for bpf(4). An error is an
+// *Error. Compile may be called concurrently.
+func Compile(expression string, opt Options) ([]bpf.RawInstruction, error) {
+	e, err := Parse(expression)
+	if err != nil {
+		return nil, err
+	}
+	return e.Compile(opt)
+}
+
+// Compile translates a parsed expression.
+func (e *Expr) Compile(opt Options) ([]bpf.RawInstruction, error) {
+	g := newGraph(!opt.NoOptimize)
+	f := always
+	if e.Root != nil {
+		l := &lowerer{pool: &g.pool, opt: opt, source: e.source}
+		var err error
+		if l.at, err = l.linkLayers(opt.LinkType); err != nil {
+			return nil, err
+		}
+		if f, err = l.node(e.Root); err != nil {
+			return nil, err
+		}
+	}
+	root := g.build(f, g.accept, g.reject)
+	if g.optimize {
+		root = g.improve(root)
+	}
+	whole := func(problem, hint string) error {
+		return &Error{Expression: e.source, Pos: 0, End: len(e.source), Problem: problem, Hint: hint}
+	}
+	if root == g.reject {
+		return nil, whole("no packet of this link type can match", "")
+	}
+	prog, err := g.shortest(root, opt.snap())
+	if err != nil {
+		return nil, whole(err.Error(), "a shorter calculation")
+	}
+	if n := len(prog); n > opt.limit() {
+		return nil, whole(fmt.Sprintf("the program has %d instructions, and the kernel takes %d", n, opt.limit()),
+			"nets or ranges instead of many single hosts or ports")
+	}
+	return prog, nil
+}
+
+// shortest writes the program, and writes it again with places of headers kept in memory if there
+// are any that several blocks compute.
+func (g *graph) shortest(root *block, snap uint32) ([]bpf.RawInstruction, error) {
+	blocks := g.order(root)
+	write := func(kept map[*value]uint32) ([]bpf.RawInstruction, error) {
+		p, err := emit(blocks, g, kept, snap)
+		if err != nil {
+			return nil, err
+		}
+		first := p.accept
+		if len(blocks) == 0 {
+			if root == g.reject {
+				first = p.reject
+			}
+			return p.assemble(first), nil
+		}
+		if g.optimize {
+			p.merge()
+		}
+		return p.assemble(p.pieces[0]), nil
+	}
+	best, err := write(nil)
+	if !g.optimize {
+		return best, err
+	}
+	try := func(kept map[*value]uint32) bool {
+		other, err2 := write(kept)
+		if err2 != nil || err == nil && len(other) >= len(best) {
+			return false
+		}
+		best, err = other, nil
+		return true
+	}
+	kept := shared(blocks)
+	if len(kept) == 0 || !try(places(kept)) {
+		return best, err
+	}
+	for i := 0; i < len(kept); i++ { // perhaps one of them is not worth its word
+		if fewer := slices.Delete(slices.Clone(kept), i, i+1); try(places(fewer)) {
+			kept = fewer
+			i--
+		}
+	}
+	return best, err
+}
+
+// places gives each value a word of memory.
+func places(values []*value) map[*value]uint32 {
+	m := make(map[*value]uint32, len(values))
+	for i, v := range values {
+		m[v] = uint32(i)
+	}
+	return m
+}
+
+// shared returns the values that several blocks or calculations need, if computing one takes more
+// than two instructions.
+func shared(blocks []*block) (kept []*value) {
+	uses := map[*value]int{}
+	var visit func(v *value)
+	visit = func(v *value) {
+		if v == nil || v.cost <= 2 {
+			return
+		}
+		uses[v]++
+		if uses[v] == 2 && len(kept) < memory-6 {
+			kept = append(kept, v)
+		}
+		if uses[v] > 1 {
+			return
+		}
+		visit(v.a)
+		visit(v.b)
+	}
+	for _, b := range blocks {
+		visit(b.v)
+		visit(b.w)
+	}
+	return kept
+}

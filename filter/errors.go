@@ -1,0 +1,56 @@
+package filter
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// An Error says what is wrong with an expression, where, and what to write instead.
+type Error struct {
+	Expression string // the expression as given
+	Pos, End   int    // bytes of Expression that are wrong; Pos == End is a place between two
+	Problem    string // what is wrong
+	Expected   string // what could stand there; empty if that does not help
+	Hint       string // what to write instead; empty if there is no better idea
+}
+
+// Error returns several lines: the problem, the expression, a caret under the token, and advice.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("filter: ")
+	b.WriteString(e.Problem)
+	if line, col, width := e.line(); line != "" {
+		fmt.Fprintf(&b, "\n  %s\n  %s%s", line, strings.Repeat(" ", col), strings.Repeat("^", width))
+	}
+	if e.Expected != "" {
+		b.WriteString("\n  expected: ")
+		b.WriteString(e.Expected)
+	}
+	if e.Hint != "" {
+		b.WriteString("\n  write: ")
+		b.WriteString(e.Hint)
+	}
+	return b.String()
+}
+
+// line returns the line of the expression that holds Pos, with tabs and control characters as
+// spaces, and where the carets go in it.
+func (e *Error) line() (line string, col, width int) {
+	pos, end := min(max(e.Pos, 0), len(e.Expression)), min(max(e.End, 0), len(e.Expression))
+	start := strings.LastIndexByte(e.Expression[:pos], '\n') + 1
+	stop := len(e.Expression)
+	if n := strings.IndexByte(e.Expression[pos:], '\n'); n >= 0 {
+		stop = pos + n
+	}
+	end = min(max(end, pos), stop)
+	line = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, e.Expression[start:stop])
+	col = utf8.RuneCountInString(e.Expression[start:pos])
+	width = max(utf8.RuneCountInString(e.Expression[pos:end]), 1)
+	return line, col, width
+}
