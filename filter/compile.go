@@ -46,7 +46,8 @@ func (e *Expr) Compile(opt Options) ([]bpf.RawInstruction, error) {
 		return nil, whole(err.Error(), "a shorter calculation")
 	}
 	if n := len(prog); n > opt.limit() {
-		return nil, whole(fmt.Sprintf("the program has %d instructions, and the kernel takes %d", n, opt.limit()),
+		return nil, whole(fmt.Sprintf("the program has %d instructions, and the kernel takes %d", n,
+			opt.limit()),
 			"nets or ranges instead of many single hosts or ports")
 	}
 	return prog, nil

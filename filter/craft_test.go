@@ -22,16 +22,16 @@ type edge struct {
 // craft returns packets that take as many edges of a program as it finds ways to: it runs what it
 // has, and for each jump on the way changes the bytes that decide it to the other outcome, and cuts
 // the packet before each load.
-func craft(prog []bpf.RawInstruction, seeds []sample, most int, rng *rand.Rand) (all []sample, taken map[edge]bool) {
+func craft(prog []bpf.RawInstruction, seeds []sample, most int, rng *rand.Rand) (all []sample,
+	taken map[edge]bool) {
 	taken = map[edge]bool{}
+	vm := mustVM(prog)
 	work := slices.Clone(seeds)
-	for len(work) > 0 && len(all) < most {
+	planned := map[edge]int{}
+	for ; len(work) > 0 && most > 0; most-- {
 		s := work[0]
 		work = work[1:]
-		_, steps, err := Trace(prog, s.data, s.wire)
-		if err != nil {
-			panic(err)
-		}
+		_, steps := vm.Trace(s.data, s.wire)
 		all = append(all, s)
 		for i, st := range steps {
 			ins := prog[st.At]
@@ -58,13 +58,22 @@ func craft(prog []bpf.RawInstruction, seeds []sample, most int, rng *rand.Rand) 
 					out = 1
 				}
 				taken[edge{st.At, out}] = true
-				if !taken[edge{st.At, 1 - out}] && ins.Jt != ins.Jf {
+				if other := (edge{st.At, 1 - out}); !taken[other] && ins.Jt != ins.Jf && planned[other] < 6 {
+					planned[other]++
 					work = append(work, flip(prog, steps[:i+1], s, 1-out, rng)...)
 				}
 			}
 		}
 	}
 	return all, taken
+}
+
+func mustVM(prog []bpf.RawInstruction) *VM {
+	vm, err := NewVM(prog)
+	if err != nil {
+		panic(err)
+	}
+	return vm
 }
 
 func before(steps []Step, i int) Step {
@@ -76,7 +85,8 @@ func before(steps []Step, i int) Step {
 
 func isLoad(i bpf.RawInstruction) bool {
 	mode := i.Op & 0xe0
-	return i.Op&7 == codeLd && (mode == modeAbs || mode == modeInd) || i.Op&7 == codeLdx && mode == modeMsh
+	return i.Op&7 == codeLd && (mode == modeAbs || mode == modeInd) || i.Op&7 == codeLdx &&
+		mode == modeMsh
 }
 
 func loadPlace(i bpf.RawInstruction, x uint32) (off, size int) {
@@ -140,7 +150,8 @@ func flip(prog []bpf.RawInstruction, steps []Step, s sample, out int, rng *rand.
 }
 
 // assign goes back along the steps from a value in A to the bytes it was computed from.
-func assign(prog []bpf.RawInstruction, steps []Step, s sample, want uint32, rng *rand.Rand) []sample {
+func assign(prog []bpf.RawInstruction, steps []Step, s sample, want uint32,
+	rng *rand.Rand) []sample {
 	for i := len(steps) - 1; i >= 0; i-- {
 		ins := prog[steps[i].At]
 		prev := before(steps, i)

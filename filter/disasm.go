@@ -14,13 +14,15 @@ var names = map[uint16]string{
 	codeLd | sizeW | modeInd: "ld", codeLd | sizeH | modeInd: "ldh", codeLd | sizeB | modeInd: "ldb",
 	codeLd | modeLen: "ld", codeLdx | modeLen: "ldx", codeLdx | sizeB | modeMsh: "ldxb",
 	codeLd | modeMem: "ld", codeLdx | modeMem: "ldx", codeSt: "st", codeStx: "stx",
-	codeJmp | jumpAlways: "ja", codeALU | aluNeg: "neg", codeMisc | miscTax: "tax", codeMisc | miscTxa: "txa",
+	codeJmp | jumpAlways: "ja", codeALU | aluNeg: "neg", codeMisc | miscTax: "tax",
+	codeMisc | miscTxa: "txa",
 }
 
 func init() {
 	for op, name := range map[uint16]string{
 		codeJmp | jumpEqual: "jeq", codeJmp | jumpGreater: "jgt", codeJmp | jumpAtLeast: "jge",
-		codeJmp | jumpBits: "jset", codeALU | aluAdd: "add", codeALU | aluSub: "sub", codeALU | aluMul: "mul",
+		codeJmp | jumpBits: "jset", codeALU | aluAdd: "add", codeALU | aluSub: "sub",
+		codeALU | aluMul: "mul",
 		codeALU | aluDiv: "div", codeALU | aluMod: "mod", codeALU | aluAnd: "and", codeALU | aluOr: "or",
 		codeALU | aluXor: "xor", codeALU | aluLsh: "lsh", codeALU | aluRsh: "rsh",
 	} {
@@ -75,7 +77,8 @@ func Disassemble(program []bpf.RawInstruction) string {
 	for i, ins := range program {
 		op := operand(i, ins)
 		if ins.Op&7 == codeJmp && ins.Op != codeJmp|jumpAlways {
-			fmt.Fprintf(&b, "(%03d) %-8s %-16s jt %d\tjf %d\n", i, mnemonic(ins), op, i+1+int(ins.Jt), i+1+int(ins.Jf))
+			fmt.Fprintf(&b, "(%03d) %-8s %-16s jt %d\tjf %d\n", i, mnemonic(ins), op, i+1+int(ins.Jt),
+				i+1+int(ins.Jf))
 			continue
 		}
 		fmt.Fprintf(&b, "(%03d) %-8s %s\n", i, mnemonic(ins), op)

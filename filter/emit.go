@@ -45,7 +45,8 @@ const (
 )
 
 // errTooComplex is returned if the words of memory do not suffice.
-var errTooComplex = errors.New("the arithmetic needs more than the 16 words that a program can store")
+var errTooComplex = errors.New(
+	"the arithmetic needs more than the 16 words that a program can store")
 
 // machine is what a program's registers and memory are known to hold.
 type machine struct {
@@ -68,6 +69,20 @@ func (s *machine) meet(o *machine) {
 	}
 }
 
+func sizeCode(bytes uint32) uint16 {
+	switch bytes {
+	case 1:
+		return sizeB
+	case 2:
+		return sizeH
+	}
+	return sizeW
+}
+
+// jumps are the codes of the relations.
+var jumps = [...]uint16{relEqual: jumpEqual, relGreater: jumpGreater, relAtLeast: jumpAtLeast,
+	relBits: jumpBits}
+
 // emitter writes the instructions of blocks.
 type emitter struct {
 	kept map[*value]uint32 // values that stay in memory once computed, and where
@@ -77,7 +92,10 @@ type emitter struct {
 	err  error
 }
 
-func (e *emitter) put(op uint16, k uint32) { e.ins = append(e.ins, bpf.RawInstruction{Op: op, K: k}) }
+func (e *emitter) put(op uint16, k uint32) {
+	e.ins = append(e.ins, bpf.RawInstruction{Op: op,
+		K: k})
+}
 
 // inMemory returns where v is stored.
 func (e *emitter) inMemory(v *value) (uint32, bool) {
@@ -110,7 +128,7 @@ func (e *emitter) loadA(v *value) {
 	case opLength:
 		e.put(codeLd|sizeW|modeLen, 0)
 	case opLoad:
-		size := map[uint32]uint16{1: sizeB, 2: sizeH, 4: sizeW}[v.size]
+		size := sizeCode(v.size)
 		if v.a == nil {
 			e.put(codeLd|size|modeAbs, v.k)
 			break
@@ -175,7 +193,7 @@ func (e *emitter) direct(v *value) bool {
 	if _, ok := e.inMemory(v); ok {
 		return true
 	}
-	return v.op == opConst || v.op == opLength || v.op == opHeader || e.s.x == v
+	return v.op == opConst || v.op == opLength || v.op == opHeader
 }
 
 // usesX reports whether computing v into A changes X.
@@ -203,13 +221,8 @@ func (e *emitter) pair(a, b *value) {
 		e.loadA(a)
 	case e.direct(b):
 		e.loadA(a)
-		if e.s.x != b {
-			e.loadX(b)
-		}
-	case a.op == opLoad && a.a == b:
-		e.loadA(a)
 		e.loadX(b)
-	case !e.usesXAfter(a, b):
+	case !e.usesXAfter(a, b) && (e.s.a != a || a.cost <= 2):
 		e.loadX(b)
 		e.loadA(a)
 	default:
@@ -248,8 +261,8 @@ func (e *emitter) store() uint32 {
 }
 
 // padded computes v.a, made a multiple of 4 if the radiotap header at the start of the packet has
-// flags that say so. The flags are at 8, or at 16 if a time stamp comes first; there may not be more
-// than one word that says what is present.
+// flags that say so. The flags are at 8, or at 16 if a time stamp comes first. There must not be
+// more than one word that says what is present.
 func (e *emitter) padded(v *value) {
 	const present, timestamp, more, pad = 0x02000000, 0x01000000, 0x80, 0x20
 	e.loadA(v.a)
@@ -281,10 +294,9 @@ type piece struct {
 	k    uint32
 	t, f *piece // accept and reject stand for the ends
 
-	pos         int
-	farT, farF  bool // the target needs a jump of its own
-	reached     bool
-	fingerprint uint64
+	pos        int // counted from the program's end
+	reached    bool
+	into, next *piece // the same piece further down; another with the same hash
 }
 
 // program is a list of pieces, each before those it jumps to.
@@ -318,8 +330,7 @@ func emit(blocks []*block, g *graph, kept map[*value]uint32, snap uint32) (*prog
 		e.s = states[i]
 		e.ins = nil
 		q := p.pieces[i]
-		q.op, q.k = codeJmp|map[relation]uint16{relEqual: jumpEqual, relGreater: jumpGreater,
-			relAtLeast: jumpAtLeast, relBits: jumpBits}[b.rel], b.k
+		q.op, q.k = codeJmp|jumps[b.rel], b.k
 		if b.w != nil {
 			e.pair(b.v, b.w)
 			q.op |= srcX

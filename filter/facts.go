@@ -1,11 +1,14 @@
 package filter
 
+import "slices"
+
 // domain is what is known of a value: its range, and bits that are zero and one.
 type domain struct {
 	lo, hi    uint32
 	zero, one uint32
 	not       [8]uint32 // values that it is not
 	nots      int
+	set       []uint32 // if not nil: it is one of these
 }
 
 var anything = domain{hi: 1<<32 - 1}
@@ -22,18 +25,27 @@ func structure(v *value) domain {
 
 // decides returns 1 if every value of the domain satisfies the relation, 0 if none does, else -1.
 func (d *domain) decides(rel relation, k uint32) int {
+	if d.set != nil {
+		known := -1
+		for _, x := range d.set {
+			if !d.allows(x) {
+				continue
+			}
+			if out := truth(holds(rel, x, k)); known >= 0 && out != known {
+				return -1
+			} else {
+				known = out
+			}
+		}
+		return known
+	}
 	switch rel {
 	case relEqual:
-		switch {
-		case d.lo == d.hi:
+		if d.lo == d.hi {
 			return truth(d.lo == k)
-		case k < d.lo || k > d.hi || k&d.zero != 0 || ^k&d.one != 0:
-			return 0
 		}
-		for _, n := range d.not[:d.nots] {
-			if n == k {
-				return 0
-			}
+		if !d.allows(k) {
+			return 0
 		}
 	case relGreater:
 		if d.lo > k {
@@ -60,6 +72,12 @@ func (d *domain) decides(rel relation, k uint32) int {
 		}
 	}
 	return -1
+}
+
+// allows reports whether the value can be x, as far as anything but the set says.
+func (d *domain) allows(x uint32) bool {
+	return x >= d.lo && x <= d.hi && x&d.zero == 0 && ^x&d.one == 0 &&
+		!slices.Contains(d.not[:d.nots], x)
 }
 
 func truth(b bool) int {
@@ -144,13 +162,17 @@ func (e facts) domain(v *value) domain {
 		d.one |= a.one & v.b.k
 	}
 	for b, out := e.b, e.outcome; b != nil; b, out = b.over, b.known {
+		if b.among == v && d.set == nil {
+			d.set = b.set
+		}
 		if out < 0 || b.w != nil {
 			continue
 		}
 		switch {
 		case b.v == v:
 			d.learn(b.rel, b.k, out)
-		case b.v.op == opALU && b.v.alu == aluAnd && b.v.a == v && b.v.b.op == opConst && b.rel == relEqual && out == 1:
+		case b.v.op == opALU && b.v.alu == aluAnd && b.v.a == v && b.v.b.op == opConst &&
+			b.rel == relEqual && out == 1:
 			d.one |= b.k
 			d.zero |= b.v.b.k &^ b.k
 		}
@@ -163,38 +185,36 @@ func (e facts) loaded(b *block) bool {
 	if divides(b.v) || divides(b.w) {
 		return false
 	}
-	for _, l := range b.v.loads {
+	for _, l := range b.loads() {
 		if !e.has(l) {
 			return false
-		}
-	}
-	if b.w != nil {
-		for _, l := range b.w.loads {
-			if !e.has(l) {
-				return false
-			}
 		}
 	}
 	return true
 }
 
+// loads returns every load that the block makes.
+func (b *block) loads() []*value {
+	if b.w == nil {
+		return b.v.loads
+	}
+	return append(b.v.loads[:len(b.v.loads):len(b.v.loads)], b.w.loads...)
+}
+
 // has reports whether a load from the same base that ends no earlier has succeeded.
 func (e facts) has(l *value) bool {
 	for b := e.b; b != nil; b = b.over {
-		for _, m := range b.v.loads {
-			if covers(m, l) {
-				return true
-			}
-		}
-		if b.w != nil {
-			for _, m := range b.w.loads {
-				if covers(m, l) {
-					return true
-				}
-			}
+		if (facts{b: b}).makes(l) {
+			return true
 		}
 	}
 	return false
+}
+
+// makes reports whether the edge's own block makes such a load.
+func (e facts) makes(l *value) bool {
+	return slices.ContainsFunc(e.b.v.loads, func(m *value) bool { return covers(m, l) }) ||
+		e.b.w != nil && slices.ContainsFunc(e.b.w.loads, func(m *value) bool { return covers(m, l) })
 }
 
 func covers(m, l *value) bool {
@@ -239,6 +259,9 @@ func (g *graph) improve(root *block) *block {
 		changed := false
 		blocks := g.order(root)
 		dominate(blocks)
+		if r := g.skip(root, facts{}); r != root {
+			root, changed = r, true
+		}
 		for _, b := range blocks {
 			if t := g.skip(b.t, facts{b, 1}); t != b.t {
 				b.t, changed = t, true
@@ -248,14 +271,12 @@ func (g *graph) improve(root *block) *block {
 			}
 		}
 		clear(g.blocks)
-		renewed := make(map[*block]*block, len(blocks)+2)
-		renewed[g.accept], renewed[g.reject] = g.accept, g.reject
 		left := g.order(root)
 		for i := len(left) - 1; i >= 0; i-- {
 			b := left[i]
-			renewed[b] = g.block(b.v, b.rel, b.k, b.w, renewed[b.t], renewed[b.f])
+			b.now = g.renew(b, b.v, b.rel, b.k, b.w, b.t.now, b.f.now)
 		}
-		root = renewed[root]
+		root = root.now
 		if !changed && len(g.blocks) == len(blocks) {
 			return root
 		}
@@ -265,32 +286,103 @@ func (g *graph) improve(root *block) *block {
 // skip follows blocks whose outcome the edge decides.
 func (g *graph) skip(b *block, e facts) *block {
 	for b.v != nil {
-		if b.t == b.f && e.loaded(b) {
-			b = b.t
-			continue
-		}
 		out := e.decides(b)
-		if out < 0 || !e.loaded(b) && !g.fails(b, out) {
+		if b.t == b.f {
+			out = 1
+		}
+		next := b.t
+		switch out {
+		case -1:
+			if !g.reaches(b, e) {
+				return g.reject
+			}
+			return b
+		case 0:
+			next = b.f
+		}
+		// A load that fails refuses the packet. So it may go only if it cannot fail, or if the packet
+		// is refused without it as well.
+		if !e.loaded(b) && !g.demands(next, b, e) {
 			return b
 		}
-		if out == 1 {
-			b = b.t
-		} else {
-			b = b.f
-		}
+		b = next
 	}
 	return b
 }
 
-// fails reports whether the known outcome leads to the end that a failing load leads to as well.
-func (g *graph) fails(b *block, out int) bool {
-	return out == 1 && b.t == g.reject || out == 0 && b.f == g.reject
+// searchLimit bounds how many blocks a search looks at; beyond it, the answer is the careful one.
+const searchLimit = 64
+
+// reaches reports whether a packet that takes the edge can be accepted.
+func (g *graph) reaches(b *block, e facts) bool {
+	g.mark++
+	left := searchLimit
+	var visit func(*block) bool
+	visit = func(b *block) bool {
+		if b.v == nil {
+			return b == g.accept
+		}
+		if b.mark == g.mark {
+			return false
+		}
+		b.mark = g.mark
+		if left--; left < 0 {
+			return true
+		}
+		switch e.decides(b) {
+		case 1:
+			return visit(b.t)
+		case 0:
+			return visit(b.f)
+		}
+		return visit(b.t) || visit(b.f)
+	}
+	return visit(b)
+}
+
+// demands reports whether every packet that takes the edge and is accepted passes loads, from b
+// onwards, that fail if those of lost fail.
+func (g *graph) demands(b, lost *block, e facts) bool {
+	if divides(lost.v) || divides(lost.w) {
+		return b == g.reject
+	}
+	g.mark++
+	left := searchLimit
+	var visit func(*block) bool
+	visit = func(b *block) bool {
+		if b.v == nil {
+			return b == g.reject
+		}
+		if b.mark == g.mark {
+			return true
+		}
+		b.mark = g.mark
+		if left--; left < 0 {
+			return false
+		}
+		here := facts{b: b}
+		all := true
+		for _, l := range lost.loads() {
+			all = all && (e.has(l) || here.makes(l))
+		}
+		if all {
+			return true
+		}
+		switch e.decides(b) {
+		case 1:
+			return visit(b.t)
+		case 0:
+			return visit(b.f)
+		}
+		return visit(b.t) && visit(b.f)
+	}
+	return visit(b)
 }
 
 // dominate sets over, known and depth of every block; blocks are in order.
 func dominate(blocks []*block) {
 	for _, b := range blocks {
-		b.over, b.known, b.depth = nil, -1, -1
+		b.over, b.known, b.depth, b.among, b.set = nil, -1, -1, nil, nil
 	}
 	if len(blocks) > 0 {
 		blocks[0].depth = 0
@@ -308,7 +400,17 @@ func reach(target, b *block, outcome int8) {
 	}
 	if target.depth < 0 {
 		target.over, target.known, target.depth = b, outcome, b.depth+1
+		target.among, target.set = nil, nil
+		if outcome == 1 && b.rel == relEqual && b.w == nil {
+			target.among = b.v
+			target.set = append(target.set, b.k)
+		}
 		return
+	}
+	if target.among == b.v && outcome == 1 && b.rel == relEqual && b.w == nil {
+		target.set = append(target.set, b.k)
+	} else {
+		target.among, target.set = nil, nil
 	}
 	x, xk := target.over, target.known
 	y, yk := b, outcome

@@ -26,7 +26,10 @@ type block struct {
 	depth int
 	over  *block // the nearest block that every way here passes through
 	known int8   // the outcome of over on every way here: 1, 0, or -1 if both occur
+	among *value // every way here has found this value to be in set
+	set   []uint32
 	out   int    // index in the program's order
+	now   *block // what the block has become
 }
 
 type blockKey struct {
@@ -41,16 +44,25 @@ type graph struct {
 	pool
 	accept, reject *block
 	blocks         map[blockKey]*block
+	slab           []block // not used yet
 	optimize       bool
 	mark           int
 }
 
 func newGraph(optimize bool) *graph {
-	return &graph{accept: &block{}, reject: &block{}, blocks: make(map[blockKey]*block, 32), optimize: optimize}
+	g := &graph{accept: &block{}, reject: &block{}, blocks: make(map[blockKey]*block, 32),
+		optimize: optimize}
+	g.accept.now, g.reject.now = g.accept, g.reject
+	return g
 }
 
 // block returns the block for a test. It simplifies what needs no knowledge of the way to it.
 func (g *graph) block(v *value, rel relation, k uint32, w *value, t, f *block) *block {
+	return g.renew(nil, v, rel, k, w, t, f)
+}
+
+// renew does what block does, and uses old if it needs a block that does not exist.
+func (g *graph) renew(old *block, v *value, rel relation, k uint32, w *value, t, f *block) *block {
 	if w != nil && w.op == opConst {
 		k, w = w.k, nil
 	}
@@ -65,7 +77,8 @@ func (g *graph) block(v *value, rel relation, k uint32, w *value, t, f *block) *
 			v, w = v.a, v.b
 		}
 		if w == nil {
-			if v.op == opALU && v.alu == aluAnd && v.b.op == opConst && (rel == relEqual || rel == relGreater) {
+			if v.op == opALU && v.alu == aluAnd && v.b.op == opConst && (rel == relEqual ||
+				rel == relGreater) {
 				switch {
 				case k == 0 && rel == relEqual:
 					v, rel, k, t, f = v.a, relBits, v.b.k, f, t
@@ -97,7 +110,14 @@ func (g *graph) block(v *value, rel relation, k uint32, w *value, t, f *block) *
 			return b
 		}
 	}
-	b := &block{v: v, rel: rel, k: k, w: w, t: t, f: f}
+	b := old
+	if b == nil {
+		if len(g.slab) == 0 {
+			g.slab = make([]block, 24)
+		}
+		b, g.slab = &g.slab[0], g.slab[1:]
+	}
+	b.v, b.rel, b.k, b.w, b.t, b.f = v, rel, k, w, t, f
 	g.blocks[key] = b
 	return b
 }
@@ -160,7 +180,10 @@ func and(f ...*form) *form                        { return &form{op: formAnd, ki
 func or(f ...*form) *form                         { return &form{op: formOr, kids: f} }
 
 // in returns the condition that v lies in one of the ranges.
-func in(v *value, ranges []interval) *form { return &form{op: formIn, v: v, ranges: merged(ranges)} }
+func in(v *value, ranges []interval) *form {
+	return &form{op: formIn, v: v,
+		ranges: merged(ranges)}
+}
 
 // merged sorts ranges and joins those that touch.
 func merged(ranges []interval) []interval {

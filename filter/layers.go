@@ -40,6 +40,8 @@ const (
 	etherRARP   = 0x8035
 	etherIPv6   = 0x86dd
 	etherAtalk  = 0x809b
+	etherDECnet = 0x6003
+	etherXNS    = 0x600
 	etherAARP   = 0x80f3
 	etherIPX    = 0x8137
 	etherMPLS   = 0x8847
@@ -57,7 +59,8 @@ func (l *lowerer) linkLayers(dlt uint32) (layers, error) {
 	at := func(n uint32) place { return place{off: n} }
 	switch dlt {
 	case DLTEthernet:
-		return layers{name: "Ethernet", framing: framingEther, proto: at(12), payload: at(14), osi: 3, macs: true}, nil
+		return layers{name: "Ethernet", framing: framingEther, proto: at(12), payload: at(14), osi: 3,
+			macs: true}, nil
 	case DLTNull, DLTLoop:
 		return layers{name: "the loopback interface", framing: framingFamily, payload: at(4)}, nil
 	case DLTEnc:
@@ -65,16 +68,20 @@ func (l *lowerer) linkLayers(dlt uint32) (layers, error) {
 	case DLTRaw, DLTRawFile, DLTIPv4, DLTIPv6:
 		return layers{name: "raw IP", framing: framingIP}, nil
 	case DLTPPP, DLTPPPSerial:
-		return layers{name: "PPP", framing: framingPPP, proto: at(2), payload: at(4), mpls: dlt == DLTPPP}, nil
+		return layers{name: "PPP", framing: framingPPP, proto: at(2), payload: at(4),
+			mpls: dlt == DLTPPP}, nil
 	case DLTPPPEther:
 		return layers{name: "PPP", framing: framingPPP, proto: at(6), payload: at(8)}, nil
 	case DLTLinuxSLL:
-		return layers{name: "Linux's cooked capture", framing: framingSLL, proto: at(14), payload: at(16)}, nil
+		return layers{name: "Linux's cooked capture", framing: framingSLL, proto: at(14), payload: at(16),
+			osi: 3}, nil
 	case DLTLinuxSLL2:
 		return layers{name: "Linux's cooked capture", framing: framingSLL2, payload: at(20)}, nil
 	case DLTPFLog:
-		length := l.compute(aluAnd, l.compute(aluAdd, l.load(1, at(0)), l.constant(3)), l.constant(^uint32(3)))
-		return layers{name: "pflog(4)", framing: framingPF, proto: at(1), payload: place{base: length}}, nil
+		length := l.compute(aluAnd, l.compute(aluAdd, l.load(1, at(0)), l.constant(3)),
+			l.constant(^uint32(3)))
+		return layers{name: "pflog(4)", framing: framingPF, proto: at(1), payload: place{base: length}},
+			nil
 	case DLTWLAN, DLTWLANRadio:
 		return l.wlanLayers(dlt == DLTWLANRadio), nil
 	}
@@ -114,7 +121,8 @@ func (l *lowerer) carries(proto uint32) (*form, error) {
 	a := &l.at
 	if a.labels > 0 {
 		if proto != etherIP && proto != etherIPv6 {
-			return nil, l.fail("behind an MPLS label only IPv4 and IPv6 can be told", "", "ip or ip6, or the fields by offset")
+			return nil, l.fail("behind an MPLS label only IPv4 and IPv6 can be told", "",
+				"ip or ip6, or the fields by offset")
 		}
 		bottom := l.load(1, a.networkHeader().plus(^uint32(1)))
 		return and(test(bottom, relBits, 1), l.version(proto)), nil
@@ -161,17 +169,24 @@ func (l *lowerer) carries(proto uint32) (*form, error) {
 		return equal(l.load(2, a.proto), pppProtocol(proto)), nil
 	case framingIP:
 		switch {
-		case l.opt.LinkType == DLTIPv4 && proto == etherIP, l.opt.LinkType == DLTIPv6 && proto == etherIPv6:
+		case l.opt.LinkType == DLTIPv4 && proto == etherIP, l.opt.LinkType == DLTIPv6 &&
+			proto == etherIPv6:
 			return always, nil
 		case l.opt.LinkType == DLTIPv4, l.opt.LinkType == DLTIPv6, proto != etherIP && proto != etherIPv6:
 			return never, nil
 		}
 		return l.version(proto), nil
 	case framingFamily, framingPF:
-		family := map[uint32]uint32{etherIP: familyInet, etherIPv6: l.opt.inet6()}[proto]
-		switch {
-		case family == 0:
+		var family uint32
+		switch proto {
+		case etherIP:
+			family = familyInet
+		case etherIPv6:
+			family = l.opt.inet6()
+		default:
 			return never, nil
+		}
+		switch {
 		case a.framing == framingPF:
 			return equal(l.load(1, a.proto), family), nil
 		case l.opt.LinkType != DLTLoop:
@@ -217,9 +232,25 @@ func (l *lowerer) snap(proto uint32) *form {
 
 // pppProtocol returns the PPP protocol number for an Ethernet type or service access point.
 func pppProtocol(proto uint32) uint32 {
-	if p, ok := map[uint32]uint32{etherIP: 0x21, etherIPv6: 0x57, 0x6003: 0x27, etherAtalk: 0x29,
-		0x600: 0x25, sapISO: 0x23, sapSTP: 0x31, sapIPX: 0x2b, etherMPLS: 0x281}[proto]; ok {
-		return p
+	switch proto {
+	case etherIP:
+		return 0x21
+	case etherIPv6:
+		return 0x57
+	case etherDECnet:
+		return 0x27
+	case etherAtalk:
+		return 0x29
+	case etherXNS:
+		return 0x25
+	case etherMPLS:
+		return 0x281
+	case sapISO:
+		return 0x23
+	case sapSTP:
+		return 0x31
+	case sapIPX:
+		return 0x2b
 	}
 	return proto
 }

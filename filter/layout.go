@@ -9,29 +9,30 @@ import (
 // merge lets pieces with the same code and the same targets be one. It goes from the end to the
 // start, so whole tails merge, even where they test a different field that is in A already.
 func (p *program) merge() {
-	same := make(map[uint64][]*piece, len(p.pieces))
-	into := make(map[*piece]*piece)
-	kept := p.pieces[:0:0]
+	same := make(map[uint64]*piece, len(p.pieces))
+	kept := make([]*piece, 0, len(p.pieces))
 	for i := len(p.pieces) - 1; i >= 0; i-- {
 		q := p.pieces[i]
-		if n := into[q.t]; n != nil {
+		if n := q.t.into; n != nil {
 			q.t = n
 		}
-		if n := into[q.f]; n != nil {
+		if n := q.f.into; n != nil {
 			q.f = n
 		}
 		if q.t == q.f && len(q.ins) == 0 {
-			into[q] = q.t
+			q.into = q.t
 			continue
 		}
 		h := q.hash()
-		j := slices.IndexFunc(same[h], q.equal)
-		if j >= 0 {
-			into[q] = same[h][j]
-			continue
+		for o := same[h]; o != nil && q.into == nil; o = o.next {
+			if q.equal(o) {
+				q.into = o
+			}
 		}
-		same[h] = append(same[h], q)
-		kept = append(kept, q)
+		if q.into == nil {
+			q.next, same[h] = same[h], q
+			kept = append(kept, q)
+		}
 	}
 	slices.Reverse(kept)
 	p.pieces = kept
@@ -61,82 +62,44 @@ func (p *program) assemble(root *piece) []bpf.RawInstruction {
 		return []bpf.RawInstruction{ret(root)}
 	}
 	root.reached = true
-	kept := p.pieces[:0:0]
+	kept := make([]*piece, 0, len(p.pieces))
 	for _, q := range p.pieces {
 		if q.reached {
 			q.t.reached, q.f.reached = true, true
 			kept = append(kept, q)
 		}
 	}
-	p.pieces = kept
-	size := p.place()
-	for p.stretch() {
-		size = p.place()
-	}
-	out := make([]bpf.RawInstruction, 0, size)
-	for _, q := range p.pieces {
-		out = append(out, q.ins...)
-		at := len(out)
-		out = append(out, bpf.RawInstruction{Op: q.op, K: q.k})
-		far := func(target *piece) uint8 {
-			n := len(out) - at - 1
-			if target == p.accept || target == p.reject {
-				out = append(out, ret(target))
-			} else {
-				out = append(out, bpf.RawInstruction{Op: codeJmp | jumpAlways, K: uint32(target.pos - len(out) - 1)})
-			}
-			return uint8(n)
-		}
-		t, f := uint8(q.t.pos-at-1), uint8(q.f.pos-at-1)
-		if q.farT {
-			t = far(q.t)
-		}
-		if q.farF {
-			f = far(q.f)
-		}
-		out[at].Jt, out[at].Jf = t, f
-	}
-	for _, end := range []*piece{p.accept, p.reject} {
+	// From the end, so that the way to every target is known when a jump is written. A target too far
+	// away gets an island between two pieces, which nobody falls into because every piece ends in a
+	// jump: a return, or a jump that can be long. Later jumps use it as well.
+	var out []bpf.RawInstruction // the last instruction first
+	for _, end := range []*piece{p.reject, p.accept} {
 		if end.reached {
+			end.pos = len(out)
 			out = append(out, ret(end))
 		}
 	}
+	distance := func(target *piece) int { return len(out) - target.pos - 1 }
+	for _, q := range slices.Backward(kept) {
+		for distance(q.t) > 255 || distance(q.f) > 255 {
+			target := q.t
+			if distance(q.f) > 255 {
+				target = q.f
+			}
+			island := bpf.RawInstruction{Op: codeJmp | jumpAlways, K: uint32(distance(target))}
+			if target == p.accept || target == p.reject {
+				island = ret(target)
+			}
+			target.pos = len(out)
+			out = append(out, island)
+		}
+		out = append(out, bpf.RawInstruction{Op: q.op, K: q.k, Jt: uint8(distance(q.t)),
+			Jf: uint8(distance(q.f))})
+		for _, i := range slices.Backward(q.ins) {
+			out = append(out, i)
+		}
+		q.pos = len(out) - 1
+	}
+	slices.Reverse(out)
 	return out
-}
-
-// place gives every piece its position and returns the program's length.
-func (p *program) place() int {
-	at := 0
-	for _, q := range p.pieces {
-		q.pos = at
-		at += len(q.ins) + 1
-		if q.farT {
-			at++
-		}
-		if q.farF {
-			at++
-		}
-	}
-	for _, end := range []*piece{p.accept, p.reject} {
-		if end.reached {
-			end.pos = at
-			at++
-		}
-	}
-	return at
-}
-
-// stretch marks jumps that do not fit into a byte and reports whether there were new ones.
-func (p *program) stretch() bool {
-	more := false
-	for _, q := range p.pieces {
-		at := q.pos + len(q.ins)
-		if !q.farT && q.t.pos-at-1 > 255 {
-			q.farT, more = true, true
-		}
-		if !q.farF && q.f.pos-at-1 > 255 {
-			q.farF, more = true, true
-		}
-	}
-	return more
 }

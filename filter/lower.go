@@ -172,19 +172,22 @@ func (l *lowerer) word(w *Word) (*form, error) {
 		"hfisu", "hlssu", "hmsu", "hsio", "hopc", "hdpc", "hsls":
 		on = "SS7"
 	}
-	return nil, l.fail(fmt.Sprintf("%q exists only on %s links, which FreeBSD does not capture", w.Name, on), "", "")
+	return nil, l.fail(fmt.Sprintf("%q exists only on %s links, which FreeBSD does not capture",
+		w.Name, on), "", "")
 }
 
 // ethernetTypes are the protocols that the link layer names.
 var ethernetTypes = map[string]uint32{
 	"ip": etherIP, "ip6": etherIPv6, "arp": etherARP, "rarp": etherRARP, "atalk": etherAtalk,
-	"aarp": etherAARP, "decnet": 0x6003, "lat": 0x6004, "sca": 0x6007, "moprc": 0x6002, "mopdl": 0x6001,
-	"iso": sapISO, "stp": sapSTP, "ipx": sapIPX, "netbeui": sapNetBEUI,
+	"aarp": etherAARP, "decnet": etherDECnet, "lat": 0x6004, "sca": 0x6007, "moprc": 0x6002,
+	"mopdl": 0x6001,
+	"iso":   sapISO, "stp": sapSTP, "ipx": sapIPX, "netbeui": sapNetBEUI,
 }
 
 // isisTypes are the IS-IS PDU types that a word stands for.
 var isisTypes = map[string][]uint32{
-	"l1": {0x0f, 0x11, 0x12, 0x18, 0x1a}, "l2": {0x10, 0x11, 0x14, 0x19, 0x1b}, "iih": {0x0f, 0x10, 0x11},
+	"l1": {0x0f, 0x11, 0x12, 0x18, 0x1a}, "l2": {0x10, 0x11, 0x14, 0x19, 0x1b}, "iih": {0x0f, 0x10,
+		0x11},
 	"lsp": {0x12, 0x14}, "snp": {0x18, 0x19, 0x1a, 0x1b}, "csnp": {0x18, 0x19}, "psnp": {0x1a, 0x1b},
 }
 
@@ -201,7 +204,7 @@ func (l *lowerer) protocol(name string) (*form, error) {
 	case "icmp6":
 		return l.ipProtocol("ip6", 58)
 	case "clnp", "esis", "isis":
-		return l.osi(map[string]uint32{"clnp": 0x81, "esis": 0x82, "isis": 0x83}[name])
+		return l.osi(osiTypes[name])
 	}
 	types := isisTypes[name]
 	if types == nil {
@@ -215,10 +218,8 @@ func (l *lowerer) osi(proto uint32) (*form, error) {
 	if err != nil {
 		return nil, err
 	}
-	return and(iso, equal(l.load(1, l.at.payload.plus(l.osiOffset())), proto)), nil
+	return and(iso, equal(l.load(1, l.at.payload.plus(l.at.osi)), proto)), nil
 }
-
-func (l *lowerer) osiOffset() uint32 { return l.at.osi }
 
 func (l *lowerer) isis(types ...uint32) (*form, error) {
 	isis, err := l.osi(0x83)
@@ -229,7 +230,7 @@ func (l *lowerer) isis(types ...uint32) (*form, error) {
 	for i, t := range types {
 		ranges[i] = interval{t, t}
 	}
-	return and(isis, in(l.load(1, l.at.payload.plus(l.osiOffset()+4)), ranges)), nil
+	return and(isis, in(l.load(1, l.at.payload.plus(l.at.osi+4)), ranges)), nil
 }
 
 // ipProtocol returns the condition that a packet is of an IP protocol: over IPv4, over IPv6, or
@@ -250,7 +251,8 @@ func (l *lowerer) ipProtocol(family string, proto uint32) (*form, error) {
 			return nil, err
 		}
 		next := l.load(1, net.plus(6))
-		kids = append(kids, and(ip6, or(equal(next, proto), and(equal(next, 44), equal(l.load(1, net.plus(40)), proto)))))
+		kids = append(kids, and(ip6, or(equal(next, proto), and(equal(next, 44), equal(l.load(1,
+			net.plus(40)), proto)))))
 	}
 	return or(kids...), nil
 }
@@ -269,9 +271,11 @@ func (l *lowerer) compare(c *Compare) (*form, error) {
 	op := c.Op
 	if x.op == opConst && y.op != opConst {
 		x, y = y, x
-		op = map[string]string{"<": ">", ">": "<", "<=": ">=", ">=": "<="}[op]
-		if op == "" {
-			op = c.Op
+		switch op[0] {
+		case '<':
+			op = ">" + op[1:]
+		case '>':
+			op = "<" + op[1:]
 		}
 	}
 	f := &form{op: formTest, v: x, w: y}
@@ -309,19 +313,28 @@ func (l *lowerer) arith(a Arith, checks *[]*form) (*value, error) {
 		if err != nil {
 			return nil, err
 		}
-		alu := map[string]uint16{"+": aluAdd, "-": aluSub, "*": aluMul, "/": aluDiv, "%": aluMod, "&": aluAnd,
-			"|": aluOr, "^": aluXor, "<<": aluLsh, ">>": aluRsh}[a.Op]
+		alu := operators[a.Op]
 		if _, ok := fold(alu, 1, y.k); y.op == opConst && !ok {
 			l.here = a.Y.where()
 			if alu == aluDiv || alu == aluMod {
 				return nil, l.fail("division by zero", "a divisor that is not 0", "")
 			}
-			return nil, l.fail(fmt.Sprintf("a shift by %d leaves nothing of 32 bits", y.k), "a count from 0 to 31", "")
+			return nil, l.fail(fmt.Sprintf("a shift by %d leaves nothing of 32 bits", y.k),
+				"a count from 0 to 31", "")
 		}
 		return l.compute(alu, x, y), nil
 	}
 	return l.field(a.(*Load), checks)
 }
+
+// operators are the ALU operations of the language.
+var operators = map[string]uint16{"+": aluAdd, "-": aluSub, "*": aluMul, "/": aluDiv, "%": aluMod,
+	"&": aluAnd,
+	"|": aluOr, "^": aluXor, "<<": aluLsh, ">>": aluRsh}
+
+// osiTypes are the OSI protocols that the language knows.
+var osiTypes = map[string]uint32{"clnp": 0x81, "esis": 0x82, "isis": 0x83, "es-is": 0x82,
+	"is-is": 0x83}
 
 // field lowers a load of a header's bytes.
 func (l *lowerer) field(a *Load, checks *[]*form) (*value, error) {
@@ -349,7 +362,8 @@ func (l *lowerer) headerOf(proto string, checks *[]*form) (place, error) {
 		return l.at.header, nil
 	case "radio":
 		if !l.at.radio {
-			return net, l.fail("these packets have no radiotap header", "", "a capture with link type IEEE802_11_RADIO")
+			return net, l.fail("these packets have no radiotap header", "",
+				"a capture with link type IEEE802_11_RADIO")
 		}
 		return place{}, nil
 	case "ip", "ip6", "arp", "rarp", "atalk", "decnet", "lat", "sca", "moprc", "mopdl":
@@ -371,6 +385,7 @@ func (l *lowerer) headerOf(proto string, checks *[]*form) (place, error) {
 		*checks = append(*checks, f, equal(l.load(1, net.plus(6)), 58))
 		return net.plus(40), nil
 	}
-	return net, l.fail(strconv.Quote(proto)+" has no bytes to index", "a protocol such as ip, tcp or ether",
+	return net, l.fail(strconv.Quote(proto)+" has no bytes to index",
+		"a protocol such as ip, tcp or ether",
 		"the header before it, as in ip[20]")
 }

@@ -38,7 +38,8 @@ const (
 // joins reports whether b asks the same fields as q.
 func (q *query) joins(b *query) bool {
 	return q.kind == b.kind && (q.kind == queryIPv4 && q.mask == 1<<32-1 || q.kind == queryPorts) &&
-		q.proto == b.proto && q.dir == b.dir && q.dir != "src and dst" && q.protos == b.protos && q.mask == b.mask
+		q.proto == b.proto && q.dir == b.dir && q.dir != "src and dst" && q.protos == b.protos &&
+		q.mask == b.mask
 }
 
 // query lowers a query.
@@ -151,7 +152,8 @@ func number(b []byte) uint32 {
 func (p network) query4(m *Match) query {
 	a := p.addr.As4()
 	addr, mask := number(a[:]), number(p.mask[:4])
-	q := query{kind: queryIPv4, proto: m.Proto, dir: m.Dir, mask: mask, ranges: []interval{{addr, addr}}}
+	q := query{kind: queryIPv4, proto: m.Proto, dir: m.Dir, mask: mask, ranges: []interval{{addr,
+		addr}}}
 	if bits.LeadingZeros32(^mask)+bits.TrailingZeros32(mask) == 32 && mask != 0 {
 		q.ranges[0].hi = addr | ^mask
 		q.mask = 1<<32 - 1
@@ -183,11 +185,13 @@ func (l *lowerer) addresses(m *Match) ([]network, error) {
 		n := 128
 		if id.Bits >= 0 {
 			if id.Bits > 128 {
-				return nil, l.fail(fmt.Sprintf("an IPv6 address has 128 bits, not %d", id.Bits), "/0 to /128", "")
+				return nil, l.fail(fmt.Sprintf("an IPv6 address has 128 bits, not %d", id.Bits), "/0 to /128",
+					"")
 			}
 			n = id.Bits
 			if p := netip.PrefixFrom(a, n).Masked(); p.Addr() != a {
-				return nil, l.fail(fmt.Sprintf("%s has bits set beyond its first %d", id.Text, n), "", "net "+p.String())
+				return nil, l.fail(fmt.Sprintf("%s has bits set beyond its first %d", id.Text, n), "",
+					"net "+p.String())
 			}
 			if m.Type != "net" {
 				return nil, l.onlyNets(m)
@@ -201,7 +205,8 @@ func (l *lowerer) addresses(m *Match) ([]network, error) {
 }
 
 func (l *lowerer) onlyNets(m *Match) *Error {
-	return l.fail("only a net has a length or a mask", `"net" instead of "host"`, "net "+l.source[m.pos:m.end])
+	return l.fail("only a net has a length or a mask", `"net" instead of "host"`,
+		"net "+l.source[m.pos:m.end])
 }
 
 // quad reads two to four numbers with dots; missing ones are zero and do not count.
@@ -261,7 +266,8 @@ func (l *lowerer) lookup(m *Match) ([]network, error) {
 		}
 		p, err := l.opt.Names.Net(name)
 		if err != nil || !p.IsValid() {
-			return nil, l.fail(fmt.Sprintf("no net is known as %q%s", name, because(err)), "", "net 10.0.0.0/8")
+			return nil, l.fail(fmt.Sprintf("no net is known as %q%s", name, because(err)), "",
+				"net 10.0.0.0/8")
 		}
 		return []network{prefix(p.Masked().Addr().Unmap(), p.Bits())}, nil
 	}
@@ -270,7 +276,8 @@ func (l *lowerer) lookup(m *Match) ([]network, error) {
 	}
 	addrs, err := l.opt.Names.Host(name)
 	if err != nil || len(addrs) == 0 {
-		return nil, l.fail(fmt.Sprintf("no host is known as %q%s", name, because(err)), "", "host 10.0.0.1")
+		return nil, l.fail(fmt.Sprintf("no host is known as %q%s", name, because(err)), "",
+			"host 10.0.0.1")
 	}
 	var list []network
 	for _, a := range addrs {
@@ -281,7 +288,8 @@ func (l *lowerer) lookup(m *Match) ([]network, error) {
 		list = append(list, prefix(a, a.BitLen()))
 	}
 	if len(list) == 0 {
-		return nil, l.fail(fmt.Sprintf("%q has no address that %q can be compared with", name, m.Proto), "", "")
+		return nil, l.fail(fmt.Sprintf("%q has no address that %q can be compared with", name, m.Proto),
+			"", "")
 	}
 	return list, nil
 }
@@ -354,7 +362,8 @@ func (l *lowerer) address6(dir string, p network) (*form, error) {
 					break
 				}
 				w := number(a[i:])
-				f.kids = append(f.kids, in(l.load(4, l.at.networkHeader().plus(off+i)), []interval{{w, w | ^mask}}))
+				f.kids = append(f.kids, in(l.load(4, l.at.networkHeader().plus(off+i)), []interval{{w,
+					w | ^mask}}))
 			}
 			return f
 		}

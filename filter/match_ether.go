@@ -9,7 +9,8 @@ import (
 // etherQuery lowers "ether host" and its kin.
 func (l *lowerer) etherQuery(m *Match) (*form, error) {
 	if m.Type == "net" {
-		return nil, l.fail("Ethernet addresses have no nets", "", "ether host 00:11:22:33:44:55, or ether[0:2] = 0x11")
+		return nil, l.fail("Ethernet addresses have no nets", "",
+			"ether host 00:11:22:33:44:55, or ether[0:2] = 0x11")
 	}
 	mac, err := l.mac(m)
 	if err != nil {
@@ -29,11 +30,13 @@ func (l *lowerer) mac(m *Match) (mac [6]byte, err error) {
 		}
 		a, err := l.opt.Names.Ether(m.ID.Text)
 		if err != nil || len(a) != 6 {
-			return mac, l.fail(fmt.Sprintf("no Ethernet address is known as %q%s", m.ID.Text, because(err)), "", "")
+			return mac, l.fail(fmt.Sprintf("no Ethernet address is known as %q%s", m.ID.Text, because(err)),
+				"", "")
 		}
 		return [6]byte(a), nil
 	}
-	return mac, l.fail(m.ID.Text+" is not an Ethernet address", "", "ether host 00:11:22:33:44:55, or host "+m.ID.Text)
+	return mac, l.fail(m.ID.Text+" is not an Ethernet address", "",
+		"ether host 00:11:22:33:44:55, or host "+m.ID.Text)
 }
 
 // etherAddress returns the condition on the addresses of the link layer.
@@ -50,7 +53,8 @@ func (l *lowerer) etherAddress(dir string, mac [6]byte) (*form, error) {
 	switch dir {
 	case "", "src", "dst", "src and dst":
 		if wlan {
-			return side(dir, func() *form { return l.wlanSource(at) }, func() *form { return l.wlanDestination(at) }), nil
+			return side(dir, func() *form { return l.wlanSource(at) },
+				func() *form { return l.wlanDestination(at) }), nil
 		}
 		return side(dir, func() *form { return at(6) }, func() *form { return at(0) }), nil
 	}
@@ -84,7 +88,8 @@ func (l *lowerer) broadcast(proto string) (*form, error) {
 		to := l.compute(aluAnd, l.load(4, l.at.networkHeader().plus(16)), l.constant(host))
 		return and(ip, or(equal(to, 0), equal(to, host))), nil
 	}
-	return nil, l.fail(fmt.Sprintf("%q has no broadcast address", proto), `"ether broadcast" or "ip broadcast"`, "")
+	return nil, l.fail(fmt.Sprintf("%q has no broadcast address", proto),
+		`"ether broadcast" or "ip broadcast"`, "")
 }
 
 // multicast lowers "multicast".
@@ -123,8 +128,9 @@ func (l *lowerer) multicast(proto string) (*form, error) {
 // gateway lowers "gateway NAME": to or from the host's Ethernet address but not its IP addresses.
 func (l *lowerer) gateway(m *Match) (*form, error) {
 	if m.ID.Kind != tokName || l.opt.Names.Host == nil || l.opt.Names.Ether == nil {
-		return nil, l.fail("gateway needs a name that is looked up both as a host and as an Ethernet address",
-			"", "ether host 00:11:22:33:44:55 and not host 10.0.0.1")
+		return nil,
+			l.fail("gateway needs a name that is looked up both as a host and as an Ethernet address",
+				"", "ether host 00:11:22:33:44:55 and not host 10.0.0.1")
 	}
 	switch m.Proto {
 	case "", "ip", "arp", "rarp":
@@ -158,7 +164,8 @@ func (l *lowerer) decnetQuery(m *Match) (*form, error) {
 		ok = err1 == nil && err2 == nil
 	}
 	if !ok {
-		return nil, l.fail(m.ID.Text+" is not a DECnet address", "an area up to 63, a dot and a node up to 1023",
+		return nil, l.fail(m.ID.Text+" is not a DECnet address",
+			"an area up to 63, a dot and a node up to 1023",
 			"decnet host 10.123")
 	}
 	switch m.Dir {

@@ -24,7 +24,8 @@ func (l *lowerer) portQuery(m *Match) (query, error) {
 	case "sctp":
 		q.protos = portSCTP
 	default:
-		return q, l.fail(fmt.Sprintf("%q has no ports", m.Proto), `no protocol, or "tcp", "udp" or "sctp"`,
+		return q, l.fail(fmt.Sprintf("%q has no ports", m.Proto),
+			`no protocol, or "tcp", "udp" or "sctp"`,
 			fmt.Sprintf("%s and %s %s", m.Proto, m.Type, m.ID.Text))
 	}
 	switch m.Dir {
@@ -33,14 +34,16 @@ func (l *lowerer) portQuery(m *Match) (query, error) {
 		return q, l.fail(fmt.Sprintf("%q belongs to 802.11 addresses", m.Dir), `"src" or "dst"`, "")
 	}
 	if m.ID.Kind != tokNumber && m.ID.Kind != tokName {
-		return q, l.fail(fmt.Sprintf("%q is not a port", m.ID.Text), "a number from 0 to 65535 or a name", "")
+		return q, l.fail(fmt.Sprintf("%q is not a port", m.ID.Text), "a number from 0 to 65535 or a name",
+			"")
 	}
 	if m.Type == "portrange" && m.ID.Kind == tokName {
 		return l.portRange(q, m)
 	}
 	if m.ID.Kind == tokNumber {
 		if m.ID.Number > 65535 {
-			return q, l.fail(fmt.Sprintf("port %d does not exist", m.ID.Number), "a number from 0 to 65535", "")
+			return q, l.fail(fmt.Sprintf("port %d does not exist", m.ID.Number), "a number from 0 to 65535",
+				"")
 		}
 		q.ranges = []interval{{m.ID.Number, m.ID.Number}}
 		q.setProtos(portTCP | portUDP | portSCTP)
@@ -92,11 +95,13 @@ func (l *lowerer) bothPorts(q query, tcp, udp int) (query, error) {
 
 func (l *lowerer) portName(name string) (tcp, udp int, err error) {
 	if l.opt.Names.Port == nil {
-		return 0, 0, l.fail("names of ports are not looked up here", "a number from 0 to 65535", "port 443")
+		return 0, 0, l.fail("names of ports are not looked up here", "a number from 0 to 65535",
+			"port 443")
 	}
 	tcp, udp, err = l.opt.Names.Port(name)
 	if err != nil || tcp < 0 && udp < 0 || tcp > 65535 || udp > 65535 {
-		return 0, 0, l.fail(fmt.Sprintf("no port is known as %q%s", name, because(err)), "a number from 0 to 65535", "")
+		return 0, 0, l.fail(fmt.Sprintf("no port is known as %q%s", name, because(err)),
+			"a number from 0 to 65535", "")
 	}
 	return tcp, udp, nil
 }
@@ -105,7 +110,8 @@ func (l *lowerer) portName(name string) (tcp, udp int, err error) {
 func (l *lowerer) portRange(q query, m *Match) (query, error) {
 	lo, hi, ok := strings.Cut(m.ID.Text, "-")
 	if !ok {
-		return q, l.fail(fmt.Sprintf("%q is not a range of ports", m.ID.Text), "two ports with a dash between them",
+		return q, l.fail(fmt.Sprintf("%q is not a range of ports", m.ID.Text),
+			"two ports with a dash between them",
 			"portrange 6000-6008, or port "+m.ID.Text)
 	}
 	var ends [2]uint32
@@ -150,9 +156,11 @@ func (l *lowerer) ports(q *query) (*form, error) {
 		return func() *form { return in(l.load(2, p), q.ranges) }
 	}
 	transport := net.plus(40)
-	six := and(ip6, in(l.load(1, net.plus(6)), protos), side(q.dir, at(transport), at(transport.plus(2))))
+	six := and(ip6, in(l.load(1, net.plus(6)), protos), side(q.dir, at(transport),
+		at(transport.plus(2))))
 	transport = l.moved(net, l.headerLen(net))
-	four := and(ip, in(l.load(1, net.plus(9)), protos), not(test(l.load(2, net.plus(6)), relBits, 0x1fff)),
+	four := and(ip, in(l.load(1, net.plus(9)), protos), not(test(l.load(2, net.plus(6)), relBits,
+		0x1fff)),
 		side(q.dir, at(transport), at(transport.plus(2))))
 	return or(six, four), nil
 }
@@ -166,7 +174,7 @@ func (l *lowerer) protoQuery(m *Match) (*form, error) {
 	case "ether":
 		names = ethernetTypes
 	case "iso":
-		names = map[string]uint32{"clnp": 0x81, "esis": 0x82, "isis": 0x83, "es-is": 0x82, "is-is": 0x83}
+		names = osiTypes
 	case "isis":
 	default:
 		return nil, l.fail(fmt.Sprintf("%q says nothing of the protocol above it", m.Proto),
@@ -189,7 +197,8 @@ func (l *lowerer) protoQuery(m *Match) (*form, error) {
 			}
 			n, err := l.opt.Names.Proto(m.ID.Text)
 			if err != nil {
-				return nil, l.fail(fmt.Sprintf("no IP protocol is known as %q%s", m.ID.Text, because(err)), "a number", "")
+				return nil, l.fail(fmt.Sprintf("no IP protocol is known as %q%s", m.ID.Text, because(err)),
+					"a number", "")
 			}
 			v = uint32(n)
 		default:

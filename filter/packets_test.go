@@ -7,10 +7,12 @@ import (
 
 // Values that expressions and packets of the tests share, so that they meet.
 var (
-	testHosts4 = []string{"10.0.0.1", "10.0.0.2", "192.168.1.7", "1.2.3.4", "224.0.0.5", "255.255.255.255", "0.0.0.0"}
+	testHosts4 = []string{"10.0.0.1", "10.0.0.2", "192.168.1.7", "1.2.3.4", "224.0.0.5",
+		"255.255.255.255", "0.0.0.0"}
 	testHosts6 = []string{"2001:db8::1", "fe80::1", "ff02::1", "::1", "2001:db8:0:1::2"}
-	testMACs   = []string{"00:11:22:33:44:55", "02:00:00:00:00:01", "ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:05"}
-	testPorts  = []int{80, 443, 53, 22, 1234, 6000, 6005, 0, 65535}
+	testMACs   = []string{"00:11:22:33:44:55", "02:00:00:00:00:01", "ff:ff:ff:ff:ff:ff",
+		"01:00:5e:00:00:05"}
+	testPorts = []int{80, 443, 53, 22, 1234, 6000, 6005, 0, 65535}
 )
 
 // generator makes packets of every protocol that the language knows, mostly well-formed.
@@ -22,7 +24,8 @@ type generator struct {
 func (g *generator) one(list ...int) int { return list[g.IntN(len(list))] }
 
 func (g *generator) host4() []byte {
-	a := [][]byte{{10, 0, 0, 1}, {10, 0, 0, 2}, {192, 168, 1, 7}, {1, 2, 3, 4}, {224, 0, 0, 5}, {255, 255, 255, 255},
+	a := [][]byte{{10, 0, 0, 1}, {10, 0, 0, 2}, {192, 168, 1, 7}, {1, 2, 3, 4}, {224, 0, 0, 5}, {255,
+		255, 255, 255},
 		{0, 0, 0, 0}, {10, byte(g.Uint32()), byte(g.Uint32()), byte(g.Uint32())}}
 	return a[g.IntN(len(a))]
 }
@@ -51,7 +54,8 @@ func (g *generator) host6() []byte {
 }
 
 func (g *generator) mac() []byte {
-	a := [][]byte{{0, 0x11, 0x22, 0x33, 0x44, 0x55}, {2, 0, 0, 0, 0, 1}, {255, 255, 255, 255, 255, 255},
+	a := [][]byte{{0, 0x11, 0x22, 0x33, 0x44, 0x55}, {2, 0, 0, 0, 0, 1}, {255, 255, 255, 255, 255,
+		255},
 		{1, 0, 0x5e, 0, 0, 5}}
 	return a[g.IntN(len(a))]
 }
@@ -86,7 +90,8 @@ func (g *generator) port() int {
 func (g *generator) transport(proto, depth int) []byte {
 	switch proto {
 	case 6:
-		return join(be16(g.port()), be16(g.port()), g.bytes(8), []byte{byte(g.one(5, 6, 8) << 4), byte(g.IntN(256))},
+		return join(be16(g.port()), be16(g.port()), g.bytes(8), []byte{byte(g.one(5, 6, 8) << 4),
+			byte(g.IntN(256))},
 			g.bytes(18))
 	case 17:
 		if depth > 0 && g.IntN(2) == 0 {
@@ -96,7 +101,8 @@ func (g *generator) transport(proto, depth int) []byte {
 					g.ethernet(depth-1))
 			}
 			opts := g.IntN(3)
-			head := join(be16(g.port()), be16(6081), g.bytes(4), []byte{byte(g.one(0, 0, 0, 0x40) | opts), 0})
+			head := join(be16(g.port()), be16(6081), g.bytes(4), []byte{byte(g.one(0, 0, 0, 0x40) | opts),
+				0})
 			switch g.IntN(3) {
 			case 0:
 				return join(head, be16(0x800), vni, g.bytes(4*opts), g.ip4(depth-1))
@@ -121,8 +127,10 @@ func (g *generator) ip4(depth int) []byte {
 	options := g.one(0, 0, 0, 1, 3)
 	frag := g.one(0, 0, 0, 0x2000, 0x4000, 0x1234, 1)
 	body := g.transport(proto, depth)
-	return join([]byte{byte(0x45 + options), byte(g.IntN(256))}, be16(20+4*options+len(body)), g.bytes(2), be16(frag),
-		[]byte{byte(g.IntN(256)), byte(proto)}, g.bytes(2), g.host4(), g.host4(), g.bytes(4*options), body)
+	return join([]byte{byte(0x45 + options), byte(g.IntN(256))}, be16(20+4*options+len(body)),
+		g.bytes(2), be16(frag),
+		[]byte{byte(g.IntN(256)), byte(proto)}, g.bytes(2), g.host4(), g.host4(), g.bytes(4*options),
+		body)
 }
 
 func (g *generator) ip6(depth int) []byte {
@@ -132,11 +140,13 @@ func (g *generator) ip6(depth int) []byte {
 		body = join([]byte{byte(proto), 0}, g.bytes(6), body)
 		proto = 44
 	}
-	return join([]byte{0x60 | byte(g.IntN(16))}, g.bytes(3), be16(len(body)), []byte{byte(proto), 64}, g.host6(), g.host6(), body)
+	return join([]byte{0x60 | byte(g.IntN(16))}, g.bytes(3), be16(len(body)), []byte{byte(proto), 64},
+		g.host6(), g.host6(), body)
 }
 
 func (g *generator) arp() []byte {
-	return join(be16(1), be16(0x800), []byte{6, 4}, be16(g.one(1, 2)), g.mac(), g.host4(), g.mac(), g.host4(), g.bytes(4))
+	return join(be16(1), be16(0x800), []byte{6, 4}, be16(g.one(1, 2)), g.mac(), g.host4(), g.mac(),
+		g.host4(), g.bytes(4))
 }
 
 // llc returns an LLC header and what it announces.
@@ -156,7 +166,8 @@ func (g *generator) llc(depth int) []byte {
 	case 5:
 		return join([]byte{0xf0, 0xf0, byte(g.IntN(256))}, g.bytes(30))
 	}
-	return join([]byte{byte(g.IntN(256)), byte(g.IntN(256)), byte(g.one(1, 5, 9, 3, 0x63, 0x43, 0x6f, 0xe3, 0xaf, 0x87, g.IntN(256)))},
+	return join([]byte{byte(g.IntN(256)), byte(g.IntN(256)), byte(g.one(1, 5, 9, 3, 0x63, 0x43, 0x6f,
+		0xe3, 0xaf, 0x87, g.IntN(256)))},
 		g.bytes(30))
 }
 
@@ -173,7 +184,8 @@ func (g *generator) typed(depth int) []byte {
 	case 6:
 		return join(be16(g.one(0x806, 0x8035)), g.arp())
 	case 7:
-		return join(be16(g.one(0x8100, 0x88a8, 0x9100)), be16(g.one(5, 6, 0x2005, 100, 0)), g.typed(depth-1))
+		return join(be16(g.one(0x8100, 0x88a8, 0x9100)), be16(g.one(5, 6, 0x2005, 100, 0)),
+			g.typed(depth-1))
 	case 8:
 		labels := be32(uint32(g.one(5, 6, 100000))<<12 | 0x100 | 64)
 		if g.IntN(2) == 0 {
@@ -193,9 +205,11 @@ func (g *generator) typed(depth int) []byte {
 	case 12:
 		flags := g.one(2, 6, 0x81)
 		if flags == 0x81 {
-			return join(be16(0x6003), g.bytes(2), []byte{0x81, byte(g.one(2, 6))}, []byte{0, 0x05, 0x28, 0x05, 0x28}, g.bytes(30))
+			return join(be16(0x6003), g.bytes(2), []byte{0x81, byte(g.one(2, 6))}, []byte{0, 0x05, 0x28,
+				0x05, 0x28}, g.bytes(30))
 		}
-		return join(be16(0x6003), g.bytes(2), []byte{byte(flags)}, []byte{0x05, 0x28, 0x05, 0x28}, g.bytes(30))
+		return join(be16(0x6003), g.bytes(2), []byte{byte(flags)}, []byte{0x05, 0x28, 0x05, 0x28},
+			g.bytes(30))
 	case 13:
 		return join(be16(g.one(0x6001, 0x6002, 0x6004, 0x6007, 0x9000)), g.bytes(30))
 	}
@@ -301,8 +315,10 @@ func (g *generator) packet(dlt uint32) []byte {
 		n := g.one(61, 64, 69, 72)
 		name := func(s string) []byte { return append([]byte(s), make([]byte, 16-len(s))...) }
 		names := []string{"em0", "vlan100", "lo0", "abcdefg", ""}
-		h := join([]byte{byte(n), af, byte(g.IntN(12)), byte(g.IntN(16))}, name(names[g.IntN(5)]), name(names[g.IntN(5)]),
-			be32(uint32(g.IntN(8))), be32(uint32(g.IntN(8))), g.bytes(16), []byte{byte(g.IntN(3))}, g.bytes(11))
+		h := join([]byte{byte(n), af, byte(g.IntN(12)), byte(g.IntN(16))}, name(names[g.IntN(5)]),
+			name(names[g.IntN(5)]),
+			be32(uint32(g.IntN(8))), be32(uint32(g.IntN(8))), g.bytes(16), []byte{byte(g.IntN(3))},
+			g.bytes(11))
 		return join(h[:(n+3)&^3], inner(four))
 	case DLTWLAN:
 		return g.wlan(2)

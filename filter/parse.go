@@ -78,7 +78,8 @@ func (p *parser) accept(texts ...string) bool {
 }
 
 func (p *parser) fail(t token, problem, expected, hint string) *Error {
-	return &Error{Expression: p.src, Pos: t.pos, End: t.end, Problem: problem, Expected: expected, Hint: hint}
+	return &Error{Expression: p.src, Pos: t.pos, End: t.end, Problem: problem, Expected: expected,
+		Hint: hint}
 }
 
 // found names a token in a message.
@@ -92,7 +93,8 @@ func found(t token) string {
 func (p *parser) down() error {
 	p.depth++
 	if p.depth > maxDepth {
-		return p.fail(p.peek(), fmt.Sprintf("more than %d brackets or negations are nested", maxDepth), "", "")
+		return p.fail(p.peek(), fmt.Sprintf("more than %d brackets or negations are nested", maxDepth),
+			"", "")
 	}
 	return nil
 }
@@ -205,9 +207,11 @@ func (p *parser) term() (Node, qualifiers, error) {
 		}
 		return p.primitive()
 	case t.kind == tokEnd:
-		return nil, qualifiers{}, p.fail(t, "the expression ends too early", "a condition such as tcp or port 80", "")
+		return nil, qualifiers{}, p.fail(t, "the expression ends too early",
+			"a condition such as tcp or port 80", "")
 	case t.kind == tokSymbol:
-		e := p.fail(t, strconv.Quote(t.text)+" cannot begin a condition", "a condition such as tcp or port 80", "")
+		e := p.fail(t, strconv.Quote(t.text)+" cannot begin a condition",
+			"a condition such as tcp or port 80", "")
 		return nil, qualifiers{}, e
 	}
 	return nil, qualifiers{}, p.bareID(t)
@@ -230,85 +234,6 @@ func (p *parser) arithmeticBracket() bool {
 	}
 }
 
-// bareID explains an id without a qualifier.
-func (p *parser) bareID(t token) *Error {
-	problem := strconv.Quote(t.text) + " stands without saying what it is"
-	switch t.kind {
-	case tokNumber:
-		return p.fail(t, problem, "", fmt.Sprintf("port %[1]s, vlan %[1]s, ip proto %[1]s or len >= %[1]s", t.text))
-	case tokQuad:
-		return p.fail(t, problem, "", "host "+t.text+" or net "+t.text)
-	case tokIPv6:
-		return p.fail(t, problem, "", "host "+t.text)
-	case tokMAC:
-		return p.fail(t, problem, "", "ether host "+t.text)
-	}
-	if w := strings.ToLower(t.text); keywords[w] {
-		return p.fail(t, problem, "", strconv.Quote(w)+" if that is meant, or host "+t.text+" for a host's name")
-	}
-	if isRelation(p.ahead(1)) || strings.Contains(t.text, ".") && keywords[strings.SplitN(t.text, ".", 2)[0]] {
-		return p.fail(t, strconv.Quote(t.text)+" is not a field of this language", "",
-			`a field by its offset, as in "ip[8] < 5", or a primitive such as "tcp port 80"`)
-	}
-	if w := nearest(t.text); w != "" {
-		return p.fail(t, problem, "", strconv.Quote(w)+" if that is meant, or host "+t.text+" for a host's name")
-	}
-	return p.fail(t, problem, "", fmt.Sprintf("host %[1]s, port %[1]s or net %[1]s", t.text))
-}
-
-// nearest returns the keyword that differs from word in one letter, or "".
-func nearest(word string) string {
-	if len(word) < 3 {
-		return ""
-	}
-	best := ""
-	for k := range keywords {
-		if len(k) >= 3 && oneEdit(word, k) && (best == "" || k < best) {
-			best = k
-		}
-	}
-	return best
-}
-
-func oneEdit(a, b string) bool {
-	if len(a) > len(b) {
-		a, b = b, a
-	}
-	if len(b)-len(a) > 1 {
-		return false
-	}
-	i := 0
-	for i < len(a) && a[i] == b[i] {
-		i++
-	}
-	if len(a) == len(b) {
-		return i < len(a) && (a[i+1:] == b[i+1:] ||
-			i+1 < len(a) && a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:])
-	}
-	return a[i:] == b[i+1:]
-}
-
-// trailing explains a token after a complete condition.
-func (p *parser) trailing() *Error {
-	t := p.peek()
-	before := p.toks[max(p.at-1, 0)]
-	switch {
-	case t.is(")"):
-		return p.fail(t, "the closing bracket has no opening one", "", "")
-	case t.is("&"), t.is("|"):
-		return p.fail(t, strconv.Quote(t.text)+" works on numbers, not on conditions", "", strconv.Quote(t.text+t.text))
-	case t.is("/") && before.kind == tokNumber:
-		return p.fail(t, "a net with a length needs a dotted number", "", "net "+before.text+".0.0.0/…")
-	case t.is("mask") && before.kind == tokNumber:
-		return p.fail(t, "a net with a mask needs a dotted number", "", "net "+before.text+".0.0.0 mask …")
-	case isRelation(t), isOperator(t):
-		return p.fail(t, strconv.Quote(t.text)+" needs a number on its left", "",
-			"a field such as ip[8] or len before "+strconv.Quote(t.text))
-	}
-	return p.fail(t, found(t)+" where a condition has ended", `"and", "or" or the end`,
-		"and "+t.text+" … if both must hold, or "+t.text+" … if one is enough")
-}
-
 func (p *parser) primitive() (Node, qualifiers, error) {
 	t := p.take()
 	start := t
@@ -319,11 +244,13 @@ func (p *parser) primitive() (Node, qualifiers, error) {
 			next.is("multicast") || isDirection(next) || isType(next)) {
 			if proto == "ether" || proto == "radio" {
 				return nil, q, p.fail(next, strconv.Quote(t.text)+" alone is no condition",
-					`"host", "src", "dst", "proto", "broadcast", "multicast" or "["`, t.text+" host 00:11:22:33:44:55")
+					`"host", "src", "dst", "proto", "broadcast", "multicast" or "["`,
+					t.text+" host 00:11:22:33:44:55")
 			}
 			if p.idsNext() && !next.is("(") && !isNot(next) {
-				return nil, q, p.fail(next, fmt.Sprintf("%q and %q do not fit together without a word between them",
-					t.text, next.text), `"host", "net", "port", "src" or "dst"`, t.text+" host "+next.text)
+				return nil, q, p.fail(next,
+					fmt.Sprintf("%q and %q do not fit together without a word between them",
+						t.text, next.text), `"host", "net", "port", "src" or "dst"`, t.text+" host "+next.text)
 			}
 			return &Word{Name: proto, span: span{start.pos, t.end}}, q, nil
 		}
@@ -339,7 +266,8 @@ func (p *parser) primitive() (Node, qualifiers, error) {
 	case isDirection(t), isType(t), t.is("proto"), t.is("protochain"), t.is("gateway"):
 		if isDirection(t) {
 			q.dir = direction(t.text)
-			if and, or := isAnd(p.peek()), isOr(p.peek()); (and || or) && (t.text == "src" || t.text == "dst") &&
+			if and, or := isAnd(p.peek()), isOr(p.peek()); (and || or) && (t.text == "src" ||
+				t.text == "dst") &&
 				(p.ahead(1).is("src") || p.ahead(1).is("dst")) && p.ahead(1).text != t.text {
 				p.at += 2
 				q.dir = ""
@@ -358,7 +286,8 @@ func (p *parser) primitive() (Node, qualifiers, error) {
 		return n, q, err
 	}
 	if q.proto != "" {
-		return nil, q, p.fail(t, found(t)+" after "+strconv.Quote(start.text), "a direction, a type or the end", "")
+		return nil, q, p.fail(t, found(t)+" after "+strconv.Quote(start.text),
+			"a direction, a type or the end", "")
 	}
 	n, err := p.word(t)
 	return n, q, err
@@ -408,7 +337,8 @@ var protocols = func() map[string]string {
 	for _, w := range strings.Fields("ether link ppp slip fddi tr wlan") {
 		m[w] = "ether"
 	}
-	for _, w := range strings.Fields("ip ip6 arp rarp tcp udp sctp icmp icmp6 igmp igrp pim vrrp carp ah esp " +
+	for _, w := range strings.Fields("ip ip6 arp rarp tcp udp sctp icmp icmp6 igmp igrp pim vrrp " +
+		"carp ah esp " +
 		"atalk aarp decnet lat sca moprc mopdl iso esis isis clnp stp ipx netbeui radio " +
 		"l1 l2 iih lsp snp csnp psnp") {
 		m[w] = w
@@ -478,8 +408,9 @@ func (p *parser) ids(q qualifiers) (Node, error) {
 			id.Mask, end = n.text, n.end
 		}
 	default:
-		want := map[string]string{"port": "a port's number or name", "portrange": "two ports, as in 6000-6008",
-			"host": "an address or a host's name", "net": "a net, as in 10.0.0.0/8",
+		want := map[string]string{"port": "a port's number or name",
+			"portrange": "two ports, as in 6000-6008",
+			"host":      "an address or a host's name", "net": "a net, as in 10.0.0.0/8",
 			"proto": "a protocol's number or name", "protochain": "a protocol's number or name",
 			"gateway": "a host's name"}[q.typ]
 		if q.proto == "ether" && q.typ == "host" {
@@ -489,7 +420,8 @@ func (p *parser) ids(q qualifiers) (Node, error) {
 		if t.kind == tokKeyword && t.text != "and" && t.text != "or" {
 			hint = `\` + t.text + " if the name " + t.text + " is meant"
 		}
-		return nil, p.fail(t, fmt.Sprintf("%s where a value for %q is needed", found(t), q.typ), want, hint)
+		return nil, p.fail(t, fmt.Sprintf("%s where a value for %q is needed", found(t), q.typ), want,
+			hint)
 	}
 	return &Match{Proto: q.proto, Dir: q.dir, Type: q.typ, ID: id, span: span{t.pos, end}}, nil
 }

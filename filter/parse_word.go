@@ -14,7 +14,8 @@ func (p *parser) word(t token) (Node, error) {
 	case "vlan", "mpls", "pppoes", "geneve", "vxlan":
 		return w, p.optionalNumber(w)
 	case "pppoed", "inbound", "outbound", "lane", "metac", "bcc", "sc", "ilmic", "oam", "oamf4",
-		"oamf4ec", "oamf4sc", "oamf4e", "oamf4s", "connectmsg", "metaconnect", "fisu", "lssu", "lsssu", "msu",
+		"oamf4ec", "oamf4sc", "oamf4e", "oamf4s", "connectmsg", "metaconnect", "fisu", "lssu", "lsssu",
+		"msu",
 		"hfisu", "hlssu", "hmsu":
 		return w, nil
 	case "sio", "opc", "dpc", "sls", "hsio", "hopc", "hdpc", "hsls":
@@ -48,13 +49,15 @@ func (p *parser) word(t token) (Node, error) {
 		}
 		return w, nil
 	case "and", "or":
-		return nil, p.fail(t, strconv.Quote(t.text)+" has nothing on its left", "a condition such as tcp or port 80", "")
+		return nil, p.fail(t, strconv.Quote(t.text)+" has nothing on its left",
+			"a condition such as tcp or port 80", "")
 	case "mask":
 		return nil, p.fail(t, `"mask" belongs behind a net`, "", "net 10.0.0.0 mask 255.0.0.0")
 	case "byte":
 		return nil, p.fail(t, `"byte" is not in the language's manual`, "", "link[5] = 3 for byte 5 = 3")
 	}
-	return nil, p.fail(t, strconv.Quote(t.text)+" cannot begin a condition", "a condition such as tcp or port 80", "")
+	return nil, p.fail(t, strconv.Quote(t.text)+" cannot begin a condition",
+		"a condition such as tcp or port 80", "")
 }
 
 // argument reads the argument that the keyword t needs.
@@ -79,7 +82,8 @@ func (p *parser) argument(w *Word, t token, want string, kinds ...tokenKind) err
 	}
 	hint := ""
 	if t.text == "less" || t.text == "greater" {
-		hint = t.text + " 100, or len " + map[string]string{"less": "<=", "greater": ">="}[t.text] + " … for an arithmetic expression"
+		hint = t.text + " 100, or len " + map[string]string{"less": "<=",
+			"greater": ">="}[t.text] + " … for an arithmetic expression"
 	}
 	return p.fail(a, fmt.Sprintf("%s where %q needs its argument", found(a), t.text), want, hint)
 }
@@ -194,7 +198,8 @@ func (p *parser) factor() (Arith, error) {
 			return p.load(t, proto)
 		}
 		if p.peek().is("[") {
-			return nil, p.fail(t, fmt.Sprintf("%q has no bytes to index", t.text), "a protocol such as ip, tcp or ether", "")
+			return nil, p.fail(t, fmt.Sprintf("%q has no bytes to index", t.text),
+				"a protocol such as ip, tcp or ether", "")
 		}
 	}
 	e := p.fail(t, found(t)+" where a number is needed", "a number, len, or a field such as ip[8]", "")
@@ -220,7 +225,8 @@ func (p *parser) load(t token, proto string) (Arith, error) {
 	}
 	end := p.peek()
 	if !p.accept("]") {
-		return nil, p.fail(end, found(end)+" in an index", `"]", ":" and the number of bytes, or an operator`, "")
+		return nil, p.fail(end, found(end)+" in an index",
+			`"]", ":" and the number of bytes, or an operator`, "")
 	}
 	l.span = span{t.pos, end.end}
 	return l, nil

@@ -33,10 +33,12 @@ var linkTypes = map[uint32]uint32{DLTRaw: 101}
 
 // liveLinks are the link types with an address family in the header. For a file, libpcap takes the
 // numbers that any BSD has for INET6; for a capture, this host's.
-var liveLinks = map[uint32]string{DLTNull: "NULL", DLTLoop: "LOOP", DLTEnc: "ENC", DLTPFLog: "PFLOG"}
+var liveLinks = map[uint32]string{DLTNull: "NULL", DLTLoop: "LOOP", DLTEnc: "ENC",
+	DLTPFLog: "PFLOG"}
 
 // compile returns libpcap's program, or the message with which it refuses the expression.
-func (d *tcpdump) compile(dlt uint32, expression string, optimize bool) (prog []bpf.RawInstruction, refused string, err error) {
+func (d *tcpdump) compile(dlt uint32, expression string, optimize bool) (prog []bpf.RawInstruction,
+	refused string, err error) {
 	out, refused, err := d.run(dlt, expression, optimize, "-ddd")
 	if refused != "" || err != nil {
 		return nil, refused, err
@@ -52,7 +54,8 @@ func (d *tcpdump) compile(dlt uint32, expression string, optimize bool) (prog []
 	return prog, "", nil
 }
 
-func (d *tcpdump) run(dlt uint32, expression string, optimize bool, how string) (out, refused string, err error) {
+func (d *tcpdump) run(dlt uint32, expression string, optimize bool, how string) (out,
+	refused string, err error) {
 	file := filepath.Join(d.dir, fmt.Sprintf("%d.pcap", dlt))
 	if _, err := os.Stat(file); err != nil {
 		link := dlt

@@ -135,7 +135,8 @@ func (l *lexer) word(start int) (token, error) {
 		}
 		if strings.Contains(s[:six], "::") {
 			return token{}, &Error{Expression: l.src, Pos: start, End: start + six,
-				Problem: strconv.Quote(s[:six]) + " is not an IPv6 address", Hint: "an address such as 2001:db8::1"}
+				Problem: strconv.Quote(s[:six]) + " is not an IPv6 address",
+				Hint:    "an address such as 2001:db8::1"}
 		}
 	}
 	n := nameLen(s)
@@ -147,9 +148,11 @@ func (l *lexer) word(start int) (token, error) {
 		v, err := strconv.ParseUint(text, 0, 32)
 		if err != nil || strings.HasPrefix(text, "0o") {
 			e := &Error{Expression: l.src, Pos: start, End: t.end,
-				Problem: "the number " + text + " does not fit into 32 bits", Hint: "a number from 0 to 4294967295"}
+				Problem: "the number " + text + " does not fit into 32 bits",
+				Hint:    "a number from 0 to 4294967295"}
 			if strings.ContainsAny(text, "89") && text[0] == '0' {
-				e.Problem = "the number " + text + " begins with 0, so it is octal, and 8 and 9 are not octal digits"
+				e.Problem = "the number " + text +
+					" begins with 0, so it is octal, and 8 and 9 are not octal digits"
 				e.Hint = strings.TrimLeft(text, "0")
 			}
 			return t, e

@@ -53,6 +53,7 @@ type valueKey struct {
 type pool struct {
 	known map[valueKey]*value
 	all   []*value
+	slab  []value // not used yet
 }
 
 func (p *pool) make(v value) *value {
@@ -80,7 +81,12 @@ func (p *pool) make(v value) *value {
 		v.cost += 13
 	}
 	v.id = len(p.all)
-	n := &v
+	if len(p.slab) == 0 {
+		p.slab = make([]value, 16)
+	}
+	n := &p.slab[0]
+	p.slab = p.slab[1:]
+	*n = v
 	if v.op == opLoad || v.op == opHeader {
 		n.loads = append(v.loads[:len(v.loads):len(v.loads)], n)
 	}
@@ -133,7 +139,8 @@ func (p *pool) compute(alu uint16, a, b *value) *value {
 			return p.constant(z)
 		}
 	}
-	if a.op == opConst && (alu == aluAdd || alu == aluMul || alu == aluOr || alu == aluAnd || alu == aluXor) {
+	if a.op == opConst && (alu == aluAdd || alu == aluMul || alu == aluOr || alu == aluAnd ||
+		alu == aluXor) {
 		a, b = b, a
 	}
 	if b.op == opConst {

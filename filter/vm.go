@@ -1,8 +1,10 @@
 package filter
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/net/bpf"
 )
@@ -13,20 +15,38 @@ type Step struct {
 	A, X uint32
 }
 
-// Run returns how many bytes of a packet the program accepts, 0 for none. It behaves like FreeBSD's
-// bpf_filter: numbers have 32 bits, the length is that on the wire, and a load beyond the packet or
-// a division by zero refuses the packet. A shift takes its count modulo 32, as 64-bit machines do;
-// Compile makes no program that shifts by more. Run returns an error for a program that Validate
-// refuses; then the verdict means nothing.
-func Run(program []bpf.RawInstruction, packet []byte, wireLen int) (uint32, error) {
-	return execute(program, packet, uint32(wireLen), nil)
+// A VM runs one program. It behaves like FreeBSD's bpf_filter: numbers have 32 bits, the length is
+// that on the wire, and a load beyond the packet or a division by zero refuses the packet. A shift
+// takes its count modulo 32, as 64-bit machines do; Compile makes no program that shifts by more.
+// A VM may be used concurrently.
+type VM struct{ program []bpf.RawInstruction }
+
+// NewVM returns a VM, or the error of Validate.
+func NewVM(program []bpf.RawInstruction) (*VM, error) {
+	if err := Validate(program); err != nil {
+		return nil, err
+	}
+	return &VM{slices.Clone(program)}, nil
+}
+
+// Run returns how many bytes of a packet the program accepts, 0 for none.
+func (v *VM) Run(packet []byte, wireLen int) uint32 {
+	return execute(v.program, packet, uint32(wireLen), nil)
 }
 
 // Trace does what Run does and also returns the way through the program.
-func Trace(program []bpf.RawInstruction, packet []byte, wireLen int) (uint32, []Step, error) {
+func (v *VM) Trace(packet []byte, wireLen int) (uint32, []Step) {
 	var steps []Step
-	verdict, err := execute(program, packet, uint32(wireLen), &steps)
-	return verdict, steps, err
+	verdict := execute(v.program, packet, uint32(wireLen), &steps)
+	return verdict, steps
+}
+
+// Run runs a program once: NewVM and VM.Run in one.
+func Run(program []bpf.RawInstruction, packet []byte, wireLen int) (uint32, error) {
+	if err := Validate(program); err != nil {
+		return 0, err
+	}
+	return execute(program, packet, uint32(wireLen), nil), nil
 }
 
 // Validate reports why a program cannot run: a code that does not exist, a jump beyond the end, a
@@ -69,45 +89,45 @@ func Validate(program []bpf.RawInstruction) error {
 	return nil
 }
 
-// fetch returns size bytes at k+x; ok is false if they are not all in the packet.
-func fetch(packet []byte, size, k, x uint32) (v uint32, ok bool) {
-	at := uint64(k) + uint64(x)
-	if at+uint64(size) > uint64(len(packet)) {
-		return 0, false
+// fetch returns the bytes at k+x that a load's code asks for; if they are not all in the packet, ok
+// is false and the register keeps its value.
+func fetch(packet []byte, op uint16, k, x, a uint32) (v uint32, ok bool) {
+	at, left := uint64(k)+uint64(x), uint64(len(packet))
+	switch op & 0x18 {
+	case sizeB:
+		if at+1 <= left {
+			return uint32(packet[at]), true
+		}
+	case sizeH:
+		if at+2 <= left {
+			return uint32(binary.BigEndian.Uint16(packet[at:])), true
+		}
+	default:
+		if at+4 <= left {
+			return binary.BigEndian.Uint32(packet[at:]), true
+		}
 	}
-	for _, b := range packet[at : at+uint64(size)] {
-		v = v<<8 | uint32(b)
-	}
-	return v, true
+	return a, false
 }
 
-func execute(program []bpf.RawInstruction, packet []byte, wireLen uint32, steps *[]Step) (uint32, error) {
-	if err := Validate(program); err != nil {
-		return 0, err
-	}
+func execute(program []bpf.RawInstruction, packet []byte, wireLen uint32, steps *[]Step) uint32 {
 	var a, x uint32
 	var mem [memory]uint32
-	for pc := 0; pc < len(program); pc++ {
-		ins := program[pc]
+	for pc := 0; ; pc++ {
+		ins := &program[pc]
 		at := pc
 		ok := true
 		k := ins.K
+		if ins.Op&srcX != 0 && (ins.Op&7 == codeALU || ins.Op&7 == codeJmp) {
+			k = x
+		}
 		switch ins.Op & 7 {
-		case codeRet:
-			if steps != nil {
-				*steps = append(*steps, Step{at, a, x})
-			}
-			if ins.Op == codeRet|retA {
-				return a, nil
-			}
-			return k, nil
 		case codeLd:
-			size := map[uint16]uint32{sizeW: 4, sizeH: 2, sizeB: 1}[ins.Op&0x18]
 			switch ins.Op & 0xe0 {
 			case modeAbs:
-				a, ok = fetch(packet, size, k, 0)
+				a, ok = fetch(packet, ins.Op, k, 0, a)
 			case modeInd:
-				a, ok = fetch(packet, size, k, x)
+				a, ok = fetch(packet, ins.Op, k, x, a)
 			case modeLen:
 				a = wireLen
 			case modeImm:
@@ -124,8 +144,8 @@ func execute(program []bpf.RawInstruction, packet []byte, wireLen uint32, steps 
 			case modeLen:
 				x = wireLen
 			case modeMsh:
-				if x, ok = fetch(packet, 1, k, 0); ok {
-					x = x & 0xf << 2
+				if ok = uint64(k) < uint64(len(packet)); ok {
+					x = uint32(packet[k]) & 0xf << 2
 				}
 			}
 		case codeSt:
@@ -133,31 +153,31 @@ func execute(program []bpf.RawInstruction, packet []byte, wireLen uint32, steps 
 		case codeStx:
 			mem[k] = x
 		case codeALU:
-			if ins.Op == codeALU|aluNeg {
+			switch op := ins.Op & 0xf0; op {
+			case aluNeg:
 				a = -a
-				break
+			case aluLsh, aluRsh:
+				a, ok = fold(op, a, k&31)
+			default:
+				a, ok = fold(op, a, k)
 			}
-			if ins.Op&srcX != 0 {
-				k = x
-			}
-			op := ins.Op & 0xf0
-			if op == aluLsh || op == aluRsh {
-				k &= 31
-			}
-			a, ok = fold(op, a, k)
 		case codeJmp:
-			if ins.Op == codeJmp|jumpAlways {
+			jump := false
+			switch ins.Op & 0xf0 {
+			case jumpAlways:
 				pc += int(k)
-				break
+			case jumpEqual:
+				jump = a == k
+			case jumpGreater:
+				jump = a > k
+			case jumpAtLeast:
+				jump = a >= k
+			case jumpBits:
+				jump = a&k != 0
 			}
-			if ins.Op&srcX != 0 {
-				k = x
-			}
-			rel := map[uint16]relation{jumpEqual: relEqual, jumpGreater: relGreater, jumpAtLeast: relAtLeast,
-				jumpBits: relBits}[ins.Op&0xf0]
-			if holds(rel, a, k) {
+			if jump {
 				pc += int(ins.Jt)
-			} else {
+			} else if ins.Op != codeJmp|jumpAlways {
 				pc += int(ins.Jf)
 			}
 		case codeMisc:
@@ -170,9 +190,13 @@ func execute(program []bpf.RawInstruction, packet []byte, wireLen uint32, steps 
 		if steps != nil {
 			*steps = append(*steps, Step{at, a, x})
 		}
-		if !ok {
-			return 0, nil
+		switch {
+		case ins.Op == codeRet|retA:
+			return a
+		case ins.Op&7 == codeRet:
+			return ins.K
+		case !ok:
+			return 0
 		}
 	}
-	return 0, errors.New("filter: the program does not end with a return")
 }

@@ -15,7 +15,10 @@ func (l *lowerer) direction(name string) (*form, error) {
 	case l.at.framing == framingSLL2:
 		out = equal(l.load(1, place{off: 10}), 4)
 	case l.at.framing == framingPF:
-		return equal(l.load(1, place{off: 60}), map[string]uint32{"inbound": 1, "outbound": 2}[name]), nil
+		if name == "inbound" {
+			return equal(l.load(1, place{off: 60}), 1), nil
+		}
+		return equal(l.load(1, place{off: 60}), 2), nil
 	default:
 		return nil, l.fail("packets of "+l.at.name+" do not say in which direction they went", "",
 			"no "+name+" here; set Config.Direction (bpfctl: --direction), which the kernel applies")
@@ -29,7 +32,8 @@ func (l *lowerer) direction(name string) (*form, error) {
 // limit refuses an argument above most.
 func (l *lowerer) limit(w *Word, what string, most uint32) error {
 	if len(w.Args) > 0 && w.Args[0].Number > most {
-		return l.fail(fmt.Sprintf("%s %d does not exist", what, w.Args[0].Number), fmt.Sprintf("a number up to %d", most), "")
+		return l.fail(fmt.Sprintf("%s %d does not exist", what, w.Args[0].Number),
+			fmt.Sprintf("a number up to %d", most), "")
 	}
 	return nil
 }
@@ -110,8 +114,10 @@ func (l *lowerer) pppoes(w *Word) (*form, error) {
 
 // llcTypes are the kinds of LLC frames: the bits of the control byte that count, and their value.
 var llcTypes = map[string][2]uint32{
-	"s": {3, 1}, "u": {3, 3}, "rr": {0xf, 1}, "rnr": {0xf, 5}, "rej": {0xf, 9}, "ui": {0xef, 3}, "ua": {0xef, 0x63},
-	"disc": {0xef, 0x43}, "sabme": {0xef, 0x6f}, "test": {0xef, 0xe3}, "xid": {0xef, 0xaf}, "frmr": {0xef, 0x87},
+	"s": {3, 1}, "u": {3, 3}, "rr": {0xf, 1}, "rnr": {0xf, 5}, "rej": {0xf, 9}, "ui": {0xef, 3},
+	"ua":   {0xef, 0x63},
+	"disc": {0xef, 0x43}, "sabme": {0xef, 0x6f}, "test": {0xef, 0xe3}, "xid": {0xef, 0xaf},
+	"frmr": {0xef, 0x87},
 }
 
 func (l *lowerer) llcType(w *Word) (*form, error) {
@@ -135,7 +141,8 @@ func (l *lowerer) llcType(w *Word) (*form, error) {
 	}
 	t, ok := llcTypes[name]
 	if !ok {
-		return nil, l.fail(fmt.Sprintf("%q is no type of LLC frame", name), "i "+strings.Join(sortedKeys(llcTypes), " "), "")
+		return nil, l.fail(fmt.Sprintf("%q is no type of LLC frame", name),
+			"i "+strings.Join(sortedKeys(llcTypes), " "), "")
 	}
 	return and(f, equal(l.compute(aluAnd, control, l.constant(t[0])), t[1])), nil
 }
@@ -151,21 +158,24 @@ func sortedKeys[V any](m map[string]V) []string {
 
 // pfReasons are why pf(4) logged a packet.
 var pfReasons = map[string]uint32{
-	"match": 0, "bad-offset": 1, "fragment": 2, "short": 3, "normalize": 4, "memory": 5, "bad-timestamp": 6,
-	"congestion": 7, "ip-option": 8, "proto-cksum": 9, "state-mismatch": 10, "state-insert": 11,
+	"match": 0, "bad-offset": 1, "fragment": 2, "short": 3, "normalize": 4, "memory": 5,
+	"bad-timestamp": 6,
+	"congestion":    7, "ip-option": 8, "proto-cksum": 9, "state-mismatch": 10, "state-insert": 11,
 	"state-limit": 12, "src-limit": 13, "synproxy": 14,
 }
 
 // pfActions are what pf(4) did with a packet.
 var pfActions = map[string]uint32{
-	"pass": 0, "block": 1, "drop": 1, "scrub": 2, "noscrub": 3, "nat": 4, "nonat": 5, "binat": 6, "nobinat": 7,
-	"rdr": 8, "nordr": 9,
+	"pass": 0, "block": 1, "drop": 1, "scrub": 2, "noscrub": 3, "nat": 4, "nonat": 5, "binat": 6,
+	"nobinat": 7,
+	"rdr":     8, "nordr": 9,
 }
 
 // pf lowers the fields of pflog(4)'s header.
 func (l *lowerer) pf(w *Word) (*form, error) {
 	if l.at.framing != framingPF {
-		return nil, l.fail(fmt.Sprintf("%q is a field of pflog(4)'s packets only", w.Name), "", "a capture on pflog0")
+		return nil, l.fail(fmt.Sprintf("%q is a field of pflog(4)'s packets only", w.Name), "",
+			"a capture on pflog0")
 	}
 	arg := w.Args[0]
 	switch w.Name {
@@ -183,13 +193,15 @@ func (l *lowerer) pf(w *Word) (*form, error) {
 		}
 		v, ok := pfReasons[arg.Text]
 		if !ok {
-			return nil, l.fail(fmt.Sprintf("%q is no reason that pf gives", arg.Text), strings.Join(sortedKeys(pfReasons), " "), "")
+			return nil, l.fail(fmt.Sprintf("%q is no reason that pf gives", arg.Text),
+				strings.Join(sortedKeys(pfReasons), " "), "")
 		}
 		return equal(l.load(1, place{off: 3}), v), nil
 	}
 	v, ok := pfActions[arg.Text]
 	if !ok {
-		return nil, l.fail(fmt.Sprintf("%q is no action of pf", arg.Text), strings.Join(sortedKeys(pfActions), " "), "")
+		return nil, l.fail(fmt.Sprintf("%q is no action of pf", arg.Text),
+			strings.Join(sortedKeys(pfActions), " "), "")
 	}
 	return equal(l.load(1, place{off: 2}), v), nil
 }
@@ -197,7 +209,8 @@ func (l *lowerer) pf(w *Word) (*form, error) {
 // text compares the 16 bytes at off with a string; what follows its end does not count.
 func (l *lowerer) text(off uint32, s string) (*form, error) {
 	if len(s) > 15 {
-		return nil, l.fail(fmt.Sprintf("%q has more than 15 characters", s), "a name of at most 15 characters", "")
+		return nil, l.fail(fmt.Sprintf("%q has more than 15 characters", s),
+			"a name of at most 15 characters", "")
 	}
 	// From the end, where names differ: em0, em1.
 	f := &form{op: formAnd}

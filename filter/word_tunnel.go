@@ -53,10 +53,12 @@ func (l *lowerer) tunnel(w *Word) (*form, error) {
 	options := l.compute(aluLsh, l.compute(aluAnd, l.load(1, outer), l.constant(0x3f)), l.constant(2))
 	// 1 if an Ethernet frame is inside, and 0 if a network header follows at once.
 	inner := l.load(2, outer.plus(2))
-	ethernet := l.compute(aluRsh, l.compute(aluSub, l.compute(aluXor, inner, l.constant(0x6558)), l.constant(1)),
+	ethernet := l.compute(aluRsh, l.compute(aluSub, l.compute(aluXor, inner, l.constant(0x6558)),
+		l.constant(1)),
 		l.constant(31))
 	l.at.header = l.moved(outer, options).plus(8)
-	l.at.proto = l.moved(outer, l.compute(aluMul, l.compute(aluAdd, options, l.constant(18)), ethernet)).plus(2)
+	l.at.proto = l.moved(outer, l.compute(aluMul, l.compute(aluAdd, options, l.constant(18)),
+		ethernet)).plus(2)
 	l.at.payload = l.moved(l.at.header, l.compute(aluMul, ethernet, l.constant(14)))
 	l.at.ifMACs = equal(inner, 0x6558)
 	return f, nil

@@ -52,9 +52,11 @@ var wlanTypes = map[string]uint32{"mgt": 0, "management": 0, "ctl": 4, "control"
 // wlanSubtypes are the subtypes of each type.
 var wlanSubtypes = map[uint32]map[string]uint32{
 	0: {"assoc-req": 0, "assocreq": 0, "assoc-resp": 0x10, "assocresp": 0x10, "reassoc-req": 0x20,
-		"reassocreq": 0x20, "reassoc-resp": 0x30, "reassocresp": 0x30, "probe-req": 0x40, "probereq": 0x40,
+		"reassocreq": 0x20, "reassoc-resp": 0x30, "reassocresp": 0x30, "probe-req": 0x40,
+		"probereq":   0x40,
 		"probe-resp": 0x50, "proberesp": 0x50, "beacon": 0x80, "atim": 0x90, "disassoc": 0xa0,
-		"disassociation": 0xa0, "auth": 0xb0, "authentication": 0xb0, "deauth": 0xc0, "deauthentication": 0xc0},
+		"disassociation": 0xa0, "auth": 0xb0, "authentication": 0xb0, "deauth": 0xc0,
+		"deauthentication": 0xc0},
 	4: {"ps-poll": 0xa0, "rts": 0xb0, "cts": 0xc0, "ack": 0xd0, "cf-end": 0xe0, "cf-end-ack": 0xf0},
 	8: {"data": 0, "data-cf-ack": 0x10, "data-cf-poll": 0x20, "data-cf-ack-poll": 0x30, "null": 0x40,
 		"cf-ack": 0x50, "cf-poll": 0x60, "cf-ack-poll": 0x70, "qos-data": 0x80, "qos-data-cf-ack": 0x90,
@@ -67,7 +69,8 @@ var wlanDirections = map[string]uint32{"nods": 0, "tods": 1, "fromds": 2, "dstod
 // wlanWord lowers type, subtype and dir.
 func (l *lowerer) wlanWord(w *Word) (*form, error) {
 	if l.at.framing != framingWLAN {
-		return nil, l.fail(fmt.Sprintf("%q is a field of 802.11 frames, and these are packets of %s", w.Name, l.at.name),
+		return nil, l.fail(fmt.Sprintf("%q is a field of 802.11 frames, and these are packets of %s",
+			w.Name, l.at.name),
 			"", "a capture with link type IEEE802_11 or IEEE802_11_RADIO")
 	}
 	masked := func(off, mask, k uint32) *form {
@@ -99,7 +102,8 @@ func (l *lowerer) wlanWord(w *Word) (*form, error) {
 		t, ok = arg.Number, arg.Number&^0xc == 0
 	}
 	if !ok {
-		return nil, l.fail(fmt.Sprintf("%q is no type of an 802.11 frame", arg.Text), "mgt, ctl, data, or 0, 4 or 8", "")
+		return nil, l.fail(fmt.Sprintf("%q is no type of an 802.11 frame", arg.Text),
+			"mgt, ctl, data, or 0, 4 or 8", "")
 	}
 	if len(w.Args) == 1 {
 		return masked(0, 0xc, t), nil

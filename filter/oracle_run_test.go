@@ -1,0 +1,48 @@
+package filter
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestSameVerdictsAsOracle(t *testing.T) {
+	n := expressions(t, 500, 2000)
+	w := writer{Rand: rand.New(rand.NewPCG(3, 4))}
+	packets, asked := 0, 0
+	for i := range n {
+		dlt := corpusLinks[i%len(corpusLinks)]
+		w.dlt = dlt
+		text := w.expr(i % 5)
+		packets += compareWithOracle(t, dlt, text, uint64(i), &asked)
+	}
+	t.Logf("%d expressions, %d packets", asked, packets)
+	require.Greater(t, asked, n/4)
+}
+
+// compareWithOracle checks the optimised and the plain program against the oracle.
+func compareWithOracle(t *testing.T, dlt uint32, text string, seed uint64, asked *int) int {
+	opt := judgeOptions(dlt)
+	opt.AFInet6 = 28
+	prog, err := Compile(text, opt)
+	if err != nil {
+		return 0
+	}
+	opt.NoOptimize = true
+	plain, err := Compile(text, opt)
+	require.NoError(t, err)
+	e, err := Parse(text)
+	require.NoError(t, err)
+	o := oracleFor(e, dlt, 28)
+	*asked++
+	list := samplesFor(dlt, seed, 8, prog, plain)
+	for _, s := range list {
+		want := o.matches(e, s)
+		require.Equal(t, want, runOn(prog, s), "link type %d, %q on %x (wire %d)", dlt, text, s.data,
+			s.wire)
+		require.Equal(t, want, runOn(plain, s), "not optimised: link type %d, %q on %x (wire %d)", dlt,
+			text, s.data, s.wire)
+	}
+	return len(list)
+}
