@@ -72,7 +72,8 @@ func TestAPromiscuousDescriptorIsNotAttachedAgain(t *testing.T) {
 			}
 			require.NoError(t, err)
 			assert.Equal(t, 1, attached)
-			require.NoError(t, d.SetInterface("em2"), "the new interface is not promiscuous")
+			k.Interface("em1").Remove()
+			require.NoError(t, d.SetInterface("em2"), "the new interface was not promiscuous")
 		})
 	}
 }
