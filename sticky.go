@@ -5,18 +5,20 @@ import (
 	"fmt"
 )
 
-// ErrSticky is in the error of SetImmediate(false), SetHeaderComplete(false) and SetFeedback(false) where
-// the kernel can't switch the flag off again. Open another descriptor instead.
-var ErrSticky = errors.New("this kernel can't switch the flag off again")
+// ErrSticky is in the error of SetImmediate(false), SetHeaderComplete(false) or SetFeedback(false)
+// if the kernel cannot switch the flag off again. Open another descriptor instead.
+var ErrSticky = errors.New("this kernel can't switch the flag off again; open another descriptor")
 
 // CanClear reports whether the kernel can switch off what SetImmediate, SetHeaderComplete and
-// SetFeedback switch on. FreeBSD 12 and 14 can. A tree of 16 that was read can't (not run): it combines
-// the new value with the old one.
+// SetFeedback switch on. FreeBSD 12 and 14 can. A tree of 16 that was read can't (not run): it
+// combines the new value with the old one.
 //
-// Only BIOCSHDRCMPLT can be read back, and asking sets it. So CanClear needs a scratch descriptor of the
-// same kernel, which the caller closes afterwards. d remembers the answer: SetImmediate(false) and
-// SetFeedback(false) then return ErrSticky where it is no. Call CanClear before Lock or Limit.
-// Errors: those of the ioctls on scratch.
+// Only BIOCSHDRCMPLT can be read back, and asking sets it. So CanClear needs a scratch descriptor
+// of the same kernel, which the caller closes afterwards. d remembers the answer. If it is no,
+// SetImmediate(false) and SetFeedback(false) return ErrSticky. Call CanClear before Lock or Limit.
+//
+// Errors:
+//   - Those of the requests on scratch.
 func (d *Device) CanClear(scratch *Device) (bool, error) {
 	if err := scratch.SetHeaderComplete(true); err != nil {
 		return false, err
@@ -30,12 +32,17 @@ func (d *Device) CanClear(scratch *Device) (bool, error) {
 	return !sticky, nil
 }
 
-// SetImmediate makes every packet wake waiting readers. BIOCIMMEDIATE; legal when locked.
-// Errors: ErrSticky, if CanClear has said no.
+// SetImmediate sets whether every packet wakes waiting readers. BIOCIMMEDIATE; legal when locked.
+//
+// Errors:
+//   - ErrSticky: on is false, and CanClear returned false.
 func (d *Device) SetImmediate(on bool) error { return d.setFlag(BIOCIMMEDIATE, on) }
 
-// SetFeedback makes packets written also arrive as if received. BIOCFEEDBACK; legal when locked.
-// Errors: ErrSticky, if CanClear has said no.
+// SetFeedback sets whether written packets also arrive as if they had been received. BIOCFEEDBACK;
+// legal when locked.
+//
+// Errors:
+//   - ErrSticky: on is false, and CanClear returned false.
 func (d *Device) SetFeedback(on bool) error { return d.setFlag(BIOCFEEDBACK, on) }
 
 func (d *Device) setFlag(req Request, on bool) error {
@@ -52,9 +59,11 @@ func (d *Device) HeaderComplete() (bool, error) {
 	return v != 0, err
 }
 
-// SetHeaderComplete says whether written packets keep the link-level source address they have. If not,
-// the kernel fills in the interface's. BIOCSHDRCMPLT.
-// Errors: ErrSticky, if the kernel has not switched it off.
+// SetHeaderComplete sets whether written packets keep the link-level source address that they have.
+// Otherwise the kernel fills in the address of the interface. BIOCSHDRCMPLT.
+//
+// Errors:
+//   - ErrSticky: on is false, and the kernel has not switched it off.
 func (d *Device) SetHeaderComplete(on bool) error {
 	if err := d.setBool(BIOCSHDRCMPLT, on); err != nil || on {
 		return err
