@@ -133,18 +133,34 @@ func TestConformance(t *testing.T) {
 	t.Logf("%d rules; cases: %v", rules, cases)
 }
 
+// atBoot are the sysctls of the running kernel before the tests changed any.
+var atBoot = map[string]int{}
+
 func TestMain(m *testing.M) {
 	if k, _ := lab.Kernel(); k != nil {
-		v, err := k.Sysctl("net.bpf.zerocopy_enable")
-		if err == nil && v == 0 {
-			err = k.SetSysctl("net.bpf.zerocopy_enable", 1)
-		}
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "net.bpf.zerocopy_enable: %v\n", err)
+		if err := prepare(k); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 	}
 	os.Exit(m.Run())
+}
+
+// prepare sets what the rules take for granted. Since 14 net.bpf.optimize_writers may have been
+// set by the loader.
+func prepare(k lab.World) error {
+	for name, want := range map[string]int{"zerocopy_enable": 1, "optimize_writers": 0} {
+		name = "net.bpf." + name
+		v, err := k.Sysctl(name)
+		if err == nil && v != want {
+			atBoot[name] = v
+			err = k.SetSysctl(name, want)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // sess is a descriptor in a test.

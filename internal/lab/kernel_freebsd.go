@@ -244,6 +244,8 @@ func (kernel) Sysctl(name string) (int, error) {
 	return int(int32(v)), err
 }
 
+func (kernel) Tunable(name string) (string, error) { return kenv(name) }
+
 func (kernel) SetSysctl(name string, v int) error { return setSysctl(name, v) }
 
 func setSysctl(name string, v int) error {

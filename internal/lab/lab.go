@@ -53,6 +53,9 @@ type World interface {
 	Sysctl(name string) (int, error)
 	SetSysctl(name string, v int) error
 
+	// Tunable is what the loader was told of a name (kenv(1)), or "".
+	Tunable(name string) (string, error)
+
 	// Stats reads the sysctl net.bpf.stats into p; nil asks for the size.
 	Stats(p []byte) (n int, err error)
 

@@ -123,6 +123,8 @@ func (m *model) Sysctl(name string) (int, error) {
 	return int(v), err
 }
 
+func (m *model) Tunable(string) (string, error) { return "", nil }
+
 func (m *model) SetSysctl(name string, v int) error { return m.Kernel.SetSysctl(name, int32(v)) }
 
 func (m *model) Stats(p []byte) (int, error) { return m.ReadSysctl("net.bpf.stats", p) }

@@ -129,6 +129,25 @@ func Pin(cpus ...int) error {
 	return setAffinity(levelWhich, whichThread, -1, cpus...)
 }
 
+// kenv is kenv(2) of one name, "" if there is none of it.
+func kenv(name string) (string, error) {
+	const get = 0 // KENV_GET
+	key, err := unix.BytePtrFromString(name)
+	if err != nil {
+		return "", err
+	}
+	var value [128]byte
+	n, _, e := unix.Syscall6(unix.SYS_KENV, get, uintptr(unsafe.Pointer(key)),
+		uintptr(unsafe.Pointer(&value[0])), uintptr(len(value)), 0, 0)
+	if e == unix.ENOENT {
+		return "", nil
+	}
+	if e != 0 {
+		return "", e
+	}
+	return unix.ByteSliceToString(value[:n]), nil
+}
+
 func errnoErr(e unix.Errno) error {
 	if e == 0 {
 		return nil
