@@ -117,7 +117,23 @@ func randomUse(t *testing.T, rnd *rand.Rand, mode bpf.Mode, features bpftest.Fea
 	h.clock = func() time.Duration { return time.Since(began) }
 	h.rules = []rule{{span{h.now(), h.now()}, 0b1111, bpf.InOut}}
 
-	u := &user{t: t, w: w, h: h, rnd: rand.New(rand.NewPCG(rnd.Uint64(), 1))}
+	u := &user{
+		t: t, r: w.r, h: h, rnd: rand.New(rand.NewPCG(rnd.Uint64(), 1)),
+		show: func(f []byte, out bool) error {
+			w.em0.Inject(bpftest.Packet{Data: f, Out: out})
+			return nil
+		},
+		fail: func(request string) { w.k.FailNext(request, 1, syscall.EINVAL) },
+		rest: func(rnd *rand.Rand) { time.Sleep(time.Duration(rnd.IntN(20)) * time.Millisecond) },
+	}
+	if !inFlight {
+		u.counters = func() (counters, bool) {
+			for _, x := range w.k.Stats() {
+				return counters{x.Fcount, x.Dcount}, true
+			}
+			return counters{}, false // closed
+		}
+	}
 	var others sync.WaitGroup
 	over := make(chan struct{})
 	stop := sync.OnceFunc(func() { close(over) })
@@ -128,7 +144,7 @@ func randomUse(t *testing.T, rnd *rand.Rand, mode bpf.Mode, features bpftest.Fea
 		others.Wait()
 	}()
 	sender := rand.New(rand.NewPCG(rnd.Uint64(), 2))
-	others.Go(func() { u.send(sender, burst, !inFlight, over) })
+	others.Go(func() { u.send(sender, burst, over) })
 	resetter := rand.New(rand.NewPCG(rnd.Uint64(), 3))
 	others.Go(func() { u.change(resetter, over) })
 	watcher := rand.New(rand.NewPCG(rnd.Uint64(), 4))
@@ -157,24 +173,26 @@ func randomUse(t *testing.T, rnd *rand.Rand, mode bpf.Mode, features bpftest.Fea
 		require.EqualValues(t, u.passed, s.Packets, "Stats counts what was passed")
 	}
 	v := h.judge(0, !closeEarly)
-	require.Empty(t, v.wrong, "%+v\nlog:\n%s", cfg, u.log)
+	require.Empty(t, v.wrong, "%+v", cfg)
 	return v
 }
 
 // A user is the goroutines that use one Reader.
 type user struct {
-	t      *testing.T
-	w      *world
-	h      *history
-	rnd    *rand.Rand
-	held   sync.WaitGroup // leases that are released later
-	passed uint64         // packets that iteration or reading has passed
-	log    string
+	t        *testing.T
+	r        *bpf.Reader
+	h        *history
+	rnd      *rand.Rand
+	show     func(frame []byte, out bool) error // to the interface
+	counters func() (counters, bool)            // of the kernel; nil if they don't tell about one packet
+	fail     func(request string)               // the next one; nil if none can be made to fail
+	rest     func(*rand.Rand)                   // between two changes
+	held     sync.WaitGroup                     // leases that are released later
+	passed   uint64                             // packets that iteration or reading has passed
 }
 
-func (u *user) say(format string, args ...any) {
-	u.log += fmt.Sprintf("%v ", u.h.moment()) + fmt.Sprintf(format, args...) + "\n"
-}
+// counters are the kernel's, of packets that passed the filter, and of those that found no room.
+type counters struct{ matched, dropped uint64 }
 
 // pause sleeps for any time, often none.
 func pause(rnd *rand.Rand) {
@@ -188,8 +206,8 @@ func pause(rnd *rand.Rand) {
 	}
 }
 
-// send shows packets to the interface until over. With exact it asks the kernel what became of each.
-func (u *user) send(rnd *rand.Rand, burst int, exact bool, over <-chan struct{}) {
+// send shows packets to the interface until over. It asks the kernel what became of each, if it can.
+func (u *user) send(rnd *rand.Rand, burst int, over <-chan struct{}) {
 	for {
 		n := 1 + rnd.IntN(5)
 		if rnd.IntN(4) == 0 {
@@ -197,16 +215,14 @@ func (u *user) send(rnd *rand.Rand, burst int, exact bool, over <-chan struct{})
 		}
 		for range n {
 			p, f := u.h.frame(uint8(rnd.IntN(classCount)), rnd.IntN(3) == 0, frameMin+rnd.IntN(100))
-			before, listed := counters{}, false
-			if exact {
-				before, listed = u.counters()
+			before, known := u.count()
+			if !assert.NoError(u.t, u.show(f, p.out)) {
+				return
 			}
-			u.w.em0.Inject(bpftest.Packet{Data: f, Out: p.out})
-			end := u.h.moment()
+			after, still := u.count()
 			u.h.mu.Lock()
-			p.end = end
-			if after, still := u.counters(); exact && listed && still {
-				// A reset may have zeroed them. Then it is not known, and does not matter.
+			p.end = u.h.now()
+			if known && still {
 				p.matched, p.dropped = grown(before.matched, after.matched), grown(before.dropped, after.dropped)
 			}
 			u.h.mu.Unlock()
@@ -220,13 +236,11 @@ func (u *user) send(rnd *rand.Rand, burst int, exact bool, over <-chan struct{})
 	}
 }
 
-type counters struct{ matched, dropped uint64 }
-
-func (u *user) counters() (counters, bool) {
-	for _, x := range u.w.k.Stats() {
-		return counters{x.Fcount, x.Dcount}, true
+func (u *user) count() (counters, bool) {
+	if u.counters == nil {
+		return counters{}, false
 	}
-	return counters{}, false // closed
+	return u.counters()
 }
 
 func grown(before, after uint64) verdictOf {
@@ -249,28 +263,28 @@ func (u *user) change(rnd *rand.Rand, over <-chan struct{}) {
 		default:
 		}
 		next, begin := last, u.h.moment()
-		resets, fails := false, rnd.IntN(6) == 0
+		resets, fails := false, u.fail != nil && rnd.IntN(6) == 0
 		var err error
 		switch rnd.IntN(6) {
 		case 0:
 			resets = true
-			u.fail(fails, "BIOCFLUSH")
-			err = u.w.r.Flush()
+			u.failNext(fails, "BIOCFLUSH")
+			err = u.r.Flush()
 		case 1, 2:
 			next.classes, resets = uint8(rnd.IntN(16))|1<<rnd.IntN(classCount), true
 			u.willBe(next, begin, fails)
-			u.fail(fails, "BIOCSETF")
-			err = u.w.r.SetFilter(filterFor(next.classes), true)
+			u.failNext(fails, "BIOCSETF")
+			err = u.r.SetFilter(filterFor(next.classes), true)
 		case 3:
 			next.classes = uint8(rnd.IntN(16)) | 1<<rnd.IntN(classCount)
 			u.willBe(next, begin, fails)
-			u.fail(fails, "BIOCSETFNR")
-			err = u.w.r.SetFilter(filterFor(next.classes), false)
+			u.failNext(fails, "BIOCSETFNR")
+			err = u.r.SetFilter(filterFor(next.classes), false)
 		case 4:
 			next.dir = bpf.Direction(rnd.IntN(3))
 			u.willBe(next, begin, fails)
-			u.fail(fails, "BIOCSDIRECTION")
-			err = u.w.r.SetDirection(next.dir)
+			u.failNext(fails, "BIOCSDIRECTION")
+			err = u.r.SetDirection(next.dir)
 		default:
 			fails = false
 		}
@@ -290,7 +304,7 @@ func (u *user) change(rnd *rand.Rand, over <-chan struct{}) {
 			assert.ErrorIs(u.t, err, syscall.EINVAL)
 		}
 		pause(rnd)
-		time.Sleep(time.Duration(rnd.IntN(20)) * time.Millisecond)
+		u.rest(rnd)
 	}
 }
 
@@ -305,9 +319,9 @@ func (u *user) willBe(next rule, begin moment, fails bool) {
 	u.h.rules = append(u.h.rules, next)
 }
 
-func (u *user) fail(yes bool, request string) {
+func (u *user) failNext(yes bool, request string) {
 	if yes {
-		u.w.k.FailNext(request, 1, syscall.EINVAL)
+		u.fail(request)
 	}
 }
 
@@ -321,13 +335,13 @@ func (u *user) disturb(rnd *rand.Rand, over <-chan struct{}) {
 		}
 		switch rnd.IntN(4) {
 		case 0:
-			u.w.r.Stats()
+			u.r.Stats()
 		case 1:
-			u.w.r.SetReadDeadline(time.Now().Add(time.Duration(rnd.IntN(30)) * time.Millisecond))
+			u.r.SetReadDeadline(time.Now().Add(time.Duration(rnd.IntN(30)) * time.Millisecond))
 		case 2:
-			u.w.r.SetReadDeadline(time.Time{})
+			u.r.SetReadDeadline(time.Time{})
 		case 3:
-			u.w.r.LinkTypes()
+			u.r.LinkTypes()
 		}
 		pause(rnd)
 	}
@@ -347,22 +361,22 @@ func (u *user) readOnce() bool {
 	method := u.rnd.IntN(4)
 	switch method {
 	case 0:
-		lease, err = u.w.r.Lease(ctx)
+		lease, err = u.r.Lease(ctx)
 	case 1:
 		var p []byte
-		p, _, err = u.w.r.ReadPacket(ctx)
+		p, _, err = u.r.ReadPacket(ctx)
 		frames = [][]byte{p}
 	case 2:
 		var n int
 		b := make([]byte, 2048)
-		n, _, err = u.w.r.ReadInto(ctx, b)
+		n, _, err = u.r.ReadInto(ctx, b)
 		frames = [][]byte{b[:n]}
 	default:
 		if u.rnd.IntN(2) == 0 {
-			u.w.r.SetReadDeadline(time.Now().Add(time.Duration(u.rnd.IntN(60)) * time.Millisecond))
+			u.r.SetReadDeadline(time.Now().Add(time.Duration(u.rnd.IntN(60)) * time.Millisecond))
 		}
 		var p []byte
-		p, _, err = u.w.r.ZeroCopyReadPacketData()
+		p, _, err = u.r.ZeroCopyReadPacketData()
 		frames = [][]byte{p}
 	}
 	c.end = u.h.moment()
@@ -388,7 +402,7 @@ func (u *user) readOnce() bool {
 		}
 		require.NoError(u.t, cur.Err())
 	}
-	require.NoError(u.t, u.h.deliver(c, frames), "method %d\n%s", method, u.log)
+	require.NoError(u.t, u.h.deliver(c, frames), "method %d", method)
 	if method == 0 {
 		u.useLease(lease, len(frames))
 	}
@@ -416,7 +430,7 @@ func (u *user) useLease(l bpf.Lease, n int) {
 		for range leave {
 			require.True(u.t, c.Next())
 		}
-		u.w.r.Count(&c)
+		u.r.Count(&c)
 		u.passed += uint64(leave)
 	}
 	if u.rnd.IntN(3) > 0 {
@@ -434,10 +448,10 @@ func (u *user) useLease(l bpf.Lease, n int) {
 // readToTheEnd reads until nothing comes for a second.
 func (u *user) readToTheEnd() {
 	u.held.Wait()
-	require.NoError(u.t, u.w.r.SetReadDeadline(time.Now().Add(time.Second)))
+	require.NoError(u.t, u.r.SetReadDeadline(time.Now().Add(time.Second)))
 	for {
 		c := call{span: span{begin: u.h.moment()}}
-		l, err := u.w.r.Lease(context.Background())
+		l, err := u.r.Lease(context.Background())
 		c.end = u.h.moment()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			c.err = true
