@@ -74,21 +74,32 @@ Run tcpdump on an interface of the same link type.`,
 	fl := c.Flags()
 	fl.SortFlags = false
 	fl.VarP(once(&f.iface), "interface", "i", "capture on `IFACE`")
-	fl.Var(once(&f.replay), "replay", "capture the packets of `FILE`, pcap or pcapng, instead;\n- is standard input")
+	fl.Var(once(&f.replay), "replay",
+		"capture the packets of `FILE`, pcap or pcapng, instead;\n- is standard input")
 	fl.VarP(once(&f.write), "write", "w", "write pcapng to `FILE`; - is standard output")
 	fl.Uint64VarP(&f.count, "count", "c", 0, "end after `N` packets")
 	fl.DurationVar(&f.duration, "duration", 0, "end after this time, such as 90s or 1h30m (`D`)")
-	fl.StringVar(&f.mode, "mode", "auto", "how packets leave the kernel (`MODE`): zerocopy, buffered,\nor auto, which is zerocopy where the kernel allows it")
-	fl.Var(&f.bufsize, "bufsize", "bytes of each of the two buffers, such as 64K or 1M (default 512K, or\nless where the kernel allows less)")
+	fl.StringVar(&f.mode, "mode", "auto",
+		"how packets leave the kernel (`MODE`): zerocopy, buffered,\n"+
+			"or auto, which is zerocopy where the kernel allows it")
+	fl.Var(&f.bufsize, "bufsize",
+		"bytes of each of the two buffers, such as 64K or 1M (default 512K, or\n"+
+			"less where the kernel allows less)")
 	fl.IntVar(&f.snaplen, "snaplen", 0, "capture at most `N` bytes of each packet (default all)")
-	fl.StringVar(&f.timestamp, "timestamp", "nano", "`RESOLUTION[,CLOCK]`: nano, micro, bintime or none; realtime,\nrealtime-fast, monotonic or monotonic-fast")
-	fl.StringVar(&f.direction, "direction", "inout", "packets received (in), sent (out) or both (inout): `DIR`")
+	fl.StringVar(&f.timestamp, "timestamp", "nano",
+		"`RESOLUTION[,CLOCK]`: nano, micro, bintime or none; realtime,\n"+
+			"realtime-fast, monotonic or monotonic-fast")
+	fl.StringVar(&f.direction, "direction", "inout",
+		"packets received (in), sent (out) or both (inout): `DIR`")
 	fl.BoolVar(&f.noPromisc, "no-promisc", false, "do not put the interface into promiscuous mode")
 	fl.Var(once(&f.filter), "filter", "capture only the packets that the program in `FILE` accepts")
 	for flag, values := range map[string][]string{
-		"mode": {"auto", "zerocopy", "buffered"}, "timestamp": {"nano", "micro", "bintime", "none"}, "direction": {"in", "out", "inout"},
+		"mode":      {"auto", "zerocopy", "buffered"},
+		"timestamp": {"nano", "micro", "bintime", "none"},
+		"direction": {"in", "out", "inout"},
 	} {
-		c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+		c.RegisterFlagCompletionFunc(flag,
+			cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 	}
 	return c
 }
@@ -115,11 +126,14 @@ func (f *captureFlags) config(c *cobra.Command) (cfg bpf.Config, err error) {
 		return cfg, usagef("--mode: %w", err)
 	}
 	res, clock, _ := strings.Cut(f.timestamp, ",")
-	if err := choose(&cfg.Resolution, "--timestamp", res, "nano", "micro", "bintime", "none"); err != nil {
+	err = choose(&cfg.Resolution, "--timestamp", res, "nano", "micro", "bintime", "none")
+	if err != nil {
 		return cfg, err
 	}
 	if clock != "" {
-		if err := choose(&cfg.Clock, "--timestamp", clock, "realtime", "realtime-fast", "monotonic", "monotonic-fast"); err != nil {
+		err = choose(&cfg.Clock, "--timestamp", clock,
+			"realtime", "realtime-fast", "monotonic", "monotonic-fast")
+		if err != nil {
 			return cfg, err
 		}
 	}
@@ -166,7 +180,8 @@ func runCapture(c *cobra.Command, w *world, f *captureFlags) error {
 	var src capture.Source
 	if f.replay != "" {
 		begin() // a pipe can make the program wait for its first byte
-		stop := sayAfter(time.Second, c.ErrOrStderr(), "waiting for the first bytes of "+inputName(f.replay))
+		stop := sayAfter(time.Second, c.ErrOrStderr(),
+			"waiting for the first bytes of "+inputName(f.replay))
 		src, err = source.OpenReplay(ctx, f.replay, c.InOrStdin(), cfg)
 		stop()
 	} else {

@@ -43,7 +43,8 @@ func showOn(ctx context.Context, p *capture.Pipeline, stderr io.Writer, live boo
 		received += s.Received
 	}
 	packets, bytes := p.Sink.Written()
-	fmt.Fprintf(stderr, "bpfctl: %d packets captured, %d bytes, in %v; %d received and %d dropped by the kernel\n",
+	fmt.Fprintf(stderr, "bpfctl: %d packets captured, %d bytes, in %v; "+
+		"%d received and %d dropped by the kernel\n",
 		packets, bytes, human.Elapsed(time.Since(start)), received, dropped(stats))
 	fmt.Fprintf(stderr, "bpfctl: %s\n", human.Printable(p.Source.Describe()))
 	return err

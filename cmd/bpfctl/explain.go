@@ -23,7 +23,8 @@ func explain(err error) string {
 		case errors.Is(err, fs.ErrPermission) && se.Op == "set":
 			return "setting the sysctl " + se.Name + " needs root"
 		case errors.Is(err, fs.ErrPermission):
-			return "reading the sysctl " + se.Name + " needs root; in a jail, the jail also needs its own network stack (VNET)"
+			return "reading the sysctl " + se.Name + " needs root; " +
+				"in a jail, the jail also needs its own network stack (VNET)"
 		}
 	}
 	var ze *zbuf.Error
@@ -31,8 +32,8 @@ func explain(err error) string {
 	if errors.As(err, &ze) && !refused {
 		switch {
 		case ze.Op == "open /dev/bpf" && errors.Is(err, fs.ErrPermission):
-			return "no permission to open /dev/bpf (" + bpfOwner() + "): run as root, or join a group and give it /dev/bpf in devfs.rules(5), " +
-				"such as `add path 'bpf*' mode 0660 group network`"
+			return "no permission to open /dev/bpf (" + bpfOwner() + "): run as root, or join a group " +
+				"and give it /dev/bpf in devfs.rules(5), such as `add path 'bpf*' mode 0660 group network`"
 		case ze.Op == "BIOCSETIF" && errors.Is(err, syscall.ENXIO):
 			return "no such interface: " + ze.Interface + " (ifconfig -l lists them)"
 		}

@@ -86,7 +86,8 @@ Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`
 		return usagef("%w: see %s --help", err, c.CommandPath())
 	})
 	root.PersistentFlags().StringVar(&w.scenario, "model", "", "use a model of the kernel: `SCENARIO`")
-	root.RegisterFlagCompletionFunc("model", cobra.FixedCompletions(scenario.Names(), cobra.ShellCompDirectiveNoFileComp))
+	root.RegisterFlagCompletionFunc("model",
+		cobra.FixedCompletions(scenario.Names(), cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(newCapture(w), newZeroCopy(w), newStats(w), newInfo(w), newSend(w), newMan())
 	return root
 }

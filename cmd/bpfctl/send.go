@@ -112,7 +112,8 @@ func runSend(c *cobra.Command, w *world, f *sendFlags, name string) error {
 	}
 	ctx, stop := capture.UntilSignal(context.Background())
 	defer stop(nil)
-	came := sync.OnceFunc(sayAfter(time.Second, c.ErrOrStderr(), "waiting for the first bytes of "+inputName(name)))
+	came := sync.OnceFunc(sayAfter(time.Second, c.ErrOrStderr(),
+		"waiting for the first bytes of "+inputName(name)))
 	defer came()
 	file, err := sender.Open(ctx, name, c.InOrStdin())
 	if err != nil {
@@ -127,7 +128,9 @@ func runSend(c *cobra.Command, w *world, f *sendFlags, name string) error {
 		return err
 	}
 	defer m.Stop()
-	s, plan, err := sender.New(m, f.iface, file, sender.Config{TopSpeed: f.topspeed, PPS: f.pps, Rate: float64(f.rate), Loop: f.loop})
+	s, plan, err := sender.New(m, f.iface, file, sender.Config{
+		TopSpeed: f.topspeed, PPS: f.pps, Rate: float64(f.rate), Loop: f.loop,
+	})
 	if errors.Is(err, sender.ErrLoop) {
 		return usagef("--loop: %w", err)
 	}
@@ -139,8 +142,10 @@ func runSend(c *cobra.Command, w *world, f *sendFlags, name string) error {
 }
 
 // send sends a file, and says how it goes and what came of it. It calls came for each packet.
-func (f *sendFlags) send(ctx context.Context, stderr io.Writer, m *machine.Machine, s *sender.Sender,
-	file *sender.File, plan sender.Plan, came func()) error {
+func (f *sendFlags) send(
+	ctx context.Context, stderr io.Writer, m *machine.Machine, s *sender.Sender,
+	file *sender.File, plan sender.Plan, came func(),
+) error {
 	said := len(file.Notes())
 	notes(stderr, file, 0)
 	s.Sent = came
@@ -152,19 +157,24 @@ func (f *sendFlags) send(ctx context.Context, stderr io.Writer, m *machine.Machi
 	}
 	s.Waits = func(d time.Duration) {
 		clear()
-		fmt.Fprintf(stderr, "bpfctl: the next packet leaves in %v, as it was captured; --topspeed, --pps and --rate do not wait\n", human.Elapsed(d))
+		fmt.Fprintf(stderr, "bpfctl: the next packet leaves in %v, as it was captured; "+
+			"--topspeed, --pps and --rate do not wait\n", human.Elapsed(d))
 	}
 	err := s.Run(ctx)
 	came()
 	clear()
 	notes(stderr, file, said)
-	fmt.Fprintf(stderr, "bpfctl: %s: %d packets sent, %d bytes, in %v", human.Printable(f.iface), s.Packets, s.Bytes, human.Elapsed(s.Elapsed))
+	fmt.Fprintf(stderr, "bpfctl: %s: %d packets sent, %d bytes, in %v",
+		human.Printable(f.iface), s.Packets, s.Bytes, human.Elapsed(s.Elapsed))
 	if sec := s.Elapsed.Seconds(); s.Packets > 1 && sec > 0 {
-		fmt.Fprintf(stderr, "; %.0f packets and %sbit a second", float64(s.Packets)/sec, strings.TrimSuffix(human.RoughSize(uint64(float64(s.Bytes)*8/sec)), "B"))
+		bits := human.RoughSize(uint64(float64(s.Bytes) * 8 / sec))
+		fmt.Fprintf(stderr, "; %.0f packets and %sbit a second",
+			float64(s.Packets)/sec, strings.TrimSuffix(bits, "B"))
 	}
 	fmt.Fprintln(stderr)
 	if s.WereCut > 0 {
-		fmt.Fprintf(stderr, "bpfctl: %d of them had been cut when they were captured, and were sent so\n", s.WereCut)
+		fmt.Fprintf(stderr, "bpfctl: %d of them had been cut when they were captured, and were sent so\n",
+			s.WereCut)
 	}
 	left := s.LeftOut(m)
 	switch {
@@ -191,8 +201,10 @@ func (f *sendFlags) progress(w io.Writer, plan sender.Plan) *progressbar.Progres
 		total = int64(plan.Packets * f.loop)
 	}
 	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(w),
-		progressbar.OptionSetDescription(human.Printable(f.iface)), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+		progressbar.OptionSetDescription(human.Printable(f.iface)),
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(),
 		progressbar.OptionSetItsString("packets"), progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionClearOnFinish(), progressbar.OptionUseANSICodes(true),
-		progressbar.OptionSetSpinnerChangeInterval(0)) // else it draws from a goroutine too, which Clear races with
+		// Otherwise it also draws from a goroutine, and Clear races with that.
+		progressbar.OptionSetSpinnerChangeInterval(0))
 }

@@ -29,7 +29,9 @@ func (w *world) machine() (*machine.Machine, error) {
 }
 
 // completeInterface completes -i.
-func (w *world) completeInterface(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+func (w *world) completeInterface(
+	*cobra.Command, []string, string,
+) ([]string, cobra.ShellCompDirective) {
 	var names []string
 	if m, err := w.machine(); err == nil {
 		defer m.Stop()

@@ -54,8 +54,8 @@ func forLinux(prog []bpf.RawInstruction) error {
 		default:
 			continue
 		}
-		return fmt.Errorf("instruction %d loads %s, which only Linux has: run `tcpdump -ddd` on FreeBSD, "+
-			"or with -r on a file of the same link type", i, what)
+		return fmt.Errorf("instruction %d loads %s, which only Linux has: "+
+			"run `tcpdump -ddd` on FreeBSD, or with -r on a file of the same link type", i, what)
 	}
 	return nil
 }

@@ -28,9 +28,15 @@ type actor struct {
 
 // The buffer sizes tell the actors apart: see playbill.
 var actors = []actor{
-	{pid: 540, program: "dhclient", cfg: bpf.Config{Mode: bpf.Buffered, BufferSize: 4 << 10, Immediate: true, Filter: refuseAll}, locked: true},
-	{pid: 1033, program: "ids", cfg: bpf.Config{Mode: bpf.Buffered, BufferSize: 32 << 10, Promiscuous: true}, lazy: true},
-	{pid: 812, program: "flowd", cfg: bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 512 << 10, Promiscuous: true}},
+	{pid: 540, program: "dhclient", locked: true, cfg: bpf.Config{
+		Mode: bpf.Buffered, BufferSize: 4 << 10, Immediate: true, Filter: refuseAll,
+	}},
+	{pid: 1033, program: "ids", lazy: true, cfg: bpf.Config{
+		Mode: bpf.Buffered, BufferSize: 32 << 10, Promiscuous: true,
+	}},
+	{pid: 812, program: "flowd", cfg: bpf.Config{
+		Mode: bpf.ZeroCopy, BufferSize: 512 << 10, Promiscuous: true,
+	}},
 }
 
 var refuseAll = []xbpf.RawInstruction{{Op: 0x06}} // ret #0
@@ -75,14 +81,17 @@ func Sysctls(k *bpftest.Kernel) sysctl.Tree { return sysctls(k, nil) }
 // sysctls returns the sysctls of a machine on which the actors' programs run.
 func sysctls(k *bpftest.Kernel, actors []actor) sysctl.Tree {
 	value := func(name string, n uint32) sysctltest.Var {
-		return sysctltest.Value(name, sysctl.CTLTYPE_INT, sysctl.CTLFLAG_RD, "I", binary.NativeEndian.AppendUint32(nil, n))
+		return sysctltest.Value(name, sysctl.CTLTYPE_INT, sysctl.CTLFLAG_RD, "I",
+			binary.NativeEndian.AppendUint32(nil, n))
 	}
 	text := func(name, s string) sysctltest.Var {
 		return sysctltest.Value(name, sysctl.CTLTYPE_STRING, sysctl.CTLFLAG_RD, "A", append([]byte(s), 0))
 	}
 	return sysctl.New(sysctltest.New(append(sysctltest.BPF(playbill{k, actors}),
-		text("kern.ostype", "FreeBSD"), text("kern.osrelease", "12.1-RELEASE"), value("kern.osreldate", 1201000),
-		text("hw.machine_arch", "amd64"), value("hw.pagesize", uint32(k.PageSize())), value("kern.hz", 1000),
+		text("kern.ostype", "FreeBSD"), text("kern.osrelease", "12.1-RELEASE"),
+		value("kern.osreldate", 1201000),
+		text("hw.machine_arch", "amd64"), value("hw.pagesize", uint32(k.PageSize())),
+		value("kern.hz", 1000),
 		value("security.jail.jailed", 0), value("kern.features.security_capabilities", 1),
 		sysctltest.Processes(func(pid int) (string, bool) {
 			for _, a := range actors {

@@ -55,7 +55,8 @@ var scenarios = []scenario{
 		options: allowed, traffic: nothing,
 	},
 	{
-		name: "listeners", about: "the same as steady, and three other programs listen, one of them too slow",
+		name:    "listeners",
+		about:   "the same as steady, and three other programs listen, one of them too slow",
 		options: allowed, traffic: steady, actors: actors,
 	},
 	{
@@ -100,7 +101,8 @@ func nothing(context.Context, *bpftest.Kernel, *bpftest.Interface) {}
 func New(name string) (*machine.Machine, error) {
 	i := slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == name })
 	if i < 0 {
-		return nil, fmt.Errorf("no scenario %q: --model takes one of %s", name, strings.Join(Names(), ", "))
+		return nil, fmt.Errorf("no scenario %q: --model takes one of %s",
+			name, strings.Join(Names(), ", "))
 	}
 	s := scenarios[i]
 	var once sync.Once
@@ -132,7 +134,9 @@ func New(name string) (*machine.Machine, error) {
 	return &machine.Machine{
 		BPF: k, Sysctl: sysctls(k, s.actors), Stop: stop,
 		Interfaces: func() ([]machine.Interface, error) {
-			return []machine.Interface{{Name: "em0", Up: name != "down", MTU: 1500}, {Name: "lo0", Up: true, MTU: 16384}}, nil
+			return []machine.Interface{
+				{Name: "em0", Up: name != "down", MTU: 1500}, {Name: "lo0", Up: true, MTU: 16384},
+			}, nil
 		},
 	}, nil
 }

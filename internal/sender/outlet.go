@@ -61,7 +61,8 @@ func (o *outlet) choose(want uint16) error {
 }
 
 func (o *outlet) several(a, b uint16) error {
-	return fmt.Errorf("the file has packets of several link types (LINKTYPE_ %d and %d): %s takes one at a time", a, b, o.iface)
+	return fmt.Errorf("the file has packets of several link types (LINKTYPE_ %d and %d): %s takes one at a time",
+		a, b, o.iface)
 }
 
 // prepare makes the kernel send packets as they are. BIOCSHDRCMPLT keeps the source address of
@@ -76,7 +77,8 @@ func (o *outlet) prepare() error {
 // linkHeaders are the bytes of a packet that are not in the MTU (bpf_movein in sys/net/bpf.c).
 // Other link types that can be written have none.
 var linkHeaders = map[uint32]int{
-	zbuf.DLT_EN10MB: 14, zbuf.DLT_NULL: 4, zbuf.DLT_PPP: 4, zbuf.DLT_ATM_RFC1483: 12, zbuf.DLT_IEEE802_11_RADIO: 14,
+	zbuf.DLT_EN10MB: 14, zbuf.DLT_NULL: 4, zbuf.DLT_PPP: 4,
+	zbuf.DLT_ATM_RFC1483: 12, zbuf.DLT_IEEE802_11_RADIO: 14,
 }
 
 func (o *outlet) linkHeader() int { return linkHeaders[o.dlt] }

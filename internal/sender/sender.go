@@ -229,7 +229,9 @@ func (s *Sender) send(ctx context.Context, p pcapio.Packet) error {
 const smallestPage = 4096
 
 // after says how far it went until an error.
-func (s *Sender) after(err error) error { return fmt.Errorf("after %d packets: %w", s.Packets, err) }
+func (s *Sender) after(err error) error {
+	return fmt.Errorf("after %d packets: %w", s.Packets, err)
+}
 
 func (s *Sender) told() {
 	if s.Sent != nil {

@@ -52,7 +52,9 @@ func Open(ctx context.Context, format, name string) (capture.Sink, error) {
 	return newSink(format, newOutput(targetOf(f, true), name)), nil
 }
 
-func newSink(format string, o *output) *sink { return &sink{out: o, format: formats[format](o.buf)} }
+func newSink(format string, o *output) *sink {
+	return &sink{out: o, format: formats[format](o.buf)}
+}
 
 type sink struct {
 	out    *output

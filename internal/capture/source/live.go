@@ -57,7 +57,9 @@ func (l *Live) Describe() string { return l.r.Interface() + ": " + describeMode(
 // Statistics returns what the kernel has counted since the start.
 func (l *Live) Statistics() []pcapio.Statistics {
 	s, _ := l.r.Stats() // what is known is good enough
-	return []pcapio.Statistics{{Start: l.start, End: time.Now(), Received: s.Received, Dropped: s.Dropped}}
+	return []pcapio.Statistics{{
+		Start: l.start, End: time.Now(), Received: s.Received, Dropped: s.Dropped,
+	}}
 }
 
 // Notes returns nothing: a kernel's packets are never odd.
@@ -66,7 +68,8 @@ func (l *Live) Notes() []string { return nil }
 // description is the interface's entry in a file.
 func (l *Live) description() pcapio.Interface {
 	i := pcapio.Interface{
-		Name: l.r.Interface(), OS: runtime.GOOS, LinkType: zbuf.DLTToLinkType(l.r.LinkType()), SnapLen: uint32(l.cfg.SnapLen),
+		Name: l.r.Interface(), OS: runtime.GOOS,
+		LinkType: zbuf.DLTToLinkType(l.r.LinkType()), SnapLen: uint32(l.cfg.SnapLen),
 	}
 	if n := len(l.cfg.Filter); n > 0 {
 		i.Comment = fmt.Sprintf("captured through a filter program of %d instructions", n)

@@ -64,7 +64,9 @@ const largestBuffer = 2 << 20
 // OpenReplay opens a file and reads its head. "-" is standard input. When ctx is done before
 // the head has come, there are no packets; when it is done later, no more are read. Errors:
 // pcapio.ErrFormat, ErrBufferSize, ErrFilterLength, those of the file.
-func OpenReplay(ctx context.Context, name string, stdin io.Reader, cfg bpf.Config) (*Replay, error) {
+func OpenReplay(
+	ctx context.Context, name string, stdin io.Reader, cfg bpf.Config,
+) (*Replay, error) {
 	if cfg.BufferSize > largestBuffer {
 		return nil, bufferSizeError(fmt.Sprintf("%s is beyond the kernel's maximum of %s",
 			human.Size(cfg.BufferSize), human.Size(largestBuffer)))

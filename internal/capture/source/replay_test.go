@@ -58,7 +58,11 @@ func encoded(t *testing.T, f capgen.Format, packets []capgen.Packet) (file []byt
 // or an error, every packet that was whole in the pipe is captured, in order, once.
 func TestReplayOfAPipeLosesNothing(t *testing.T) {
 	errEnd := errors.New("end")
-	for seed := range uint64(200) {
+	seeds := uint64(1000)
+	if testing.Short() {
+		seeds = 70
+	}
+	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 1))
 			f := capgen.Format{Pcapng: seed%2 == 0, Nano: seed%3 == 0, BigEndian: seed%5 == 0}
@@ -129,6 +133,7 @@ func TestReplayOfAPipeLosesNothing(t *testing.T) {
 			synctest.Wait()
 		})
 	}
+	t.Logf("%d seeds", seeds)
 }
 
 func requirePacket(t *testing.T, want, got capgen.Packet) {

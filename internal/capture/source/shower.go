@@ -142,7 +142,9 @@ func (s *shower) show(p pcapio.Packet) error {
 		}
 		s.cur = to
 	}
-	err := to.iface.InjectWait(s.r.showing, bpftest.Packet{Data: p.Data, Wirelen: p.WireLen, Time: p.Time, Out: p.Out})
+	err := to.iface.InjectWait(s.r.showing, bpftest.Packet{
+		Data: p.Data, Wirelen: p.WireLen, Time: p.Time, Out: p.Out,
+	})
 	if err != nil {
 		return err
 	}
@@ -185,7 +187,8 @@ func (s *shower) open(iface, need int) (*stream, error) {
 	if size := max(cfg.BufferSize, 1); need > maxRecord {
 		return nil, fmt.Errorf("a packet of %d bytes is more than a buffer of bpf(4) can have (%s)",
 			need-recordHeader, human.Size(largestBuffer))
-	} else if cfg.BufferSize != 0 && need > size-recordHeader || need > bpf.DefaultBufferSize-recordHeader {
+	} else if cfg.BufferSize != 0 && need > size-recordHeader ||
+		need > bpf.DefaultBufferSize-recordHeader {
 		cfg.BufferSize = largestBuffer
 	}
 	s.budget -= 2 * max(cfg.BufferSize, smallBuffer)

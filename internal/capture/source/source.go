@@ -27,9 +27,11 @@ func (e bufferSizeError) Is(target error) bool { return target == ErrBufferSize 
 func describeMode(r *bpf.Reader) string {
 	mode, reason := r.Mode()
 	if mode == bpf.Buffered {
-		return fmt.Sprintf("buffered mode, because %s, buffers of %s", Refusal(reason), human.Size(r.BufferSize()))
+		return fmt.Sprintf("buffered mode, because %s, buffers of %s",
+			Refusal(reason), human.Size(r.BufferSize()))
 	}
-	return fmt.Sprintf("zero-copy mode, granted by the kernel, two buffers of %s", human.Size(r.BufferSize()))
+	return fmt.Sprintf("zero-copy mode, granted by the kernel, two buffers of %s",
+		human.Size(r.BufferSize()))
 }
 
 // Refusal says why the kernel does not grant zero-copy mode.
