@@ -207,16 +207,17 @@ func TestKernelImmediateIsPrompt(t *testing.T) {
 		lag := lab.WatchLag(t)
 		r := openOn(t, p, bpf.Config{Mode: mode, Immediate: true})
 		for i := range uint32(50) {
-			arrived := make(chan time.Time, 1)
+			arrived, posted := make(chan time.Time, 1), make(chan error, 1)
 			go func() {
 				arrived <- time.Now()
-				p.Post(p.A, numbered(i, 64))
+				posted <- p.Post(p.A, numbered(i, 64))
 			}()
 			data, _, err := r.ReadPacket(t.Context())
 			require.NoError(t, err)
 			assert.Equal(t, i, number(t, data))
 			delay := time.Since(<-arrived)
 			assert.Less(t, delay, lag.Allow(0))
+			require.NoError(t, <-posted) // the packet is here before its writer counts it
 		}
 	})
 }
