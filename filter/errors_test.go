@@ -2,6 +2,7 @@ package filter
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -98,6 +99,17 @@ func TestTooLongAProgramIsRefusedWithItsLength(t *testing.T) {
 	require.ErrorContains(t, err, "614 instructions, and the kernel takes 512")
 	_, err = Compile(hostsExpression(200), Options{LinkType: DLTEthernet, MaxInstructions: 4096})
 	require.NoError(t, err)
+}
+
+func TestTooLargeAnExpressionIsRefused(t *testing.T) {
+	_, err := Compile(strings.Repeat("ip and ", 1<<18)+"ip", Options{LinkType: DLTEthernet})
+	require.ErrorContains(t, err, "more than 1048576 bytes")
+	var b strings.Builder
+	for i := range 20000 {
+		fmt.Fprintf(&b, "ip[%d] = 7 or ", i)
+	}
+	_, err = Compile(b.String()+"tcp", Options{LinkType: DLTEthernet})
+	require.ErrorContains(t, err, "questions")
 }
 
 func TestTooDeepAnExpressionIsRefused(t *testing.T) {

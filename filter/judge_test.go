@@ -30,6 +30,7 @@ type verdict struct {
 	torn       bool // libpcap's program and its unoptimised one differ
 	dropped    bool // libpcap drops a load whose value does not matter, ours does not
 	ours, pcap int
+	steps      [2]int // instructions executed on ordinary packets: ours, libpcap's
 }
 
 func TestSameVerdictsAsLibpcap(t *testing.T) {
@@ -53,6 +54,7 @@ func TestSameVerdictsAsLibpcap(t *testing.T) {
 	close(next)
 	wg.Wait()
 	var ours, pcap, equal, refused, torn int
+	var steps [2]int
 	rows := make([]int, len(deliberate))
 	for _, r := range results {
 		if r.problem != "" {
@@ -61,6 +63,8 @@ func TestSameVerdictsAsLibpcap(t *testing.T) {
 		}
 		ours += r.ours
 		pcap += r.pcap
+		steps[0] += r.steps[0]
+		steps[1] += r.steps[1]
 		switch {
 		case r.row > 0:
 			rows[r.row-1]++
@@ -81,7 +85,8 @@ func TestSameVerdictsAsLibpcap(t *testing.T) {
 	for i, r := range deliberate {
 		t.Logf("%4d deliberate: %s", rows[i], r.construct)
 	}
-	t.Logf("%d instructions, libpcap %d", ours, pcap)
+	t.Logf("%d instructions, libpcap %d; executed on ordinary packets %d, libpcap %d", ours, pcap,
+		steps[0], steps[1])
 	assert.LessOrEqual(t, ours, pcap, "instructions in sum")
 }
 
@@ -272,6 +277,14 @@ func judge(t *testing.T, d *tcpdump, q question, seed uint64) verdict {
 		slices.ContainsFunc(prog, func(i bpf.RawInstruction) bool {
 			return i.Op&7 == codeJmp && i.Op != codeJmp|jumpAlways && i.Jt == i.Jf
 		})
+	g := &generator{Rand: rand.New(rand.NewPCG(seed, 6)), inet6: 10}
+	for range 20 {
+		p := g.packet(q.dlt)
+		for i, prog := range [][]bpf.RawInstruction{prog, theirs} {
+			_, way := mustVM(prog).Trace(p, len(p))
+			v.steps[i] += len(way)
+		}
+	}
 	for _, s := range samplesFor(q.dlt, seed, 10, prog, plain, theirs, theirPlain) {
 		a, b := runOn(prog, s), runOn(plain, s)
 		c, e := runOn(theirs, s), runOn(theirPlain, s)

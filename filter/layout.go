@@ -58,7 +58,7 @@ func (p *program) assemble(root *piece) []bpf.RawInstruction {
 		}
 		return bpf.RawInstruction{Op: codeRet}
 	}
-	if root == p.accept || root == p.reject {
+	if root == p.accept {
 		return []bpf.RawInstruction{ret(root)}
 	}
 	root.reached = true

@@ -8,22 +8,25 @@ import (
 
 // Link types, by FreeBSD's DLT numbers, that the compiler knows the headers of.
 const (
-	DLTNull       = 0   // lo0, tun: the address family in host order
-	DLTEthernet   = 1   // DLT_EN10MB
-	DLTPPP        = 9   // ng_ppp, ppp
-	DLTRaw        = 12  // an IP packet without a link header
-	DLTPPPSerial  = 50  // PPP in HDLC framing
-	DLTPPPEther   = 51  // PPP over Ethernet without the Ethernet header
-	DLTRawFile    = 101 // DLTRaw as files number it
-	DLTWLAN       = 105 // DLT_IEEE802_11
-	DLTLoop       = 108 // the address family in network order
-	DLTEnc        = 109 // enc0
-	DLTLinuxSLL   = 113 // Linux's "any" device, in files
-	DLTPFLog      = 117 // pflog0
-	DLTWLANRadio  = 127 // DLT_IEEE802_11_RADIO
-	DLTIPv4       = 228
-	DLTIPv6       = 229
-	DLTLinuxSLL2  = 276
+	DLTNull      = 0   // lo0, tun: the address family in host order
+	DLTEthernet  = 1   // DLT_EN10MB
+	DLTPPP       = 9   // ng_ppp, ppp
+	DLTRaw       = 12  // an IP packet without a link header
+	DLTPPPSerial = 50  // PPP in HDLC framing
+	DLTPPPEther  = 51  // PPP over Ethernet without the Ethernet header
+	DLTRawFile   = 101 // DLTRaw as files number it
+	DLTWLAN      = 105 // DLT_IEEE802_11
+	DLTLoop      = 108 // the address family in network order
+	DLTEnc       = 109 // enc0
+	DLTLinuxSLL  = 113 // Linux's "any" device, in files
+	DLTPFLog     = 117 // pflog0
+	DLTWLANRadio = 127 // DLT_IEEE802_11_RADIO
+	DLTIPv4      = 228
+	DLTIPv6      = 229
+	DLTLinuxSLL2 = 276
+)
+
+const (
 	defaultSnap   = 262144
 	defaultLimit  = 512
 	freebsdInet6  = 28

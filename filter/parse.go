@@ -12,6 +12,9 @@ const maxDepth = 1000
 
 // Parse reads an expression in the language of pcap-filter(7). An error is an *Error.
 func Parse(expression string) (*Expr, error) {
+	if len(expression) > maximumLength {
+		return nil, &Error{Problem: fmt.Sprintf("the expression has more than %d bytes", maximumLength)}
+	}
 	p := parser{src: expression}
 	l := lexer{src: expression}
 	p.toks = make([]token, 0, len(expression)/4+4)
@@ -25,6 +28,7 @@ func Parse(expression string) (*Expr, error) {
 			break
 		}
 	}
+	p.closing = pairBrackets(p.toks)
 	e := &Expr{source: expression}
 	if len(p.toks) == 1 {
 		return e, nil
@@ -49,10 +53,11 @@ func Parse(expression string) (*Expr, error) {
 //
 // "and" and "or" bind equally, from the left. A bare ids takes the qualifiers of the term before.
 type parser struct {
-	src   string
-	toks  []token
-	at    int
-	depth int
+	src     string
+	toks    []token
+	closing map[int]int // of each opening bracket, the closing one
+	at      int
+	depth   int
 }
 
 // qualifiers are what an id inherits; typ is empty if the term before had none.
@@ -219,19 +224,27 @@ func (p *parser) term() (Node, qualifiers, error) {
 
 // arithmeticBracket reports whether the bracket at p holds a number: arithmetic goes on behind it.
 func (p *parser) arithmeticBracket() bool {
-	open := 0
-	for i := p.at; ; i++ {
-		switch t := p.toks[i]; {
-		case t.kind == tokEnd:
-			return false
+	end := p.closing[p.at]
+	return end > 0 && (isRelation(p.toks[end+1]) || isOperator(p.toks[end+1]))
+}
+
+// pairBrackets returns where the bracket that each token opens is closed.
+func pairBrackets(toks []token) map[int]int {
+	var open []int
+	var closing map[int]int
+	for i, t := range toks {
+		switch {
 		case t.is("("):
-			open++
-		case t.is(")"):
-			if open--; open == 0 {
-				return isRelation(p.toks[i+1]) || isOperator(p.toks[i+1])
+			open = append(open, i)
+		case t.is(")") && len(open) > 0:
+			if closing == nil {
+				closing = map[int]int{}
 			}
+			closing[open[len(open)-1]] = i
+			open = open[:len(open)-1]
 		}
 	}
+	return closing
 }
 
 func (p *parser) primitive() (Node, qualifiers, error) {
