@@ -321,7 +321,8 @@ func samplesFor(dlt uint32, seed uint64, n int, progs ...[]bpf.RawInstruction) [
 	rng := rand.New(rand.NewPCG(seed, 5))
 	g := &generator{Rand: rng, inet6: 10}
 	var seeds []sample
-	for range n {
+	for i := range n {
+		g.tunnel = i%4 == 3
 		seeds = append(seeds, g.sample(dlt))
 	}
 	var all []sample

@@ -18,7 +18,8 @@ var (
 // generator makes packets of every protocol that the language knows, mostly well-formed.
 type generator struct {
 	*rand.Rand
-	inet6 uint32
+	inet6  uint32
+	tunnel bool // every packet that can be is UDP with a packet inside
 }
 
 func (g *generator) one(list ...int) int { return list[g.IntN(len(list))] }
@@ -94,7 +95,7 @@ func (g *generator) transport(proto, depth int) []byte {
 			byte(g.IntN(256))},
 			g.bytes(18))
 	case 17:
-		if depth > 0 && g.IntN(2) == 0 {
+		if depth > 0 && (g.tunnel || g.IntN(2) == 0) {
 			vni := join(be32(uint32(g.one(5, 6, 0xffffff)))[1:], []byte{byte(g.IntN(2))})
 			if g.IntN(2) == 0 {
 				return join(be16(g.port()), be16(4789), g.bytes(4), []byte{byte(g.one(8, 8, 0)), 0, 0, 0}, vni,
@@ -119,6 +120,9 @@ func (g *generator) transport(proto, depth int) []byte {
 }
 
 func (g *generator) protocol() int {
+	if g.tunnel {
+		return 17
+	}
 	return g.one(6, 6, 17, 17, 132, 1, 2, 9, 50, 51, 58, 103, 112, 44, g.IntN(256))
 }
 
@@ -176,7 +180,11 @@ func (g *generator) typed(depth int) []byte {
 	if depth <= 0 {
 		return join(be16(0x800), g.ip4(0))
 	}
-	switch g.IntN(15) {
+	n := g.IntN(15)
+	if g.tunnel {
+		n = g.IntN(6)
+	}
+	switch n {
 	case 0, 1, 2:
 		return join(be16(0x800), g.ip4(depth-1))
 	case 3, 4, 5:
