@@ -1,6 +1,6 @@
-// Package conformance holds the table of what bpf(4) does, as tests that every kernel
-// and every model of one has to pass.
+// Package conformance has the table of rules that say what bpf(4) does. Each rule is a test. Every
+// kernel, and the model of one, must pass it.
 //
-// Everywhere, go test runs the table on the model. On FreeBSD, as root, with
-// net.bpf.zerocopy_enable=1, it runs on the kernel as well.
+// On every system, go test runs the table on the model. On FreeBSD it also runs the table on the
+// kernel. That needs root and net.bpf.zerocopy_enable=1.
 package conformance

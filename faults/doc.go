@@ -1,3 +1,4 @@
-// Package faults hurts captures on purpose, on a FreeBSD kernel, and counts what that cost: its tests
-// kill, fork, starve and unplug them.
+// Package faults tests captures under faults, on a FreeBSD kernel. Its tests kill and fork capturing
+// processes, take processor time and memory from them, and destroy their interfaces. The tests count
+// the packets and resources that are lost.
 package faults

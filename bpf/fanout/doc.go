@@ -10,28 +10,32 @@
 //		},
 //	})
 //
-// One lease at a time is spread: each packet goes to the worker that its flow's hash names, nothing is copied,
-// and the lease is released when all workers are done with their shares. Meanwhile the kernel fills the other
-// buffer. Packets of a flow are handled by one worker, in the order in which they were captured.
+// [Run] spreads one lease at a time. The hash of a packet's flow names the worker that gets the
+// packet. Run copies nothing. It releases the lease when all workers are done with it. Meanwhile
+// the kernel fills the other buffer. One worker handles all packets of a flow, in the order of
+// capture.
 //
 // # Workers
 //
-// A worker is a number from 0 to Workers-1, not a goroutine: calls with the same number never overlap, and each sees
-// what the one before it wrote. So what is indexed by that number needs no lock. A worker is called once for a short
-// lease, and for a long one several times, each time with the next of its packets. Run's own goroutine does the work of
-// one worker itself; at low rates, when a lease has packets for one worker only, nobody else is woken.
+// A worker is a number from 0 to Workers-1, not a goroutine. Calls with the same number never
+// overlap, and each sees what the one before it wrote. So memory that a program indexes by that
+// number needs no lock. Run calls a worker once for a short lease. For a long lease it calls the
+// worker several times, each time with the next of the worker's packets.
 //
-// Hashes are computed by all of them, each for some of the packets. So Config.Hash is called from several goroutines at a
-// time.
+// Run's own goroutine does the work of one worker. At low rates a lease may have packets for one
+// worker only. Then Run wakes no other goroutine.
+//
+// All workers compute hashes, each for some of the packets. So Run calls [Config].Hash from several
+// goroutines at a time.
 //
 // # Lifetimes
 //
-// The packets, and the slice that lists them, are the worker's until Handle returns: copy what must live
-// longer. Nothing else is kept of them, and nothing runs any more when Run has returned.
+// The packets, and the slice that lists them, are valid until Handle returns. Copy what must live
+// longer. When Run returns, all its goroutines have ended, and it keeps no reference to packets.
 //
 // # Slow workers
 //
-// The slowest share keeps the lease from being released. While it is out the kernel has the other buffer to fill;
-// what comes when that is full as well is counted in [bpf.Stats].Dropped. A flow that alone is too much for
-// one processor can't be spread.
+// The slowest worker delays the release of the lease. While the lease is out, the kernel fills the
+// other buffer. When that is full as well, the kernel drops packets and counts them in
+// [bpf.Stats].Dropped. A flow that alone is too much for one processor can't be spread.
 package fanout

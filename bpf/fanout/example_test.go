@@ -15,9 +15,10 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/fanout"
 )
 
-// Each worker counts the bytes of its flows, in a map of its own and without a lock.
+// Each worker counts the bytes of its flows in a separate map, without a lock.
 func ExampleRun() {
-	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1)) // leave Config.System out to use the running kernel
+	// Leave Config.System out to use the running kernel.
+	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
 	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 	r, err := bpf.Open("em0", bpf.Config{System: k})
 	if err != nil {
@@ -57,7 +58,7 @@ func ExampleRun() {
 	// Output: 10 flows, 64000 bytes
 }
 
-// A hash of one's own decides where packets go: here ARP to worker 0, and everything else to the others.
+// A program can choose the hash. This one sends ARP to worker 0, and everything else to the others.
 func ExampleConfig() {
 	r, err := bpf.Open("em0", bpf.Config{})
 	if err != nil {

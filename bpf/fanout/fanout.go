@@ -11,29 +11,31 @@ import (
 // ErrConfig is in the error of Run when the Config is wrong.
 var ErrConfig = errors.New("fanout: configuration")
 
-// Config says how packets are spread, and what is done with them.
+// Config says how Run spreads packets, and what it does with them.
 type Config struct {
-	// Workers is how many shares there are; 0 is one for each processor that Go programs may use.
+	// Workers is the number of workers. 0 means one for each processor that Go programs may use.
 	Workers int
 
-	// Hash decides which worker gets a packet: the number it returns, modulo Workers. nil is FlowHash. It is
-	// given the reader's link type and what was captured of the packet, and must go by nothing else: it is called
-	// from several goroutines at a time, in no particular order, and not at all for a single worker.
+	// Hash decides which worker gets a packet: the number that it returns, modulo Workers. nil is
+	// [FlowHash]. Hash gets the reader's link type and the captured bytes of the packet. It must
+	// depend on nothing else: Run calls it from several goroutines at a time, in no particular
+	// order. With a single worker, Run does not call it at all.
 	Hash func(linkType uint32, packet []byte) uint32
 
-	// Handle is given packets of one worker: at least one, in the order of capture. It is called for several
-	// workers at a time, for each of them by one goroutine at a time, and for a long lease several times. Neither
-	// packets nor anything got from them may be kept when it returns.
+	// Handle gets packets of one worker: at least one, in the order of capture. Run calls it for
+	// several workers at a time, but never twice at a time for the same worker. For a long lease
+	// it calls it several times. Handle must keep neither the slice, nor its packets, nor
+	// anything that it got from them.
 	//
-	// An error ends Run, when all other workers are through with the lease.
+	// If Handle returns an error, Run ends when all other workers are done with the lease.
 	Handle func(worker int, packets []bpf.Packet) error
 }
 
-// PanicError is what Run panics with when Handle or Hash has panicked.
+// PanicError is the value that Run panics with when Handle or Hash has panicked.
 type PanicError struct {
-	Worker int    // whose Handle; -1 is Hash
-	Value  any    // what it panicked with
-	Stack  []byte // where, as debug.Stack formats it
+	Worker int    // the worker of Handle; -1 if it was Hash
+	Value  any    // the value that it panicked with
+	Stack  []byte // of the panic, as debug.Stack formats it
 }
 
 func (e *PanicError) Error() string {
@@ -43,22 +45,28 @@ func (e *PanicError) Error() string {
 	return fmt.Sprintf("fanout: worker %d: panic: %v\n\n%s", e.Worker, e.Value, e.Stack)
 }
 
-// Unwrap returns what was panicked with, if that is an error.
+// Unwrap returns Value if it is an error.
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
 }
 
-// Run spreads what r captures until there is an error, which it returns. It is the one that reads from r as long as
-// it runs; r is not closed.
+// Run captures from r and spreads the packets until there is an error, and returns that error.
+// While Run runs, nobody else may read from r. Run does not close r.
 //
-// Errors: ErrConfig; those of [bpf.Reader.Lease], after everything that was captured before has been
-// handled; those of Handle; bpf.ErrCorrupt, after the good packets of that buffer. After bpf.ErrCorrupt, and when a
-// deadline has passed, Run may be called again. When ctx is done, what the kernel has by then is handled, three
-// buffers at the most, although more may be coming in. Handle is not interrupted.
+// Run returns one of these errors:
+//   - ErrConfig if cfg is wrong;
+//   - an error of [bpf.Reader.Lease], after the workers have handled everything captured before;
+//   - the errors of Handle, joined;
+//   - bpf.ErrCorrupt, after the workers have handled the packets before the corrupt record.
 //
-// If Handle or Hash panics, Run waits for the other workers, releases the lease and panics with a *PanicError. A
-// Hash that panics also keeps packets that come after that one in the lease from being handled.
+// Run may be called again after bpf.ErrCorrupt, and after a deadline has passed. When ctx is done,
+// the workers handle what the kernel has by then, at most three buffers, even if more packets
+// arrive. Run does not interrupt Handle.
+//
+// If Handle or Hash panics, Run waits for the other workers, releases the lease and panics with a
+// [*PanicError]. After a panic of Hash, the workers do not handle that packet and later packets of
+// the lease. They may also not handle up to 255 packets before it.
 func Run(ctx context.Context, r *bpf.Reader, cfg Config) error {
 	s, err := newSpreader(r.LinkType(), cfg)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/fanout"
 )
 
-// frame is an UDP packet of a conversation, one way or back, with a number in it.
+// frame returns a UDP packet of a conversation, in one direction or the other, with a number in it.
 func frame(flow uint16, back bool, number uint32) []byte {
 	p := make([]byte, 64)
 	binary.BigEndian.PutUint16(p[12:], 0x0800)
@@ -53,16 +53,17 @@ func byFlow(_ uint32, p []byte) uint32 {
 	return uint32(flow)
 }
 
-type world struct {
+// capture is a reader on an interface of the model.
+type capture struct {
 	k   *bpftest.Kernel
 	em0 *bpftest.Interface
 	r   *bpf.Reader
 }
 
-func newWorld(t testing.TB, cfg bpf.Config) *world {
+func newCapture(t testing.TB, cfg bpf.Config) *capture {
 	t.Helper()
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	w := &world{k: k, em0: k.AddInterface("em0", zbuf.DLT_EN10MB)}
+	w := &capture{k: k, em0: k.AddInterface("em0", zbuf.DLT_EN10MB)}
 	cfg.System = k
 	r, err := bpf.Open("em0", cfg)
 	require.NoError(t, err)
@@ -72,7 +73,7 @@ func newWorld(t testing.TB, cfg bpf.Config) *world {
 }
 
 // released checks that no lease is out.
-func (w *world) released(t testing.TB) {
+func (w *capture) released(t testing.TB) {
 	t.Helper()
 	w.r.SetReadDeadline(time.Now().Add(-time.Second))
 	for {
@@ -86,8 +87,8 @@ func (w *world) released(t testing.TB) {
 	w.r.SetReadDeadline(time.Time{})
 }
 
-// modes runs f in both buffer modes, each in a bubble where time passes only while everybody waits, and which ends
-// only when all goroutines have.
+// modes runs f in both buffer modes, each in a synctest bubble. There time passes only while all
+// goroutines wait. The bubble ends when all goroutines have ended.
 func modes(t *testing.T, f func(t *testing.T, cfg bpf.Config)) {
 	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 		t.Run(mode.String(), func(t *testing.T) {
@@ -96,7 +97,7 @@ func modes(t *testing.T, f func(t *testing.T, cfg bpf.Config)) {
 	}
 }
 
-// ledger checks what workers are given: each packet once, a conversation at one worker, in order.
+// ledger checks that workers get each packet once, and a conversation at one worker, in order.
 type ledger struct {
 	worker map[uint16]int    // of each flow, by worker
 	last   map[uint16]uint32 // number
@@ -143,21 +144,22 @@ func check(t *testing.T, ledgers []ledger, flows, packets int) {
 
 var errEnough = errors.New("enough")
 
-// Whoever deals, and however many hands a lease is: short ones, and long ones.
+// A packet is handled once and in order, no matter which worker sorts it and how long the lease is.
 func TestEachPacketOnceAndFlowsInOrder(t *testing.T) {
-	dawdling := func(linkType uint32, p []byte) uint32 { // hands are dealt in another order than they were taken in
+	// Chunks are sorted in another order than they were claimed in.
+	slow := func(linkType uint32, p []byte) uint32 {
 		if _, number := parse(p); number%100 == 0 {
 			runtime.Gosched()
 		}
 		return fanout.FlowHash(linkType, p)
 	}
 	for _, workers := range []int{1, 2, 3, 8} {
-		for name, hash := range map[string]func(uint32, []byte) uint32{"FlowHash": nil, "own": dawdling} {
+		for name, hash := range map[string]func(uint32, []byte) uint32{"FlowHash": nil, "slow": slow} {
 			for _, size := range []int{8192, 128 << 10} {
 				t.Run(fmt.Sprintf("workers=%d/hash=%s/buffer=%d", workers, name, size), func(t *testing.T) {
 					modes(t, func(t *testing.T, cfg bpf.Config) {
 						cfg.BufferSize = size
-						w := newWorld(t, cfg)
+						w := newCapture(t, cfg)
 						const flows, count = 97, 4000
 						go func() {
 							for i := range uint32(count) {
@@ -196,10 +198,10 @@ func TestEachPacketOnceAndFlowsInOrder(t *testing.T) {
 	}
 }
 
-// Under real concurrency, where the race detector sees every store of the kernel's into a buffer that a worker still
-// reads.
+// The same outside of a bubble. There the race detector sees every store of the kernel into a
+// buffer that a worker still reads.
 func TestNothingIsWrittenWhereAWorkerReads(t *testing.T) {
-	w := newWorld(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10, ReadTimeout: 5 * time.Millisecond})
+	w := newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10, ReadTimeout: 5 * time.Millisecond})
 	ctx, stop := context.WithCancel(t.Context())
 	sent := make(chan int)
 	go func() {
@@ -230,11 +232,11 @@ func TestNothingIsWrittenWhereAWorkerReads(t *testing.T) {
 	check(t, ledgers, 50, int(seen.Load()))
 }
 
-// The lease is out as long as one worker has not done its share, and no longer.
+// Run releases the lease when the last worker is done, and not before.
 func TestReleaseWhenAllAreDone(t *testing.T) {
 	modes(t, func(t *testing.T, cfg bpf.Config) {
 		cfg.BufferSize = 64 << 10
-		w := newWorld(t, cfg)
+		w := newCapture(t, cfg)
 		fill := func() {
 			for i := range uint32(1000) { // more than a buffer, less than two
 				w.em0.Receive(frame(uint16(i%3), false, i))
@@ -272,11 +274,12 @@ func TestReleaseWhenAllAreDone(t *testing.T) {
 	})
 }
 
-// A hand that is long in being dealt keeps nobody from dealing the others, or from handling those before it.
-func TestSlowDealerDoesNotStopTheOthers(t *testing.T) {
+// A chunk that takes long to sort delays neither the sorting of other chunks nor the handling of
+// earlier ones.
+func TestSlowSorterDoesNotStopTheOthers(t *testing.T) {
 	modes(t, func(t *testing.T, cfg bpf.Config) {
-		const hand, count, slow = 256, 2000, 300 // a packet of the second hand
-		w := newWorld(t, cfg)
+		const chunk, count, slow = 256, 2000, 300 // a packet of the second chunk
+		w := newCapture(t, cfg)
 		for i := range uint32(count) {
 			w.em0.Receive(frame(uint16(i%50), false, i))
 		}
@@ -308,9 +311,9 @@ func TestSlowDealerDoesNotStopTheOthers(t *testing.T) {
 		}()
 		time.Sleep(time.Second) // the read timeout
 		synctest.Wait()
-		assert.EqualValues(t, count-(2*hand-1-slow), hashed.Load(), "all but the rest of that hand")
-		assert.LessOrEqual(t, seen.Load(), int64(hand), "what is behind has to wait")
-		assert.Greater(t, seen.Load(), int64(hand/2), "two of three workers have nothing to do but their part of the first hand")
+		assert.EqualValues(t, count-(2*chunk-1-slow), hashed.Load(), "all but the rest of that chunk")
+		assert.LessOrEqual(t, seen.Load(), int64(chunk), "what is behind has to wait")
+		assert.Greater(t, seen.Load(), int64(chunk/2), "two of three workers have nothing to do but their part of the first chunk")
 		close(proceed)
 		require.ErrorIs(t, <-ended, errEnough)
 		check(t, ledgers, 50, count)
@@ -318,11 +321,11 @@ func TestSlowDealerDoesNotStopTheOthers(t *testing.T) {
 	})
 }
 
-// Closing the reader in the middle of a lease: the workers finish with memory that is still there, then Run
-// ends, and nothing is left.
+// After Close in the middle of a lease, the workers finish with memory that is still mapped. Then
+// Run ends, and no goroutine is left.
 func TestCloseInTheMiddle(t *testing.T) {
 	modes(t, func(t *testing.T, cfg bpf.Config) {
-		w := newWorld(t, cfg)
+		w := newCapture(t, cfg)
 		for i := range uint32(40) {
 			w.em0.Receive(frame(uint16(i%4), false, i))
 		}
@@ -356,7 +359,7 @@ func TestCloseInTheMiddle(t *testing.T) {
 
 func TestInterfaceGoneComesAfterThePackets(t *testing.T) {
 	modes(t, func(t *testing.T, cfg bpf.Config) {
-		w := newWorld(t, cfg)
+		w := newCapture(t, cfg)
 		for i := range uint32(40) {
 			w.em0.Receive(frame(uint16(i%4), false, i))
 		}
@@ -371,11 +374,12 @@ func TestInterfaceGoneComesAfterThePackets(t *testing.T) {
 	})
 }
 
-// After ctx is done, what was captured is handled, and then Run ends although more and more comes in.
+// After ctx is done, the workers handle what was captured. Then Run ends, even if more packets
+// arrive.
 func TestDoneContextEndsRunUnderOverload(t *testing.T) {
 	modes(t, func(t *testing.T, cfg bpf.Config) {
 		cfg.BufferSize = 8192
-		w := newWorld(t, cfg)
+		w := newCapture(t, cfg)
 		ctx, cancel := context.WithCancelCause(t.Context())
 		overload := func() {
 			for i := range uint32(500) {
@@ -399,7 +403,7 @@ func TestDoneContextEndsRunUnderOverload(t *testing.T) {
 	})
 	t.Run("idle", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t, bpf.Config{})
+			w := newCapture(t, bpf.Config{})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			err := fanout.Run(ctx, w.r, fanout.Config{Workers: 2, Handle: func(int, []bpf.Packet) error { return nil }})
@@ -408,10 +412,10 @@ func TestDoneContextEndsRunUnderOverload(t *testing.T) {
 	})
 }
 
-// At a read deadline Run ends, and can be called again.
+// Run ends at a read deadline, and may be called again.
 func TestRunGoesOnAfterADeadline(t *testing.T) {
 	modes(t, func(t *testing.T, cfg bpf.Config) {
-		w := newWorld(t, cfg)
+		w := newCapture(t, cfg)
 		ledgers := newLedgers(2)
 		for round := range uint32(3) {
 			for i := range uint32(100) {
@@ -430,8 +434,8 @@ func TestRunGoesOnAfterADeadline(t *testing.T) {
 	})
 }
 
-// Whichever worker fails, and however, with its first packets or with later ones: it is not called again, the others do
-// their shares, the lease is released, and whoever called Run is told.
+// A worker may fail in any way, with its first packets or with later ones. Run does not call it
+// again. The others handle their packets, Run releases the lease, and its caller gets the error.
 func TestFailingWorkers(t *testing.T) {
 	errBroken := errors.New("broken")
 	for _, failing := range []int{0, 1, 2} { // Run does 2 itself
@@ -443,7 +447,7 @@ func TestFailingWorkers(t *testing.T) {
 			for _, lease := range []struct{ packets, at int }{{30, 0}, {3000, 0}, {3000, 900}, {3000, 2997}} {
 				t.Run(fmt.Sprintf("worker=%d/%s/packets=%d/at=%d", failing, how, lease.packets, lease.at), func(t *testing.T) {
 					modes(t, func(t *testing.T, cfg bpf.Config) {
-						w := newWorld(t, cfg)
+						w := newCapture(t, cfg)
 						for i := range uint32(lease.packets) {
 							w.em0.Receive(frame(uint16(i%3), false, i))
 						}
@@ -500,11 +504,11 @@ func TestFailingWorkers(t *testing.T) {
 	}
 }
 
-// Nobody waits for a hand that can't be dealt: what lies before it is handled, the lease is released, and whoever called Run
-// is told.
+// No worker waits for a chunk that can't be sorted. The workers handle the chunks before it, Run
+// releases the lease, and its caller gets the error.
 func TestFailingHash(t *testing.T) {
 	errBroken := errors.New("broken")
-	const hand = 256
+	const chunk = 256
 	for how, fail := range map[string]func(){
 		"panic":  func() { panic(errBroken) },
 		"goexit": func() { runtime.Goexit() },
@@ -512,7 +516,7 @@ func TestFailingHash(t *testing.T) {
 		for _, lease := range []struct{ packets, at int }{{1, 0}, {30, 29}, {2000, 0}, {2000, 400}, {2000, 1999}} {
 			t.Run(fmt.Sprintf("%s/packets=%d/at=%d", how, lease.packets, lease.at), func(t *testing.T) {
 				modes(t, func(t *testing.T, cfg bpf.Config) {
-					w := newWorld(t, cfg)
+					w := newCapture(t, cfg)
 					for i := range uint32(lease.packets) {
 						w.em0.Receive(frame(uint16(i%3), false, i))
 					}
@@ -547,7 +551,7 @@ func TestFailingHash(t *testing.T) {
 					for _, l := range ledgers {
 						seen += l.count
 					}
-					before := lease.at / hand * hand
+					before := lease.at / chunk * chunk
 					switch how {
 					case "panic":
 						require.IsType(t, &fanout.PanicError{}, recovered)
@@ -555,13 +559,13 @@ func TestFailingHash(t *testing.T) {
 						assert.Equal(t, -1, p.Worker)
 						assert.ErrorIs(t, p, errBroken)
 						assert.Contains(t, p.Error(), "TestFailingHash")
-						assert.Equal(t, before, seen, "the packets of the hands before")
+						assert.Equal(t, before, seen, "the packets of the chunks before")
 					case "goexit":
 						if returned { // it was not the goroutine that called Run
 							assert.ErrorContains(t, err, "Goexit")
 						}
 						assert.LessOrEqual(t, seen, before)
-						assert.GreaterOrEqual(t, seen, before/3*2-2, "the other workers' packets of the hands before")
+						assert.GreaterOrEqual(t, seen, before/3*2-2, "the other workers' packets of the chunks before")
 					}
 					w.released(t)
 				})
@@ -570,9 +574,10 @@ func TestFailingHash(t *testing.T) {
 	}
 }
 
-// What a worker keeps is empty afterwards, rather than a look at memory that the kernel fills.
+// A slice that a worker keeps has empty packets afterwards. It does not show memory that the kernel
+// fills.
 func TestListOfPacketsIsEmptiedBehindTheWorker(t *testing.T) {
-	w := newWorld(t, bpf.Config{})
+	w := newCapture(t, bpf.Config{})
 	w.em0.Receive(frame(1, false, 1))
 	var kept []bpf.Packet
 	err := fanout.Run(t.Context(), w.r, fanout.Config{Workers: 1, Handle: func(_ int, packets []bpf.Packet) error {
@@ -585,7 +590,7 @@ func TestListOfPacketsIsEmptiedBehindTheWorker(t *testing.T) {
 	assert.Empty(t, kept[0].Data())
 }
 
-// memory is a kernel that tells where the memory is that a reader lends it.
+// memory is a kernel that tells which memory a reader has lent it.
 type memory struct {
 	zbuf.System
 	mapped [][]byte
@@ -607,7 +612,8 @@ func (b *mapping) Map(size int) ([]byte, error) {
 	return mem, err
 }
 
-// The packets before the bad one are handled, in whichever hand it is, and then the next buffer's.
+// The workers handle the packets before the bad one, no matter in which chunk it is. The next Run
+// handles the next buffer.
 func TestCorruptBuffer(t *testing.T) {
 	for _, c := range []struct{ packets, bad int }{{4, 0}, {4, 2}, {1000, 255}, {1000, 256}, {1000, 700}} {
 		t.Run(fmt.Sprintf("packets=%d/bad=%d", c.packets, c.bad), func(t *testing.T) {
@@ -648,14 +654,14 @@ func TestCorruptBuffer(t *testing.T) {
 }
 
 func TestConfigIsChecked(t *testing.T) {
-	w := newWorld(t, bpf.Config{})
+	w := newCapture(t, bpf.Config{})
 	handle := func(int, []bpf.Packet) error { return nil }
 	require.ErrorIs(t, fanout.Run(t.Context(), w.r, fanout.Config{Workers: -1, Handle: handle}), fanout.ErrConfig)
 	require.ErrorIs(t, fanout.Run(t.Context(), w.r, fanout.Config{Workers: 1}), fanout.ErrConfig)
 }
 
 func TestWorkersDefaultToTheProcessors(t *testing.T) {
-	w := newWorld(t, bpf.Config{})
+	w := newCapture(t, bpf.Config{})
 	for i := range uint32(2000) {
 		w.em0.Receive(frame(uint16(i), false, i))
 	}

@@ -15,9 +15,9 @@ const (
 	dltEther = zbuf.DLT_EN10MB
 	dltRaw   = zbuf.DLT_RAW
 	dltLoop  = zbuf.DLT_LOOP
-	// What other systems and capture files call dltRaw.
+	// The numbers of dltRaw on other systems and in capture files.
 	dltRawOpenBSD, dltRawFile = 14, 101
-	// Raw with the version known.
+	// Raw IP of a known version.
 	dltIPv4, dltIPv6 = zbuf.DLT_IPV4, zbuf.DLT_IPV6
 )
 
@@ -27,7 +27,7 @@ const (
 	etherVLAN  = 0x8100 // 802.1Q
 	etherIPv6  = 0x86dd
 	etherQinQ  = 0x88a8 // 802.1ad
-	etherQinQ1 = 0x9100 // what was used before 802.1ad
+	etherQinQ1 = 0x9100 // in use before 802.1ad
 
 	protoHopByHop = 0
 	protoTCP      = 6
@@ -39,21 +39,24 @@ const (
 	protoSCTP     = 132
 )
 
-// FlowHash returns a number that is the same for all packets of a conversation, both ways. Of packet, which is of
-// the link type DLT_EN10MB, DLT_NULL, DLT_LOOP or DLT_RAW, it takes
+// FlowHash returns a number that is the same for all packets of a conversation, in both directions.
+// It knows the link types DLT_EN10MB, DLT_NULL, DLT_LOOP and DLT_RAW, and returns 0 for every
+// other.
+//
+// FlowHash hashes
 //
 //   - of TCP, UDP and SCTP over IPv4 and IPv6: addresses and ports;
-//   - of fragments, the first one too, and of everything else over IP: addresses, so that a datagram stays together.
-//     (A flow of which only some datagrams are fragmented has two numbers.)
-//   - of ARP: nothing, so that request and answer stay together;
-//   - of what else Ethernet carries: the hardware addresses.
+//   - of fragments, also the first, and of everything else over IP: addresses. So a datagram
+//     stays together. A flow in which only some datagrams are fragmented has two numbers.
+//   - of ARP: nothing. So request and answer stay together.
+//   - of everything else over Ethernet: the hardware addresses.
 //
-// VLAN tags (802.1Q, 802.1ad and the older 0x9100) are skipped, and so are IPv6 extension headers. What was not captured is
-// not looked at: of packets cut before the ports, addresses count. So [bpf.Config].SnapLen should
-// reach the ports, or none of them. Link types that are not known give 0.
+// FlowHash skips VLAN tags (802.1Q, 802.1ad and the older 0x9100) and IPv6 extension headers. It
+// reads only captured bytes: if a packet was cut before the ports, its addresses count. So choose
+// [bpf.Config].SnapLen long enough for the ports of all packets, or of none.
 //
-// The number does not change from run to run, and whoever chooses addresses and ports can choose it. It may be
-// called from any goroutine.
+// The number is the same in every run. A sender that chooses addresses and ports can choose it. Any
+// goroutine may call FlowHash.
 func FlowHash(linkType uint32, packet []byte) uint32 {
 	switch linkType {
 	case dltEther:
@@ -69,8 +72,8 @@ func FlowHash(linkType uint32, packet []byte) uint32 {
 	return 0
 }
 
-// flowHashes sets to[i] to the FlowHash of packets[i]. What most packets are is done here, without a call: TCP or UDP
-// over IPv4 over Ethernet, no tags, options or fragments.
+// flowHashes sets to[i] to the FlowHash of packets[i]. It hashes the most frequent packets without
+// a call: TCP or UDP over IPv4 over Ethernet, without tags, options or fragments.
 func flowHashes(to []uint32, linkType uint32, packets []bpf.Packet) {
 	const (
 		length       = 14 + 20 + 4
@@ -82,7 +85,8 @@ func flowHashes(to []uint32, linkType uint32, packets []bpf.Packet) {
 		data := packet.Data()
 		if linkType == dltEther && len(data) >= length {
 			p := (*[length]byte)(data)
-			if binary.BigEndian.Uint32(p[12:])&0xffff_ff00 == kindVersion && binary.BigEndian.Uint16(p[20:])&moreOrOffset == 0 &&
+			if binary.BigEndian.Uint32(p[12:])&0xffff_ff00 == kindVersion &&
+				binary.BigEndian.Uint16(p[20:])&moreOrOffset == 0 &&
 				(p[23] == protoTCP || p[23] == protoUDP) {
 				src, dst := uint64(binary.BigEndian.Uint32(p[26:])), uint64(binary.BigEndian.Uint32(p[30:]))
 				src |= uint64(binary.BigEndian.Uint16(p[34:])) << 32
@@ -117,11 +121,12 @@ func hashEther(p []byte) uint32 {
 		return 0
 	}
 	// Six bytes each, by loads of eight that overlap.
-	return symmetric(mix(binary.BigEndian.Uint64(p)>>16, 0), mix(binary.BigEndian.Uint64(p[4:])<<16>>16, 0))
+	dst, src := binary.BigEndian.Uint64(p)>>16, binary.BigEndian.Uint64(p[4:])<<16>>16
+	return symmetric(mix(dst, 0), mix(src, 0))
 }
 
-// hashFamily looks at the address family in front: DLT_LOOP has it in network order, DLT_NULL in that of the host
-// which captured it.
+// hashFamily reads the address family at the beginning. DLT_LOOP has it in network byte order,
+// DLT_NULL in that of the host that captured the packet.
 func hashFamily(p []byte) uint32 {
 	family := binary.BigEndian.Uint32(p)
 	if family > 0xffff {
@@ -199,7 +204,7 @@ func ports6(p []byte) (src, dst uint64) {
 	}
 }
 
-// ports returns those of the transport header at p[at], or 0 twice if there are none.
+// ports returns the ports of the transport header at p[at], or 0 and 0 if there are none.
 func ports(proto byte, p []byte, at int) (src, dst uint64) {
 	if proto != protoTCP && proto != protoUDP && proto != protoSCTP || len(p) < at+4 {
 		return 0, 0
@@ -208,13 +213,13 @@ func ports(proto byte, p []byte, at int) (src, dst uint64) {
 	return uint64(both >> 16), uint64(both & 0xffff)
 }
 
-// mix turns one end of a conversation into a number of which every bit depends on all of it.
+// mix turns one end of a conversation into a number. Every bit of it depends on the whole end.
 func mix(a, b uint64) uint64 {
 	hi, lo := bits.Mul64(a^0x9e3779b97f4a7c15, b^0xd1b54a32d192ed03)
 	return hi ^ lo
 }
 
-// symmetric joins two ends, whichever comes first.
+// symmetric joins two ends. Their order does not matter.
 func symmetric(a, b uint64) uint32 {
 	hi, lo := bits.Mul64(a+b, 0xbf58476d1ce4e5b9)
 	return uint32(hi ^ lo)

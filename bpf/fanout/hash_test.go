@@ -16,7 +16,7 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// conversation is a packet to be, both ways.
+// conversation describes a packet, in both directions.
 type conversation struct {
 	link      uint32
 	tags      []uint16 // of the ethertypes
@@ -33,7 +33,7 @@ type conversation struct {
 	shortened int // bytes cut off
 }
 
-// packet returns it, one way or back.
+// packet returns the packet in one direction or the other.
 func (c conversation) packet(back bool) []byte {
 	src, dst, sport, dport := c.a, c.b, c.portA, c.portB
 	if back {
@@ -150,7 +150,7 @@ func TestHashIsThatOfTheConversation(t *testing.T) {
 	}
 }
 
-// Of what has no ports that can be relied on, addresses count.
+// Packets without reliable ports are hashed by their addresses.
 func TestHashByAddressesAlone(t *testing.T) {
 	for name, c := range map[string]conversation{
 		"ICMP":                     {link: dltEther, version: 4, proto: 1},
@@ -182,7 +182,7 @@ func TestHashByAddressesAlone(t *testing.T) {
 	}
 }
 
-// All fragments of a datagram hash alike, first or last.
+// All fragments of a datagram have one hash.
 func TestFragmentsOfADatagramStayTogether(t *testing.T) {
 	for version, ext := range map[int][]byte{4: nil, 6: {protoFragment}} {
 		c := conversation{link: dltEther, version: version, proto: protoUDP, a: 1, b: 2, portA: 3, portB: 4, ext: ext}
@@ -209,7 +209,7 @@ func TestHashIsZeroOfWhatIsNotKnown(t *testing.T) {
 	assert.Zero(t, FlowHash(dltEther, arp), "ARP")
 }
 
-// The short way that a hand's packets go leads to the same numbers, whatever they are and wherever they are cut.
+// flowHashes returns the same numbers as FlowHash, for every packet and wherever it is cut.
 func TestHashesOfAHandAreThoseOfItsPackets(t *testing.T) {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
 	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
@@ -261,7 +261,7 @@ func TestDivisorIsTheModulus(t *testing.T) {
 	}
 }
 
-// Flows that differ in little are spread evenly: by the chi-squared test with one in a million.
+// Flows that differ little are spread evenly. The chi-squared test fails one time in a million.
 func TestHashSpreadsFlows(t *testing.T) {
 	for name, c := range map[string]conversation{
 		"IPv4": {link: dltEther, version: 4, proto: protoTCP},
@@ -292,8 +292,8 @@ func TestHashSpreadsFlows(t *testing.T) {
 	}
 }
 
-// Whatever a packet is: no look beyond what was captured (the compiler's checks would panic), always the same
-// result, and that of a well-formed one the same both ways.
+// FlowHash reads nothing behind the captured bytes: the compiler's checks would panic. Its result
+// is always the same, and for a well-formed packet the same in both directions.
 func FuzzFlowHash(f *testing.F) {
 	for _, c := range transports {
 		f.Add(c.link, c.packet(false), byte(c.version), c.proto, uint16(c.fragment), uint16(c.options), byte(len(c.tags)), c.ext)

@@ -13,28 +13,31 @@ import (
 	"github.com/zbuf-go/zbuf/bpf"
 )
 
-// handSize is how many packets are dealt at a time: so many that taking a hand and telling of it costs nothing beside
-// dealing it, so few that a lease has enough for everybody.
-const handSize = 256
+// chunkSize is how many packets a worker sorts at a time. With so many, claiming a chunk and
+// reporting it sorted cost almost nothing beside sorting it. With so few, a lease has chunks for
+// all workers.
+const chunkSize = 256
 
-// Who is through with a lease looks for the next one before going to sleep: as many times as it was at work for perTurn, but not
-// for ever. A time costs less than a tenth of that; to be woken costs as much as handling many packets.
+// A worker that is done with a lease polls for the next one before it sleeps: once for each perPoll
+// that it worked, and at most mostPolls times. A poll takes less than a tenth of perPoll. Being
+// woken takes as long as handling many packets.
 const (
-	perTurn   = time.Microsecond
-	mostTurns = 1000
-	dealTurns = 32 // while somebody deals a hand: about as long as that takes
+	perPoll   = time.Microsecond
+	mostPolls = 1000
+	sortPolls = 32 // while another worker sorts a chunk: about as long as that takes
 )
 
-// hand is a run of packets of the lease. docs/design.md, "Fan-out", has the states and who owns it in each.
-type hand struct {
-	packets *[handSize]bpf.Packet // in the order of capture; when dealt, worker by worker
+// chunk is a run of packets of the lease. docs/design.md, "Fan-out", has its states and says which
+// goroutine may touch it in each.
+type chunk struct {
+	packets *[chunkSize]bpf.Packet // in the order of capture; when sorted, worker by worker
 	n       int
 	ends    []uint32 // of each worker's packets in it
-	dealt   atomic.Bool
+	sorted  atomic.Bool
 }
 
-// of returns worker i's packets of a hand that is dealt.
-func (h *hand) of(i int) []bpf.Packet {
+// of returns worker i's packets of a chunk that is sorted.
+func (h *chunk) of(i int) []bpf.Packet {
 	from := uint32(0)
 	if i > 0 {
 		from = h.ends[i-1]
@@ -42,7 +45,7 @@ func (h *hand) of(i int) []bpf.Packet {
 	return h.packets[from:h.ends[i]:h.ends[i]]
 }
 
-// spreader owns the workers' goroutines and the hands.
+// spreader has the workers' goroutines and the chunks.
 type spreader struct {
 	linkType uint32
 	hash     func(linkType uint32, packet []byte) uint32 // nil is FlowHash
@@ -51,30 +54,31 @@ type spreader struct {
 	modulo   divisor        // their number
 	running  sync.WaitGroup // goroutines
 
-	pending atomic.Int32  // workers that are not through with the lease, and Run's goroutine until it waits for them
+	// pending counts workers that are not done with the lease, and Run's goroutine until it waits.
+	pending atomic.Int32
 	over    chan struct{} // pending has come to 0
-	turns   int           // that Run's goroutine looks for that
+	polls   int           // that Run's goroutine makes for that
 
-	hands []hand // more than the lease has
+	chunks []chunk // more than the lease has
 
 	mu      sync.Mutex // for all that follows
-	changed sync.Cond  // one more is walked or dealt, or end is known
-	walked  int        // hands that may be dealt
-	taken   int        // hands that somebody has dealt, or is dealing
-	end     int        // hands that there are; up to a Hash that failed
+	changed sync.Cond  // one more is listed or sorted, or end is known
+	listed  int        // chunks that may be sorted
+	claimed int        // chunks that a worker has sorted, or is sorting
+	end     int        // chunks that there are; up to a Hash that failed
 	failed  *PanicError
 }
 
-// worker is one worker's, and Run's while that is through.
+// worker belongs to one worker's goroutine, and to Run's while that worker is done.
 type worker struct {
 	number   int
 	wake     chan struct{}
 	err      error
 	panicked *PanicError
 
-	// What it deals with.
-	hand [handSize]bpf.Packet
-	at   [handSize]uint32 // which worker's
+	// What sorting a chunk uses.
+	scratch [chunkSize]bpf.Packet
+	at      [chunkSize]uint32 // the worker of each packet
 }
 
 var errGoexit = errors.New("fanout: Handle or Hash has called runtime.Goexit")
@@ -84,19 +88,24 @@ func newSpreader(linkType uint32, cfg Config) (*spreader, error) {
 		cfg.Workers = runtime.GOMAXPROCS(0)
 	}
 	if cfg.Workers < 0 {
-		return nil, fmt.Errorf("%w: Workers %d: must be positive, or 0 for one for each processor", ErrConfig, cfg.Workers)
+		return nil, fmt.Errorf("%w: Workers is %d: set it to a positive number, or to 0 for the processors",
+			ErrConfig, cfg.Workers)
 	}
 	if cfg.Handle == nil {
-		return nil, fmt.Errorf("%w: Handle is missing", ErrConfig)
+		return nil, fmt.Errorf("%w: Handle is nil: set it to a function", ErrConfig)
 	}
-	s := &spreader{linkType: linkType, hash: cfg.Hash, handle: cfg.Handle, workers: make([]*worker, cfg.Workers), modulo: newDivisor(cfg.Workers), over: make(chan struct{}, 1)}
+	s := &spreader{
+		linkType: linkType, hash: cfg.Hash, handle: cfg.Handle,
+		workers: make([]*worker, cfg.Workers), modulo: newDivisor(cfg.Workers),
+		over: make(chan struct{}, 1),
+	}
 	s.changed.L = &s.mu
 	for i := range s.workers {
 		w := &worker{number: i, wake: make(chan struct{}, 1)}
 		s.workers[i] = w
 		s.running.Go(func() {
-			for turns := 0; receive(w.wake, turns); {
-				turns = s.work(w)
+			for polls := 0; receive(w.wake, polls); {
+				polls = s.work(w)
 			}
 		})
 	}
@@ -111,7 +120,7 @@ func (s *spreader) stop() {
 	s.running.Wait()
 }
 
-// spread has the workers handle l, and releases it when all of them are through.
+// spread has the workers handle l, and releases it when all of them are done.
 func (s *spreader) spread(l bpf.Lease) error {
 	defer l.Release()
 	s.begin(l)
@@ -123,43 +132,43 @@ func (s *spreader) spread(l bpf.Lease) error {
 	return err
 }
 
-// begin makes all hands empty, and as many as l may need.
+// begin makes all chunks empty. It makes as many as l may need.
 func (s *spreader) begin(l bpf.Lease) {
-	for i := range s.hands[:s.walked] {
-		s.hands[i].dealt.Store(false)
+	for i := range s.chunks[:s.listed] {
+		s.chunks[i].sorted.Store(false)
 	}
 	const minRecord = 26 // a record header, up to its last field
-	if most := l.Len()/minRecord/handSize + 2; most > len(s.hands) {
-		s.hands = append(s.hands, make([]hand, most-len(s.hands))...)
+	if most := l.Len()/minRecord/chunkSize + 2; most > len(s.chunks) {
+		s.chunks = append(s.chunks, make([]chunk, most-len(s.chunks))...)
 	}
-	s.walked, s.taken, s.end = 0, 0, math.MaxInt
+	s.listed, s.claimed, s.end = 0, 0, math.MaxInt
 	s.pending.Store(1)
 }
 
-// handleAll returns when everybody is through. Run's goroutine does the work of one worker itself.
+// handleAll returns when all workers are done. Run's goroutine does the work of one worker itself.
 func (s *spreader) handleAll(l bpf.Lease) {
-	defer s.through() // before the lease goes, also if Handle or Hash ends this goroutine
-	own := s.workers[len(s.workers)-1]
+	defer s.done() // before the lease is released, also if Handle or Hash ends this goroutine
+	last := s.workers[len(s.workers)-1]
 	if n := s.walk(l); n == 0 {
 		return
 	} else if n == 1 {
-		s.taken = 1
-		s.deal(own, 0)
-		if own = s.wakeThoseWithPackets(); own == nil {
+		s.claimed = 1
+		s.sort(last, 0)
+		if last = s.wakeWorkersWithPackets(); last == nil {
 			return
 		}
 	}
 	s.pending.Add(1)
-	s.turns = s.work(own)
+	s.polls = s.work(last)
 }
 
-// walk lists the packets of l, and returns how many hands they are. If more than one, the other workers are woken, and
-// deal and handle them while this goes on.
+// walk lists the packets of l, and returns the number of chunks. If there is more than one, walk
+// wakes the other workers. They sort and handle the chunks while walk goes on.
 func (s *spreader) walk(l bpf.Lease) int {
-	c, h := 0, s.emptyHand(0)
+	c, h := 0, s.emptyChunk(0)
 	n := 0
 	for p := range l.Packets() {
-		if n == handSize {
+		if n == chunkSize {
 			h.n = n
 			s.publish(c+1, math.MaxInt)
 			if c == 0 {
@@ -168,7 +177,7 @@ func (s *spreader) walk(l bpf.Lease) int {
 				}
 			}
 			c, n = c+1, 0
-			h = s.emptyHand(c)
+			h = s.emptyChunk(c)
 		}
 		h.packets[n] = p
 		n++
@@ -180,18 +189,18 @@ func (s *spreader) walk(l bpf.Lease) int {
 	return c
 }
 
-func (s *spreader) emptyHand(c int) *hand {
-	h := &s.hands[c]
+func (s *spreader) emptyChunk(c int) *chunk {
+	h := &s.chunks[c]
 	if h.packets == nil {
-		h.packets, h.ends = new([handSize]bpf.Packet), make([]uint32, len(s.workers))
+		h.packets, h.ends = new([chunkSize]bpf.Packet), make([]uint32, len(s.workers))
 	}
 	return h
 }
 
-// publish says how many hands are walked, and how many there are.
-func (s *spreader) publish(walked, end int) {
+// publish tells the workers how many chunks are listed, and how many there are.
+func (s *spreader) publish(listed, end int) {
 	s.mu.Lock()
-	s.walked, s.end = walked, min(s.end, end)
+	s.listed, s.end = listed, min(s.end, end)
 	s.mu.Unlock()
 	s.changed.Broadcast()
 }
@@ -201,13 +210,14 @@ func (s *spreader) wake(w *worker) {
 	w.wake <- struct{}{}
 }
 
-// wakeThoseWithPackets in the only hand, except the last of them, which it returns.
-func (s *spreader) wakeThoseWithPackets() (last *worker) {
+// wakeWorkersWithPackets wakes the workers that have packets in the only chunk, except the last of
+// them, which it returns.
+func (s *spreader) wakeWorkersWithPackets() (last *worker) {
 	if s.end == 0 {
-		return nil // it could not be dealt
+		return nil // Hash failed
 	}
 	for i, w := range s.workers {
-		if len(s.hands[0].of(i)) == 0 {
+		if len(s.chunks[0].of(i)) == 0 {
 			continue
 		}
 		if last != nil {
@@ -218,23 +228,24 @@ func (s *spreader) wakeThoseWithPackets() (last *worker) {
 	return last
 }
 
-// through waits for the workers. Those that failed have left packets in their lists.
-func (s *spreader) through() {
+// done waits for the workers. Workers that failed have left packets in their lists.
+func (s *spreader) done() {
 	if s.pending.Add(-1) != 0 {
-		receive(s.over, s.turns)
+		receive(s.over, s.polls)
 	}
 	failed := s.failed != nil
 	for _, w := range s.workers {
 		failed = failed || w.err != nil
 	}
 	if failed {
-		for i := range s.hands[:s.walked] {
-			clear(s.hands[i].packets[:])
+		for i := range s.chunks[:s.listed] {
+			clear(s.chunks[i].packets[:])
 		}
 	}
 }
 
-// result of a lease that everybody is through with.
+// result returns the errors of a lease that all workers are done with. It panics if Handle or Hash
+// has.
 func (s *spreader) result() error {
 	if s.failed != nil {
 		panic(s.failed)
@@ -251,8 +262,8 @@ func (s *spreader) result() error {
 	return errors.Join(errs...)
 }
 
-// work is what a worker does for one lease. It returns how many times to look for what comes next.
-func (s *spreader) work(w *worker) (turns int) {
+// work is what a worker does for one lease. It returns how many times to poll for the next one.
+func (s *spreader) work(w *worker) (polls int) {
 	began := time.Now()
 	defer func() {
 		if s.pending.Add(-1) == 0 {
@@ -265,19 +276,19 @@ func (s *spreader) work(w *worker) (turns int) {
 			w.panicked = &PanicError{Worker: w.number, Value: v, Stack: debug.Stack()}
 		}
 	}()
-	w.err = s.handleHands(w)
-	return int(min(time.Since(began)/perTurn, mostTurns))
+	w.err = s.handleChunks(w)
+	return int(min(time.Since(began)/perPoll, mostPolls))
 }
 
-// handleHands handles w's packets of all hands, in order, and helps dealing.
-func (s *spreader) handleHands(w *worker) error {
+// handleChunks handles w's packets of all chunks, in order, and helps to sort.
+func (s *spreader) handleChunks(w *worker) error {
 	for c := 0; s.await(w, c); c++ {
-		packets := s.hands[c].of(w.number)
+		packets := s.chunks[c].of(w.number)
 		if len(packets) == 0 {
 			continue
 		}
 		err := s.handle(w.number, packets)
-		clear(packets) // whoever keeps them has none
+		clear(packets) // a Handle that keeps the slice sees empty packets
 		if err != nil {
 			return err
 		}
@@ -285,36 +296,37 @@ func (s *spreader) handleHands(w *worker) error {
 	return nil
 }
 
-// await returns when hand c is dealt. Until then it deals what nobody else does: that one, or if somebody is at it
-// later ones. It returns false if there is no hand c.
+// await returns when chunk c is sorted. Until then it sorts chunks that no worker has claimed: c,
+// or later ones if another worker sorts c. It returns false if there is no chunk c.
 func (s *spreader) await(w *worker, c int) bool {
-	for !s.hands[c].dealt.Load() {
-		next, ok := s.take(c)
+	for !s.chunks[c].sorted.Load() {
+		next, ok := s.claim(c)
 		if !ok {
 			return false
 		}
 		if next >= 0 {
-			s.deal(w, next)
+			s.sort(w, next)
 		}
 	}
 	return true
 }
 
-// take takes a hand to deal; or waits until c is dealt, and returns -1. It returns false if there is no hand c.
-func (s *spreader) take(c int) (next int, ok bool) {
+// claim claims a chunk for the caller to sort. If there is none to sort, it waits until c is sorted
+// and returns -1. It returns false if there is no chunk c.
+func (s *spreader) claim(c int) (next int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for turns := dealTurns; ; turns-- {
+	for polls := sortPolls; ; polls-- {
 		switch {
 		case c >= s.end:
 			return 0, false
-		case s.hands[c].dealt.Load():
+		case s.chunks[c].sorted.Load():
 			return -1, true
-		case s.taken < min(s.walked, s.end):
-			s.taken++
-			return s.taken - 1, true
+		case s.claimed < min(s.listed, s.end):
+			s.claimed++
+			return s.claimed - 1, true
 		}
-		if turns <= 0 {
+		if polls <= 0 {
 			s.changed.Wait()
 			continue
 		}
@@ -324,9 +336,10 @@ func (s *spreader) take(c int) (next int, ok bool) {
 	}
 }
 
-// receive returns false if c is closed. Before it sleeps it lets others run so often, and looks again: they may be about to send.
-func receive(c <-chan struct{}, turns int) bool {
-	for range turns {
+// receive waits for a value, and returns false if c is closed. Before it sleeps it polls so many
+// times, and lets other goroutines run in between: one may be about to send.
+func receive(c <-chan struct{}, polls int) bool {
+	for range polls {
 		select {
 		case _, ok := <-c:
 			return ok
@@ -338,28 +351,30 @@ func receive(c <-chan struct{}, turns int) bool {
 	return ok
 }
 
-// deal sorts hand c by worker.
-func (s *spreader) deal(w *worker, c int) {
-	dealt := false
+// sort orders the packets of chunk c by worker.
+func (s *spreader) sort(w *worker, c int) {
+	sorted := false
 	defer func() {
-		if !dealt {
+		if !sorted {
 			s.drop(c, recover())
 		}
 	}()
-	h := &s.hands[c]
+	h := &s.chunks[c]
 	if len(s.workers) == 1 {
 		h.ends[0] = uint32(h.n)
 	} else {
-		s.sort(w, h)
+		s.partition(w, h)
 	}
-	dealt = true
+	sorted = true
 	s.mu.Lock()
-	h.dealt.Store(true)
+	h.sorted.Store(true)
 	s.mu.Unlock()
 	s.changed.Broadcast()
 }
 
-func (s *spreader) sort(w *worker, h *hand) {
+// partition counts the packets of each worker, and then places them: a counting sort, which keeps
+// their order.
+func (s *spreader) partition(w *worker, h *chunk) {
 	packets, at := h.packets[:h.n], w.at[:h.n]
 	clear(h.ends)
 	s.hashes(at, packets)
@@ -370,19 +385,19 @@ func (s *spreader) sort(w *worker, h *hand) {
 	}
 	begin := uint32(0)
 	for i, count := range h.ends {
-		h.ends[i] = begin // moves to the end as the list fills
+		h.ends[i] = begin // moves to the end of the worker's packets as they are placed
 		begin += count
 	}
-	hand := w.hand[:copy(w.hand[:], packets)]
-	for i, p := range hand {
+	unsorted := w.scratch[:copy(w.scratch[:], packets)]
+	for i, p := range unsorted {
 		end := &h.ends[at[i]]
 		packets[*end] = p
 		*end++
 	}
-	clear(hand)
+	clear(unsorted)
 }
 
-// hashes sets to[i] to that of packets[i].
+// hashes sets to[i] to the hash of packets[i].
 func (s *spreader) hashes(to []uint32, packets []bpf.Packet) {
 	if s.hash == nil {
 		flowHashes(to, s.linkType, packets)
@@ -393,8 +408,8 @@ func (s *spreader) hashes(to []uint32, packets []bpf.Packet) {
 	}
 }
 
-// drop ends the lease in front of hand c, whose packets can't be told apart because Hash has panicked, or ended its goroutine: v
-// is nil then.
+// drop ends the lease before chunk c. It can't be sorted, because Hash has panicked with v. If v is
+// nil, Hash has ended its goroutine.
 func (s *spreader) drop(c int, v any) {
 	s.mu.Lock()
 	s.end = min(s.end, c)

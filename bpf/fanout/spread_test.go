@@ -19,7 +19,7 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// Once the lists have grown to the longest lease, nothing is allocated, for packets or for leases.
+// When the lists have the size of the longest lease, Run allocates nothing for packets or leases.
 func TestSpreadingAllocatesNothing(t *testing.T) {
 	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 		t.Run(mode.String(), func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestSpreadingAllocatesNothing(t *testing.T) {
 	}
 }
 
-// Lists that were left behind would be pointers into memory that the kernel has, or nobody.
+// A list that was left behind would point into memory that the kernel has, or that is unmapped.
 func TestListsAreEmptyAfterALease(t *testing.T) {
 	errBroken := errors.New("broken")
 	for name, c := range map[string]Config{
@@ -91,18 +91,18 @@ func TestListsAreEmptyAfterALease(t *testing.T) {
 				defer func() { recover() }()
 				s.spread(l)
 			}()
-			require.Equal(t, 4, s.walked)
-			for i := range s.hands[:4] {
-				assert.Equal(t, [handSize]bpf.Packet{}, *s.hands[i].packets, "hand %d", i)
+			require.Equal(t, 4, s.listed)
+			for i := range s.chunks[:4] {
+				assert.Equal(t, [chunkSize]bpf.Packet{}, *s.chunks[i].packets, "chunk %d", i)
 			}
 			for _, w := range s.workers {
-				assert.Equal(t, [handSize]bpf.Packet{}, w.hand, "worker %d", w.number)
+				assert.Equal(t, [chunkSize]bpf.Packet{}, w.scratch, "worker %d", w.number)
 			}
 		})
 	}
 }
 
-// leased returns a reader whose next lease has so many packets, of flows that differ in their byte 29.
+// leased returns a reader whose next lease has so many packets. Their flows differ in byte 29.
 func leased(t testing.TB, packets, flows int) *bpf.Reader {
 	t.Helper()
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
@@ -119,10 +119,10 @@ func leased(t testing.TB, packets, flows int) *bpf.Reader {
 	return r
 }
 
-// Whoever waits for a lease gets it, be it there, or sent before it sleeps or while it does.
+// receive returns a value that is there already, or is sent before it sleeps or while it sleeps.
 func TestReceive(t *testing.T) {
 	for name, c := range map[string]struct {
-		turns int
+		polls int
 		send  func(c chan struct{})
 		want  bool
 	}{
@@ -137,26 +137,26 @@ func TestReceive(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ch := make(chan struct{}, 1)
 				c.send(ch)
-				assert.Equal(t, c.want, receive(ch, c.turns))
+				assert.Equal(t, c.want, receive(ch, c.polls))
 				assert.Empty(t, ch)
 			})
 		})
 	}
 }
 
-// Who has nothing to do for a lease of one hand sleeps on.
+// A worker that has no packets in a lease of one chunk sleeps on.
 func TestOnlyThoseWithWorkAreWoken(t *testing.T) {
 	for name, c := range map[string]struct {
 		packets int
 		to      []uint32 // in turn
 		woken   []int
 	}{
-		"one packet":                    {1, []uint32{0}, nil},
-		"a hand of one worker":          {handSize, []uint32{1}, nil},
-		"a hand of two":                 {handSize, []uint32{1, 2}, []int{1}},
-		"a hand of two, the last too":   {20, []uint32{3, 0}, []int{0}},
-		"a hand of all":                 {handSize, []uint32{0, 1, 2, 3}, []int{0, 1, 2}},
-		"more than a hand, to be dealt": {handSize + 1, []uint32{1}, []int{0, 1, 2}},
+		"one packet":                      {1, []uint32{0}, nil},
+		"a chunk of one worker":           {chunkSize, []uint32{1}, nil},
+		"a chunk of two":                  {chunkSize, []uint32{1, 2}, []int{1}},
+		"a chunk of two, the last too":    {20, []uint32{3, 0}, []int{0}},
+		"a chunk of all":                  {chunkSize, []uint32{0, 1, 2, 3}, []int{0, 1, 2}},
+		"more than a chunk, to be sorted": {chunkSize + 1, []uint32{1}, []int{0, 1, 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -196,9 +196,9 @@ func TestOnlyThoseWithWorkAreWoken(t *testing.T) {
 	}
 }
 
-// What a lease costs before anybody handles it: one hand of it, by one goroutine.
-func BenchmarkDeal(b *testing.B) {
-	r := leased(b, handSize, 64)
+// BenchmarkSort measures what one goroutine does for a lease of one chunk before it is handled.
+func BenchmarkSort(b *testing.B) {
+	r := leased(b, chunkSize, 64)
 	l, err := r.Lease(b.Context())
 	require.NoError(b, err)
 	defer l.Release()
@@ -212,12 +212,12 @@ func BenchmarkDeal(b *testing.B) {
 				for b.Loop() {
 					s.begin(l)
 					if s.walk(l) != 1 {
-						b.Fatal("not one hand")
+						b.Fatal("not one chunk")
 					}
-					s.taken = 1
-					s.deal(s.workers[0], 0)
+					s.claimed = 1
+					s.sort(s.workers[0], 0)
 				}
-				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*handSize), "ns/pkt")
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*chunkSize), "ns/pkt")
 			})
 		}
 	}
