@@ -16,58 +16,63 @@ const (
 	bpfStats        = "net.bpf.stats"
 )
 
-// BPF is what lies below net.bpf. Setting needs root; so does reading the statistics.
+// BPF reads and sets the sysctls below net.bpf. A set needs root, and so does Stats.
 type BPF struct{ t Tree }
 
 // BPF returns the sysctls of bpf(4).
 func (t Tree) BPF() BPF { return BPF{t} }
 
-// ZeroCopyEnabled reports whether descriptors may go into zero-copy mode (net.bpf.zerocopy_enable).
+// ZeroCopyEnabled reports whether the kernel lets a descriptor go into zero-copy mode
+// (net.bpf.zerocopy_enable).
 func (b BPF) ZeroCopyEnabled() (bool, error) {
 	v, err := b.t.Int64(zeroCopyEnable)
 	return v != 0, err
 }
 
-// SetZeroCopyEnabled allows zero-copy mode or forbids it. Descriptors that are in it stay in it.
+// SetZeroCopyEnabled allows or forbids zero-copy mode. A descriptor that is in this mode already
+// stays in it.
 func (b BPF) SetZeroCopyEnabled(on bool) error { return b.t.Set(zeroCopyEnable, on) }
 
-// BufSize is how many bytes a descriptor's buffers have unless it asks for
-// others (net.bpf.bufsize).
+// BufSize returns the bytes of each buffer of a descriptor that asks for no size
+// (net.bpf.bufsize).
 func (b BPF) BufSize() (int32, error) { return b.t.Int32(bufSize) }
 
-// SetBufSize sets BufSize. The kernel takes any value and keeps it within limits
-// when it allocates a buffer.
+// SetBufSize sets BufSize. The kernel takes any value. It applies its limits when it allocates a
+// buffer.
 func (b BPF) SetBufSize(n int32) error { return b.t.Set(bufSize, n) }
 
-// MaxBufSize is how many bytes a descriptor's buffers can have in buffered mode
-// (net.bpf.maxbufsize). It does not limit zero-copy buffers.
+// MaxBufSize returns the most bytes that each buffer of a descriptor can have in buffered mode
+// (net.bpf.maxbufsize). It does not limit lent buffers.
 func (b BPF) MaxBufSize() (int32, error) { return b.t.Int32(maxBufSize) }
 
 // SetMaxBufSize sets MaxBufSize. The kernel takes any value.
 func (b BPF) SetMaxBufSize(n int32) error { return b.t.Set(maxBufSize, n) }
 
-// MaxInsns is how many instructions a filter can have (net.bpf.maxinsns).
+// MaxInsns returns the most instructions that a filter can have (net.bpf.maxinsns).
 func (b BPF) MaxInsns() (int32, error) { return b.t.Int32(maxInsns) }
 
 // SetMaxInsns sets MaxInsns. The kernel takes any value.
 func (b BPF) SetMaxInsns(n int32) error { return b.t.Set(maxInsns, n) }
 
-// OptimizeWriters reports whether a descriptor receives nothing until a filter is set on it when it has an
-// interface (net.bpf.optimize_writers, one for each vnet). Loader tunable since 14.
+// OptimizeWriters reports whether an attached descriptor receives nothing until a filter is set on
+// it (net.bpf.optimize_writers). Each vnet has its own. Since 14 it is also a loader tunable.
 func (b BPF) OptimizeWriters() (bool, error) {
 	v, err := b.t.Int64(optimizeWriters)
 	return v != 0, err
 }
 
-// SetOptimizeWriters sets OptimizeWriters, for descriptors that get an interface from now on.
+// SetOptimizeWriters sets OptimizeWriters for descriptors that are attached from now on.
 func (b BPF) SetOptimizeWriters(on bool) error { return b.t.Set(optimizeWriters, on) }
 
-// Stats returns every descriptor that has an interface: interface by interface, writers first, then
-// the latest first (bpf_stats_sysctl). Descriptors without an interface are not known to it.
+// Stats returns every descriptor that is attached to an interface, interface by interface. On each
+// interface, descriptors that only write come first. Then the latest comes first (bpf_stats_sysctl).
+// The kernel does not list descriptors that are not attached.
 //
-// It needs root: else fs.ErrPermission, also for a process in capability mode. When the
-// only trouble is with the name of a process, the listeners are returned together with
-// the error.
+// If Stats cannot find the name of a process, it returns the listeners and the error.
+//
+// Errors:
+//   - fs.ErrPermission: the process is not root, or it is in capability mode.
+//   - ErrType: this package does not know the kernel's struct xbpf_d.
 func (b BPF) Stats() ([]Listener, error) {
 	raw, err := b.t.Raw(bpfStats)
 	if err != nil {
@@ -93,12 +98,12 @@ func (b BPF) Stats() ([]Listener, error) {
 	return all, errors.Join(errs...)
 }
 
-// ResetStats zeroes the counters of every reading descriptor, for all users of them: Received, Matched, Dropped,
-// Written, WrittenMatched and ZeroCopyAppends. WriteErrors stays, and so do all counters of
-// descriptors that only write (bpf_zero_counters).
+// ResetStats sets the counters of every reading descriptor to 0, for all programs that use them:
+// Received, Matched, Dropped, Written, WrittenMatched and ZeroCopyAppends. It does not change
+// WriteErrors, nor the counters of descriptors that only write (bpf_zero_counters).
 func (b BPF) ResetStats() error {
-	// The kernel wants one struct of zeroes, of its own size, which is not this process's when that is a
-	// 32-bit one on a 64-bit kernel. A wrong size is refused and does nothing.
+	// The kernel wants one struct of zeroes that has the size of its own struct. A 32-bit process on a
+	// 64-bit kernel has another size. The kernel refuses a wrong size and changes nothing.
 	err := error(syscall.EINVAL)
 	for _, l := range xbpfdLayouts {
 		if err = b.t.Set(bpfStats, make([]byte, l.size)); !errors.Is(err, syscall.EINVAL) {

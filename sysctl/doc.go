@@ -1,7 +1,7 @@
 // Package sysctl reads and writes FreeBSD's sysctls by name, and has types for those of bpf(4).
 //
-// A [Tree] is where they live: [Host] is the running kernel, and package
-// sysctltest has one in memory that runs everywhere.
+// A [Tree] is all sysctls of one kernel. [Host] returns that of the running kernel. Package
+// sysctltest has a tree in memory that works on every system.
 //
 //	t := sysctl.Host()
 //	n, err := t.Int64("vm.stats.vm.v_free_count")
@@ -10,25 +10,24 @@
 //
 // # Sizes and types
 //
-// The kernel says of each sysctl what it holds (sysctl.oidfmt, see [Format]). Every get and
-// set asks for that first: what is not an integer cannot be read as one, and an answer that
-// is not as long as its type says is an error, not a number. Integers are converted between
-// widths as long as the value fits.
+// The kernel tells the type of each sysctl (sysctl.oidfmt, see [Format]). Every get and set asks for
+// the type first. So you cannot read a string as an integer, and an answer of the wrong length is an
+// error, not a number. A get or set converts integers between widths if the value fits.
 //
 // # Errors
 //
-// Every error is an [*Error] with the sysctl's name and wraps the kernel's errno, if the kernel
-// was the one that refused. errors.Is finds in them:
+// Every error is an [*Error]. It has the name of the sysctl. If the kernel refused the call, the
+// error wraps the kernel's errno. errors.Is finds these errors:
 //
-//	fs.ErrNotExist        no such sysctl
-//	fs.ErrPermission      not allowed for this process
-//	ErrReadOnly           not allowed for anyone (also fs.ErrPermission: the kernel's EPERM)
-//	ErrType               not a value of the kind that was asked for
-//	ErrRange              a value that does not fit, or that the kernel refused
-//	errors.ErrUnsupported no FreeBSD
+//	fs.ErrNotExist        there is no such sysctl
+//	fs.ErrPermission      this process may not do it
+//	ErrReadOnly           nobody may set it (also fs.ErrPermission, as the kernel says EPERM)
+//	ErrType               the value has another type than the call asks for
+//	ErrRange              the value does not fit, or the kernel refused it
+//	errors.ErrUnsupported the system is not FreeBSD
 //
 // # Concurrency
 //
-// A Tree has no state of its own: everything may be called concurrently. A read that is followed by
-// a set is two calls to the kernel.
+// A Tree has no state. Any goroutine may call any method at any time. A get and a set after it are
+// two calls to the kernel, and another process can set the sysctl between them.
 package sysctl

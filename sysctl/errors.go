@@ -7,20 +7,20 @@ import (
 )
 
 var (
-	// ErrReadOnly is in the error of a set that the kernel allows nobody. The kernel's
-	// errno is EPERM, so the error is also fs.ErrPermission: ask for ErrReadOnly first.
+	// ErrReadOnly is in the error of a set of a sysctl that nobody may set. The kernel's errno is
+	// EPERM, so the error is also fs.ErrPermission. Test for ErrReadOnly first.
 	ErrReadOnly = errors.New("the sysctl is read-only")
 
-	// ErrType is in the error when the sysctl, or what the kernel answered, is not
-	// of the type that was asked for.
+	// ErrType is in the error if the sysctl, or the kernel's answer, has another type than the call
+	// asks for.
 	ErrType = errors.New("wrong type")
 
-	// ErrRange is in the error when a value does not fit into the type of the
-	// sysctl or of the result, or when the kernel refused it.
+	// ErrRange is in the error if the value does not fit into the type of the sysctl or of the
+	// result. It is in the error, too, if the kernel refused the value.
 	ErrRange = errors.New("value out of range")
 )
 
-// Error is what every failed call on a [Tree] returns.
+// Error is the error of every call on a [Tree].
 type Error struct {
 	Op   string // "get", "set", "describe", "format", "walk"
 	Name string // the sysctl

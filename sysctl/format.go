@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// Type is what a sysctl holds (sys/sysctl.h).
+// Type is the type of a sysctl's value (sys/sysctl.h).
 type Type uint8
 
-// The types. A node is a folder of others, or, when it has a handler, a value
-// that takes further numbers.
+// The types. A node holds other sysctls. If it has a handler, it is a value that takes more numbers
+// behind its name.
 const (
 	CTLTYPE_NODE   Type = 1
 	CTLTYPE_INT    Type = 2
@@ -63,9 +63,9 @@ func (t Type) String() string {
 
 func (t Type) valid() bool { return t <= ctltype && types[t].name != "" }
 
-// Integer returns the number of bytes of one value and whether it is signed. The size is 0 for what
-// is no integer. A long is as wide as this process's, also on a 64-bit
-// kernel below a 32-bit process.
+// Integer returns the bytes of one value, and whether it is signed. The size is 0 if the type is no
+// integer. A long has the width that it has in this process, also if this is a 32-bit process on a
+// 64-bit kernel.
 func (t Type) Integer() (size int, signed bool) {
 	if !t.valid() {
 		return 0, false
@@ -73,7 +73,7 @@ func (t Type) Integer() (size int, signed bool) {
 	return types[t].size, types[t].signed
 }
 
-// Flags say what can be done with a sysctl (sys/sysctl.h).
+// Flags say what a process can do with a sysctl (sys/sysctl.h).
 type Flags uint32
 
 // The flags that describe a sysctl to its users.
@@ -95,20 +95,20 @@ const (
 	CTLFLAG_STATS   Flags = 0x00002000 // a statistic, nothing to tune
 )
 
-// Format is what the kernel says about a sysctl's value (sysctl.oidfmt).
+// Format describes a sysctl's value, as the kernel tells it (sysctl.oidfmt).
 type Format struct {
 	Type  Type
 	Flags Flags
 	Fmt   string // how sysctl(8) prints it: "I", "LU", "A", "S,clockinfo"
 }
 
-// ReadOnly reports whether nobody can write it.
+// ReadOnly reports whether nobody can set the sysctl.
 func (f Format) ReadOnly() bool { return f.Flags&CTLFLAG_WR == 0 }
 
-// Tunable reports whether loader.conf(5) can set it.
+// Tunable reports whether loader.conf(5) can set the sysctl.
 func (f Format) Tunable() bool { return f.Flags&CTLFLAG_TUN != 0 }
 
-// String is for people: "int, read-write, tunable".
+// String returns a description for people, such as "int, read-write, tunable".
 func (f Format) String() string {
 	s := []string{f.Type.String()}
 	if name, ok := strings.CutPrefix(f.Fmt, "S,"); ok {
@@ -128,8 +128,11 @@ func (f Format) String() string {
 	return strings.Join(s, ", ")
 }
 
-// ParseFormat reads the answer of sysctl.oidfmt: an unsigned int in host order, and a string with a
-// NUL behind it. The error is ErrType.
+// ParseFormat parses the answer of sysctl.oidfmt: an unsigned int in host order, then a string that
+// ends with a NUL.
+//
+// Errors:
+//   - ErrType: b is something else.
 func ParseFormat(b []byte) (Format, error) {
 	if len(b) < 5 {
 		return Format{}, fmt.Errorf("%w: a format of %d bytes; the shortest has 5", ErrType, len(b))

@@ -8,8 +8,8 @@ import (
 	"runtime"
 )
 
-// Host returns a tree that has errors.ErrUnsupported for every call: there are no sysctls of FreeBSD's
-// kind here.
+// Host returns a tree on which every call fails with errors.ErrUnsupported. This system has no
+// sysctls of FreeBSD's kind.
 func Host() Tree { return New(foreign{}) }
 
 type foreign struct{}

@@ -8,12 +8,12 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// Listener is one bpf descriptor that has an interface, as net.bpf.stats shows it. In
-// brackets is the field of struct xbpf_d.
+// Listener is one bpf descriptor that is attached to an interface, as net.bpf.stats shows it. The
+// brackets name the field of struct xbpf_d.
 type Listener struct {
 	Interface string // [bd_ifname]
-	PID       int    // who opened it, or made one of some later calls on it [bd_pid]
-	Process   string // name of that process, up to 19 bytes; empty when it has gone
+	PID       int    // process that opened it, or made certain later calls on it [bd_pid]
+	Process   string // name of that process, up to 19 bytes; empty if the process has gone
 
 	BufferMode      int    // zbuf.BPF_BUFMODE_BUFFER or zbuf.BPF_BUFMODE_ZBUF [bd_bufmode]
 	Direction       int    // zbuf.BPF_D_IN, BPF_D_OUT or BPF_D_INOUT [bd_direction]
@@ -39,17 +39,19 @@ type Listener struct {
 // ZeroCopy reports whether the descriptor is in zero-copy mode.
 func (l Listener) ZeroCopy() bool { return l.BufferMode == zbuf.BPF_BUFMODE_ZBUF }
 
-// xbpfdLayouts are the two layouts of struct xbpf_d (sys/net/bpf.h). A 64-bit integer is aligned to 4
-// bytes on i386 and to 8 everywhere else, so that there everything from bd_rcount on is earlier.
-// A 64-bit kernel gives its own layout to 32-bit processes, too (bpf_stats_sysctl).
+// xbpfdLayouts are the two layouts of struct xbpf_d (sys/net/bpf.h). i386 aligns a 64-bit integer to
+// 4 bytes, and every other architecture to 8. So on i386 the fields from bd_rcount on come 4 bytes
+// earlier. A 64-bit kernel gives its own layout to 32-bit processes, too (bpf_stats_sysctl).
 var xbpfdLayouts = []struct{ size, shift int }{
 	{168, 0},
 	{160, 4},
 }
 
-// ParseListeners reads what the sysctl net.bpf.stats holds: an array of struct xbpf_d in host order, each
-// of which begins with its size. Process is left empty. Nothing in b is trusted: ErrType when a
-// struct is not whole or has a size that is not known.
+// ParseListeners parses the value of the sysctl net.bpf.stats: an array of struct xbpf_d in host
+// order. Each struct begins with its size. ParseListeners leaves Process empty. It does not trust b.
+//
+// Errors:
+//   - ErrType: a struct is cut, or has an unknown size.
 func ParseListeners(b []byte) ([]Listener, error) {
 	order := binary.NativeEndian
 	var all []Listener
@@ -76,8 +78,8 @@ func ParseListeners(b []byte) ([]Listener, error) {
 	return all, nil
 }
 
-// parseListener reads one struct, of which everything behind bd_async is shift bytes earlier
-// than on a 64-bit kernel.
+// parseListener parses one struct. Its fields behind bd_async come shift bytes earlier than on a
+// 64-bit kernel.
 func parseListener(x []byte, shift int) Listener {
 	word := func(off int) int { return int(int32(binary.NativeEndian.Uint32(x[off:]))) }
 	counter := func(off int) uint64 { return binary.NativeEndian.Uint64(x[off-shift:]) }

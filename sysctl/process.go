@@ -8,11 +8,13 @@ import (
 	"syscall"
 )
 
-// Where struct kinfo_proc has what is needed of it, by its size, which it begins with. The struct is in
-// sys/sys/user.h, its size in each sys/ARCH/include/proc.h (KINFO_PROC_SIZE), and the kernel asserts that they agree;
-// new members take spare room behind ki_comm. A 64-bit kernel converts it for 32-bit processes
-// (freebsd32_kinfo_proc_out). Pointers and longs account for the
-// difference between the first two, the 64-bit time_t of struct timeval for that between the others.
+// kinfoProcLayouts has the offsets of two fields of struct kinfo_proc (sys/sys/user.h) by the size of
+// the struct. The struct begins with its size. Each sys/ARCH/include/proc.h has that size
+// (KINFO_PROC_SIZE), and the kernel asserts that the two agree. New members take spare room behind
+// ki_comm. A 64-bit kernel converts the struct for 32-bit processes (freebsd32_kinfo_proc_out).
+//
+// amd64 and i386 differ by the width of pointers and longs. i386 and arm differ by time_t in struct
+// timeval, which has 64 bits on arm.
 var kinfoProcLayouts = map[uint32]struct{ pid, comm int }{
 	1088: {72, 447}, // amd64, arm64, riscv64
 	768:  {40, 367}, // i386
@@ -22,8 +24,12 @@ var kinfoProcLayouts = map[uint32]struct{ pid, comm int }{
 // commLen is COMMLEN.
 const commLen = 19
 
-// ProcessName returns the name of a process's program (kern.proc.pid, ki_comm): up to 19 bytes, no path. It is
-// empty when there is no such process, or none that this one may see.
+// ProcessName returns the name of a process's program (kern.proc.pid, ki_comm): up to 19 bytes, no
+// path. The name is empty if the process does not exist, or if this process may not see it.
+//
+// Errors:
+//   - ErrRange: pid does not fit into 32 bits.
+//   - ErrType: this package does not know the kernel's struct kinfo_proc.
 func (t Tree) ProcessName(pid int) (string, error) {
 	const name = "kern.proc.pid"
 	if pid != int(int32(pid)) {
@@ -46,7 +52,7 @@ func (t Tree) ProcessName(pid int) (string, error) {
 	return comm, nil
 }
 
-// parseKinfoProc returns ki_pid and ki_comm. Nothing in b is trusted.
+// parseKinfoProc returns ki_pid and ki_comm. It does not trust b.
 func parseKinfoProc(b []byte) (pid int32, comm string, err error) {
 	if len(b) < 4 {
 		return 0, "", fmt.Errorf("%w: %d bytes, no struct kinfo_proc", ErrType, len(b))

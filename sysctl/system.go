@@ -1,15 +1,14 @@
 package sysctl
 
-// System is the one call into a kernel that everything here is made of. Implement it to
-// put something else below a [Tree].
+// System makes the one system call that this package needs. Implement it to put something else than
+// the running kernel below a [Tree].
 type System interface {
-	// Sysctl is __sysctl(2) and returns its bare errno. With old nil it returns
-	// the number of bytes that a read would need at least, else that number as read;
-	// ENOMEM when old is too short. A new that is not nil is written.
+	// Sysctl is __sysctl(2). It returns the bare errno. If old is nil, n is the number of bytes that
+	// a read needs at least. Otherwise n is the number of bytes read into old, and the error is
+	// ENOMEM if old is too short. If new is not nil, Sysctl sets the value to it.
 	//
-	// Names are numbers here. The entries {0, n, ...} are the kernel's own
-	// directory: 1 name, 2 next, 3 name2oid, 4 oidfmt, 5 oiddescr
-	// (sys/kern/kern_sysctl.c).
+	// mib is the name in numbers. The names {0, n, ...} are the kernel's own directory: 1 name,
+	// 2 next, 3 name2oid, 4 oidfmt, 5 oiddescr (sys/kern/kern_sysctl.c).
 	Sysctl(mib []int32, old, new []byte) (n int, err error)
 }
 
@@ -22,5 +21,5 @@ const (
 	metaDescr   = 5
 )
 
-// maxName is CTL_MAXNAME: how many numbers a name has at most.
+// maxName is CTL_MAXNAME, the most numbers of a name.
 const maxName = 24

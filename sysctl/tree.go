@@ -12,16 +12,17 @@ import (
 	"syscall"
 )
 
-// Tree is all sysctls of one kernel. Get it from [Host], or [New] for another System.
+// Tree is all sysctls of one kernel. [Host] returns that of the running kernel, and [New] that of
+// another System.
 type Tree struct{ sys System }
 
-// New returns the tree of a system.
+// New returns the tree of sys.
 func New(sys System) Tree { return Tree{sys} }
 
-// System returns what is below the tree, to put something between.
+// System returns the System below the tree. Wrap it to put something between.
 func (t Tree) System() System { return t.sys }
 
-// call makes one call and holds the system to its word.
+// call makes one call and checks that the System keeps its contract.
 func (t Tree) call(mib []int32, old, new []byte) (int, error) {
 	n, err := t.sys.Sysctl(mib, old, new)
 	if err == nil && (n < 0 || old != nil && n > len(old)) {
@@ -30,11 +31,11 @@ func (t Tree) call(mib []int32, old, new []byte) (int, error) {
 	return n, err
 }
 
-// maxAnswer is the longest answer in bytes that a read makes room for. The kernel
-// allocates as much itself for some sysctls.
+// maxAnswer is the most bytes that a read allocates. The kernel allocates as much itself for some
+// sysctls.
 const maxAnswer = 64 << 20
 
-// read returns a whole answer, however much it grows meanwhile.
+// read returns a whole answer, also if the answer grows meanwhile.
 func (t Tree) read(mib []int32) ([]byte, error) {
 	size, err := t.call(mib, nil, nil)
 	if err != nil {
@@ -80,7 +81,7 @@ func numbers(b []byte) ([]int32, error) {
 	return mib, err
 }
 
-// meta reads one of the kernel's directory about a name.
+// meta reads one entry of the kernel's directory about a name.
 func (t Tree) meta(entry int32, mib []int32) ([]byte, error) {
 	return t.read(append([]int32{0, entry}, mib...))
 }
@@ -106,7 +107,8 @@ func (t Tree) Format(name string) (Format, error) {
 	return f, opError("format", name, err)
 }
 
-// Describe returns the kernel's one line about a sysctl, empty if it has none (sysctl.oiddescr).
+// Describe returns the kernel's one line about a sysctl (sysctl.oiddescr). It is empty if the kernel
+// has none.
 func (t Tree) Describe(name string) (string, error) {
 	mib, err := t.mib(name)
 	if err != nil {
@@ -120,9 +122,8 @@ func (t Tree) Describe(name string) (string, error) {
 	return text, opError("describe", name, err)
 }
 
-// Raw returns a sysctl's value as the kernel has it. args are further numbers behind the name,
-// such as a process id behind kern.proc.pid. An answer that grows while it is read is
-// read again.
+// Raw returns the bytes of a sysctl's value. args are more numbers behind the name, such as a process
+// id behind kern.proc.pid. If the value grows during the read, Raw reads it again.
 func (t Tree) Raw(name string, args ...int32) ([]byte, error) {
 	mib, err := t.mib(name)
 	if err != nil {
@@ -132,7 +133,10 @@ func (t Tree) Raw(name string, args ...int32) ([]byte, error) {
 	return b, opError("get", name, err)
 }
 
-// String returns a string, without the NUL at its end. ErrType when the sysctl is not a string.
+// String returns the value of a string, without the NUL at its end.
+//
+// Errors:
+//   - ErrType: the sysctl is not a string.
 func (t Tree) String(name string) (string, error) {
 	mib, f, err := t.lookup(name)
 	if err == nil && f.Type != CTLTYPE_STRING {
@@ -220,8 +224,11 @@ func (t Tree) unsigned(name string, hi uint64) (uint64, error) {
 	return bits, nil
 }
 
-// Int32 returns an integer of any width that fits into 32 bits: ErrRange when it does not,
-// ErrType when the sysctl is no integer or an array of them ([Slice]).
+// Int32 returns the value of an integer of any width.
+//
+// Errors:
+//   - ErrRange: the value does not fit into 32 bits.
+//   - ErrType: the sysctl is not an integer, or it is an array (see [Slice]).
 func (t Tree) Int32(name string) (int32, error) {
 	v, err := t.signed(name, math.MinInt32, math.MaxInt32)
 	return int32(v), err
@@ -241,10 +248,12 @@ func (t Tree) Int64(name string) (int64, error) {
 // Uint64 is [Tree.Int32] for 64 bits, 0 and above.
 func (t Tree) Uint64(name string) (uint64, error) { return t.unsigned(name, math.MaxUint64) }
 
-// Slice returns an array. T is an integer of a fixed width, or a struct or array of such; padding of
-// the kernel's struct must be fields of it. An integer must be as wide as the
-// kernel's type, and a struct can only be what the kernel calls opaque or a node. ErrType
-// when that is not so, or when the answer is not a whole number of them.
+// Slice returns the value of an array. T is an integer of a fixed width, or a struct or array of such
+// integers. A struct must have the padding of the kernel's struct as fields.
+//
+// Errors:
+//   - ErrType: T is an integer and the kernel's type has another width; T is a struct and the
+//     kernel's type is not opaque or a node; or the value is no whole number of T.
 func Slice[T any](t Tree, name string, args ...int32) ([]T, error) {
 	out, err := slice[T](t, name, args)
 	return out, opError("get", name, err)
@@ -280,10 +289,14 @@ func slice[T any](t Tree, name string, args []int32) ([]T, error) {
 	return out, nil
 }
 
-// Set writes a sysctl. An integer takes a Go integer of any type, or a bool for 0 and 1; a
-// string takes a string; everything takes the bytes that the kernel expects. ErrType for
-// other values, ErrRange for an integer that does not fit or when the kernel refuses the value,
-// ErrReadOnly, fs.ErrPermission.
+// Set sets a sysctl. For an integer, value is a Go integer of any type, or a bool for 0 and 1. For a
+// string it is a string. For every type it may be the bytes that the kernel expects.
+//
+// Errors:
+//   - ErrType: value is something else.
+//   - ErrRange: the integer does not fit, or the kernel refuses the value.
+//   - ErrReadOnly: nobody may set the sysctl.
+//   - fs.ErrPermission: this process may not set it.
 func (t Tree) Set(name string, value any) error {
 	return opError("set", name, t.set(name, value))
 }
@@ -303,7 +316,7 @@ func (t Tree) set(name string, value any) error {
 	return nil
 }
 
-// encode makes of a value what the kernel wants for a type. The result is not nil.
+// encode returns the bytes that the kernel wants for a value of a type. They are never nil.
 func encode(typ Type, value any) ([]byte, error) {
 	size, signed := typ.Integer()
 	switch v := value.(type) {
@@ -354,14 +367,14 @@ func encode(typ Type, value any) ([]byte, error) {
 	return b, nil
 }
 
-// Override sets a sysctl and returns the function that puts its old value back, for tests:
+// Override sets a sysctl and returns a function that restores its old value. It is for tests:
 //
 //	restore, err := t.Override("net.bpf.zerocopy_enable", 1)
 //	require.NoError(t, err)
 //	t.Cleanup(func() { require.NoError(t, restore()) })
 //
-// Only the first call of restore does something; all return its error. A process that is killed restores
-// nothing.
+// Only the first call of restore does something. Every call returns its error. A process that is
+// killed restores nothing.
 func (t Tree) Override(name string, value any) (restore func() error, err error) {
 	mib, f, err := t.lookup(name)
 	if err == nil && f.Type == CTLTYPE_NODE {

@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// Walk goes through the names of all values at and below root in the kernel's order, of all
-// there are when root is empty. Values that come or go meanwhile may be there or not. It ends after
-// the first error.
+// Walk iterates over the names of all values at and below root, in the kernel's order. If root is
+// empty, it iterates over all values. It may leave out or include a value that comes or goes
+// meanwhile. It ends after the first error.
 func (t Tree) Walk(root string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		if err := t.walk(root, yield); err != nil {
@@ -56,7 +56,7 @@ func (t Tree) walk(root string, yield func(string, error) bool) error {
 	return nil
 }
 
-// leaf ends the walk of a name that has nothing below it. err is what next said about it.
+// leaf ends the walk of a name that has nothing below it. err is the error of next for that name.
 func (t Tree) leaf(root string, mib []int32, err error, yield func(string, error) bool) error {
 	if err != nil && !errors.Is(err, syscall.ENOENT) || len(mib) == 0 {
 		return err
@@ -76,7 +76,7 @@ func (t Tree) leaf(root string, mib []int32, err error, yield func(string, error
 
 func below(mib, top []int32) bool { return len(mib) > len(top) && slices.Equal(mib[:len(top)], top) }
 
-// next is the value behind mib (sysctl.next): ENOENT after the last one.
+// next returns the name of the value after mib (sysctl.next). After the last one the error is ENOENT.
 func (t Tree) next(mib []int32) ([]int32, error) {
 	b, err := t.meta(metaNext, mib)
 	if err != nil {

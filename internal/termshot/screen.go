@@ -12,8 +12,8 @@ import (
 	"github.com/mattn/go-runewidth"
 )
 
-// Screen is what a terminal shows: text in one width, without its colours. It knows what programs that draw in place
-// need of ECMA-48; anything else is an error.
+// Screen is what a terminal shows: text of one width, without colours. It knows those parts of
+// ECMA-48 that programs need to draw in place. Anything else is an error.
 type Screen struct {
 	columns int
 	cells   [][]rune

@@ -1,6 +1,7 @@
 //go:build unix
 
-// Package termshot runs a program on a terminal and tells what is on the screen, for tests and pictures in documents.
+// Package termshot runs a program on a terminal and returns what is on the screen. It is for tests,
+// and for pictures in documents.
 package termshot
 
 import (
@@ -14,12 +15,13 @@ import (
 	"github.com/creack/pty"
 )
 
-// ErrEnded is returned by Run when the program ended before its screen was as asked for.
+// ErrEnded is in the error of Run if the program ended before until returned true.
 var ErrEnded = errors.New("the program has ended")
 
-// Run starts a program on a terminal and gives until each picture, and all that the program wrote so far, until it returns
-// true; then it interrupts the program (SIGINT) and waits for its end, of which it tells the exit code. With until nil it
-// only waits for the end. The screen returned is the last that until was given, or that of the end.
+// Run starts a program on a terminal. It calls until with each picture of the screen, and with all
+// that the program has written so far. When until returns true, Run interrupts the program (SIGINT)
+// and waits for its end. If until is nil, Run only waits for the end. It returns the exit code, and
+// the last screen that until got. If until is nil, that is the last screen of the program.
 func Run(c *exec.Cmd, columns, lines int, until func(screen, written string) bool) (screen, written string, exit int, err error) {
 	tty, err := pty.StartWithSize(c, &pty.Winsize{Rows: uint16(lines), Cols: uint16(columns)})
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
-// Kernel is what a model of bpf(4) has: bpftest.Kernel implements it.
+// Kernel is the sysctls of a model of bpf(4). bpftest.Kernel implements it.
 type Kernel interface {
 	ReadSysctl(name string, p []byte) (int, error)
 	WriteSysctl(name string, value []byte) error
@@ -46,9 +46,9 @@ func BPF(k Kernel) []Var {
 	return vars
 }
 
-// Processes returns kern.proc.pid: struct kinfo_proc of FreeBSD/amd64, of which only the size, the process
-// id and the name of the program (up to 19 bytes) are filled in. ESRCH for the processes
-// that name does not know.
+// Processes returns kern.proc.pid. Its value is the struct kinfo_proc of FreeBSD/amd64, with the
+// size, the process id and the name of the program (up to 19 bytes). The other fields are 0. Read
+// returns ESRCH for a process that name does not know.
 func Processes(name func(pid int) (program string, ok bool)) Var {
 	return Var{
 		Name: "kern.proc.pid", Type: sysctl.CTLTYPE_NODE, Flags: sysctl.CTLFLAG_RD, Fmt: "N",

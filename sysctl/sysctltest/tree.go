@@ -1,12 +1,12 @@
-// Package sysctltest is a sysctl tree in memory, for tests and for programs that run where there is no
-// FreeBSD.
+// Package sysctltest is a tree of sysctls in memory. It is for tests, and for programs that run on
+// other systems than FreeBSD.
 //
 //	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
 //	t := sysctl.New(sysctltest.New(sysctltest.BPF(k)...))
 //	on, err := t.BPF().ZeroCopyEnabled()
 //
-// It stands where the kernel's one system call is, and has the kernel's directory (names, types, descriptions) too,
-// so that everything in package sysctl runs on it unchanged.
+// It takes the place of the kernel's one system call. It also has the kernel's directory of names,
+// types and descriptions. So everything in package sysctl runs on it unchanged.
 package sysctltest
 
 import (
@@ -28,9 +28,10 @@ type Var struct {
 	Fmt         string
 	Description string
 
-	// Read returns the value. args are the numbers behind the name of a CTLTYPE_NODE, else empty.
+	// Read returns the value. args are the numbers behind the name of a CTLTYPE_NODE. They are empty
+	// for other types.
 	Read func(args []int32) ([]byte, error)
-	// Write sets it. nil when Flags lack CTLFLAG_WR.
+	// Write sets the value. It is nil if Flags lack CTLFLAG_WR.
 	Write func(value []byte) error
 }
 
@@ -57,7 +58,7 @@ func New(vars ...Var) *Tree {
 	return t
 }
 
-// Add adds variables. One that is there already is replaced.
+// Add adds variables. It replaces those that are there already.
 func (t *Tree) Add(vars ...Var) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -1,6 +1,7 @@
 //go:build unix
 
-// Intofile puts what programs show on a terminal into a document, between lines such as
+// Intofile runs programs on a terminal and writes their screens into a document, between lines such
+// as
 //
 //	<!-- shot until [0-9]{4} packets: bpfctl capture --model steady -i em0 -w /dev/null -->
 //	<!-- end of shot -->
