@@ -19,7 +19,7 @@ import (
 )
 
 func TestTypedBPF(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w target) {
 		b := w.tree.BPF()
 		for _, c := range []struct {
 			name string
@@ -66,7 +66,7 @@ func TestTypedBPF(t *testing.T) {
 }
 
 func TestZeroCopyEnabledIsWhatDescriptorsMeet(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w target) {
 		restore, err := w.tree.Override("net.bpf.zerocopy_enable", 0)
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, restore()) })
@@ -88,7 +88,7 @@ func TestZeroCopyEnabledIsWhatDescriptorsMeet(t *testing.T) {
 func TestStatsOfManyListeners(t *testing.T) {
 	for _, n := range []int{0, 1, 2, 200} {
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
-			everywhere(t, func(t *testing.T, w world) {
+			everywhere(t, func(t *testing.T, w target) {
 				listen(t, w, n)
 				all, err := w.tree.BPF().Stats()
 				require.NoError(t, err)
@@ -111,7 +111,7 @@ func TestStatsOfManyListeners(t *testing.T) {
 }
 
 func TestStatsShowWhatWasSet(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w target) {
 		d, err := zbuf.OpenOn(w.bpf)
 		require.NoError(t, err)
 		t.Cleanup(func() { d.Close() })
@@ -135,7 +135,7 @@ func TestStatsShowWhatWasSet(t *testing.T) {
 }
 
 func TestStatsOfZeroCopy(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w target) {
 		if strconv.IntSize == 32 {
 			t.Skip("a 32-bit process cannot lend buffers to the 64-bit kernel that tests run on")
 		}
@@ -175,7 +175,7 @@ func packet() []byte {
 func TestStatsCount(t *testing.T) {
 	k := bpftest.New()
 	lo := k.AddInterface("lo0", zbuf.DLT_NULL, bpftest.Loopback())
-	w := world{tree: modelTree(k), bpf: k}
+	w := target{tree: modelTree(k), bpf: k}
 	listen(t, w, 1)
 	for range 100 {
 		lo.Receive(packet())
@@ -194,7 +194,7 @@ func TestStatsCount(t *testing.T) {
 }
 
 func TestResetZeroesReaders(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w target) {
 		require.NoError(t, w.tree.BPF().ResetStats(), "without a listener")
 		d := listen(t, w, 1)[0]
 		_, err := d.Write(packet())
@@ -216,7 +216,7 @@ func TestResetZeroesReaders(t *testing.T) {
 
 // Listeners come and go while others read: every answer is whole.
 func TestStatsWhileListenersComeAndGo(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w target) {
 		listen(t, w, 2)
 		const most = 60
 		errs := make(chan error, 1)
@@ -269,7 +269,7 @@ func TestStatsWhileListenersComeAndGo(t *testing.T) {
 func TestListenerOfAProcessThatHasGone(t *testing.T) {
 	k := bpftest.New(bpftest.WithProcess(4711, 4711))
 	k.AddInterface("lo0", zbuf.DLT_NULL)
-	w := world{tree: modelTree(k), bpf: k}
+	w := target{tree: modelTree(k), bpf: k}
 	listen(t, w, 1)
 	all, err := w.tree.BPF().Stats()
 	require.NoError(t, err)
@@ -281,7 +281,7 @@ func TestListenersWithoutNames(t *testing.T) {
 	k := bpftest.New()
 	k.AddInterface("lo0", zbuf.DLT_NULL)
 	tree := sysctl.New(sysctltest.New(sysctltest.BPF(k)...)) // has no kern.proc
-	listen(t, world{tree: tree, bpf: k}, 2)
+	listen(t, target{tree: tree, bpf: k}, 2)
 	all, err := tree.BPF().Stats()
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.ErrorContains(t, err, "kern.proc.pid")

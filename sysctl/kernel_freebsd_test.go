@@ -22,12 +22,12 @@ import (
 // child, in the environment, marks a test process that gives rights away: the name of the test that it was started for.
 const child = "SYSCTL_TEST_CHILD"
 
-func kernel(t *testing.T) world {
+func kernel(t *testing.T) target {
 	t.Helper()
 	if os.Geteuid() != 0 && os.Getenv(child) == "" {
 		t.Skip("setting sysctls needs root")
 	}
-	return world{name: "kernel", tree: sysctl.Host(), bpf: zbuf.Host(), unprivileged: nobody}
+	return target{name: "kernel", tree: sysctl.Host(), bpf: zbuf.Host(), unprivileged: nobody}
 }
 
 // nobody runs the same test in a new process, and in that one f with the rights of the user nobody.

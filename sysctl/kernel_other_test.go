@@ -11,10 +11,10 @@ import (
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
-func kernel(t *testing.T) world {
+func kernel(t *testing.T) target {
 	t.Helper()
 	t.Skip("not FreeBSD: run the test through cmd/vmtest to have its kernel")
-	return world{}
+	return target{}
 }
 
 func TestEveryCallIsUnsupportedElsewhere(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 func exactly(name string) string { return strings.ReplaceAll(name, "/", "$/^") }
 
 func TestGet(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w target) {
 		t.Run("a string comes without its NUL", func(t *testing.T) {
 			s, err := w.tree.String("kern.ostype")
 			require.NoError(t, err)
@@ -168,7 +168,7 @@ func TestErrors(t *testing.T) {
 		{"override of a read-only", "kern.ostype", func(tr sysctl.Tree) error { _, err := tr.Override("kern.ostype", "x"); return err }, sysctl.ErrReadOnly, syscall.EPERM},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
-			everywhere(t, func(t *testing.T, w world) {
+			everywhere(t, func(t *testing.T, w target) {
 				err := c.call(w.tree)
 				require.ErrorIs(t, err, c.is)
 				var named *sysctl.Error
@@ -193,7 +193,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestWithoutRoot(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w target) {
 		w.unprivileged(t, func(t *testing.T, tree sysctl.Tree) {
 			for rule, call := range map[string]func() error{
 				"set an integer":       func() error { return tree.Set("net.bpf.bufsize", 8192) },
@@ -223,7 +223,7 @@ func TestWithoutRoot(t *testing.T) {
 }
 
 func TestSet(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w target) {
 		restore, err := w.tree.Override("net.bpf.maxbufsize", 1<<20)
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, restore()) })
@@ -272,7 +272,7 @@ func TestSet(t *testing.T) {
 }
 
 func TestStringsAreSetWhole(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w target) {
 		for _, name := range []string{"a", "", "with.dots-and-more", strings.Repeat("x", 200)} {
 			restore, err := w.tree.Override("kern.hostname", name)
 			require.NoError(t, err)
@@ -285,7 +285,7 @@ func TestStringsAreSetWhole(t *testing.T) {
 }
 
 func TestOverride(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w target) {
 		before, err := w.tree.Raw("net.bpf.bufsize")
 		require.NoError(t, err)
 		t.Run("restores what was there, inside out", func(t *testing.T) {
@@ -369,7 +369,7 @@ func TestKernelRefusesValueOutOfRange(t *testing.T) {
 }
 
 func TestFormat(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w target) {
 		for _, c := range []struct {
 			name     string
 			typ      sysctl.Type
@@ -418,7 +418,7 @@ func names(t *testing.T, tree sysctl.Tree, root string) (all []string) {
 }
 
 func TestWalk(t *testing.T) {
-	everywhere(t, func(t *testing.T, w world) {
+	everywhere(t, func(t *testing.T, w target) {
 		t.Run("a folder", func(t *testing.T) {
 			require.Subset(t, names(t, w.tree, "net.bpf"), []string{"net.bpf.zerocopy_enable", "net.bpf.maxinsns", "net.bpf.stats",
 				"net.bpf.optimize_writers", "net.bpf.bufsize", "net.bpf.maxbufsize"})
@@ -506,7 +506,7 @@ func TestEveryValueAgreesWithItsFormat(t *testing.T) {
 func TestReadsAgainWhenTheAnswerGrows(t *testing.T) {
 	for _, more := range []int{1, 3, 100} {
 		t.Run(strconv.Itoa(more)+" more", func(t *testing.T) {
-			everywhere(t, func(t *testing.T, w world) {
+			everywhere(t, func(t *testing.T, w target) {
 				before, err := w.tree.BPF().Stats()
 				require.NoError(t, err)
 				b := &between{System: w.tree.System()}

@@ -1,4 +1,5 @@
-// Package lab gives a test the same small network on every kernel: pairs of Ethernet
-// interfaces joined by a wire with nothing on it but the test's own packets, and
-// descriptors without the guards of package zbuf, on which every request can be made.
+// Package lab gives a test the same small network on every kernel. The network is a set of pairs of
+// Ethernet interfaces. A wire joins each pair, and it carries only the packets of the test. Package
+// lab also gives descriptors without the guards of package zbuf, so a test can make every request
+// on them.
 package lab

@@ -1,3 +1,3 @@
-// Package contestant has the readers that are measured against each other, all behind one interface: each
-// counts packets and bytes, and touches every packet alike.
+// Package contestant has the readers that the benchmarks compare, all behind one interface. Each
+// counts packets and bytes, and touches every packet in the same way.
 package contestant

@@ -1,2 +1,3 @@
-// Package ktrace counts the system calls of the own process, thread by thread, as ktrace(2) has seen them.
+// Package ktrace counts the system calls of this process, thread by thread, as ktrace(2) reports
+// them.
 package ktrace

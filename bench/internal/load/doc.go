@@ -1,3 +1,3 @@
-// Package load makes packets: a storm inside the kernel that costs no system call, filters that thin it, and a writer in its place
-// where there is one processor.
+// Package load makes packets. It has a storm inside the kernel that takes no system call, filters
+// that pass a part of it, and a writer that replaces the storm on a machine with one processor.
 package load

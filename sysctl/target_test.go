@@ -15,8 +15,8 @@ import (
 	"github.com/zbuf-go/zbuf/sysctl/sysctltest"
 )
 
-// world is a kernel, or a model of one, with an interface called lo0.
-type world struct {
+// target is a kernel, or a model of one, with an interface called lo0.
+type target struct {
 	name string
 	tree sysctl.Tree
 	bpf  zbuf.System
@@ -60,10 +60,10 @@ func modelTree(k *bpftest.Kernel) sysctl.Tree {
 	return sysctl.New(sysctltest.New(vars...))
 }
 
-func model() world {
+func model() target {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
 	k.AddInterface("lo0", zbuf.DLT_NULL, bpftest.Loopback())
-	return world{
+	return target{
 		name: "model", tree: modelTree(k), bpf: k,
 		unprivileged: func(t *testing.T, f func(*testing.T, sysctl.Tree)) {
 			f(t, modelTree(bpftest.New(bpftest.WithUnprivileged())))
@@ -72,14 +72,14 @@ func model() world {
 }
 
 // everywhere runs a rule on the model, and on the kernel where there is one.
-func everywhere(t *testing.T, rule func(t *testing.T, w world)) {
+func everywhere(t *testing.T, rule func(t *testing.T, w target)) {
 	t.Helper()
 	t.Run("model", func(t *testing.T) { rule(t, model()) })
 	t.Run("kernel", func(t *testing.T) { rule(t, kernel(t)) })
 }
 
 // listen opens n descriptors on lo0 that go with the test.
-func listen(t *testing.T, w world, n int) (all []*zbuf.Device) {
+func listen(t *testing.T, w target, n int) (all []*zbuf.Device) {
 	t.Helper()
 	for range n {
 		d, err := zbuf.OpenOn(w.bpf)
