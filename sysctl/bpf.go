@@ -65,8 +65,8 @@ func (b BPF) OptimizeWriters() (bool, error) {
 func (b BPF) SetOptimizeWriters(on bool) error { return b.t.Set(optimizeWriters, on) }
 
 // Stats returns every descriptor that is attached to an interface, interface by interface. On each
-// interface, descriptors that only write come first. Then the latest comes first (bpf_stats_sysctl).
-// The kernel does not list descriptors that are not attached.
+// interface, descriptors that only write come first. Then the latest comes first
+// (bpf_stats_sysctl). The kernel does not list descriptors that are not attached.
 //
 // If Stats cannot find the name of a process, it returns the listeners and the error.
 //
@@ -102,8 +102,8 @@ func (b BPF) Stats() ([]Listener, error) {
 // Received, Matched, Dropped, Written, WrittenMatched and ZeroCopyAppends. It does not change
 // WriteErrors, nor the counters of descriptors that only write (bpf_zero_counters).
 func (b BPF) ResetStats() error {
-	// The kernel wants one struct of zeroes that has the size of its own struct. A 32-bit process on a
-	// 64-bit kernel has another size. The kernel refuses a wrong size and changes nothing.
+	// The kernel wants one struct of zeroes that has the size of its own struct. A 32-bit process
+	// on a 64-bit kernel has another size. The kernel refuses a wrong size and changes nothing.
 	err := error(syscall.EINVAL)
 	for _, l := range xbpfdLayouts {
 		if err = b.t.Set(bpfStats, make([]byte, l.size)); !errors.Is(err, syscall.EINVAL) {

@@ -10,9 +10,9 @@
 //
 // # Sizes and types
 //
-// The kernel tells the type of each sysctl (sysctl.oidfmt, see [Format]). Every get and set asks for
-// the type first. So you cannot read a string as an integer, and an answer of the wrong length is an
-// error, not a number. A get or set converts integers between widths if the value fits.
+// The kernel tells the type of each sysctl (sysctl.oidfmt, see [Format]). Every get and set asks
+// for the type first. So you cannot read a string as an integer, and an answer of the wrong length
+// is an error, not a number. A get or set converts integers between widths if the value fits.
 //
 // # Errors
 //

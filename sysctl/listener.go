@@ -39,16 +39,17 @@ type Listener struct {
 // ZeroCopy reports whether the descriptor is in zero-copy mode.
 func (l Listener) ZeroCopy() bool { return l.BufferMode == zbuf.BPF_BUFMODE_ZBUF }
 
-// xbpfdLayouts are the two layouts of struct xbpf_d (sys/net/bpf.h). i386 aligns a 64-bit integer to
-// 4 bytes, and every other architecture to 8. So on i386 the fields from bd_rcount on come 4 bytes
-// earlier. A 64-bit kernel gives its own layout to 32-bit processes, too (bpf_stats_sysctl).
+// xbpfdLayouts are the two layouts of struct xbpf_d (sys/net/bpf.h). i386 aligns a 64-bit integer
+// to 4 bytes, and every other architecture to 8. So on i386 the fields from bd_rcount on come 4
+// bytes earlier. A 64-bit kernel gives its own layout to 32-bit processes, too (bpf_stats_sysctl).
 var xbpfdLayouts = []struct{ size, shift int }{
 	{168, 0},
 	{160, 4},
 }
 
 // ParseListeners parses the value of the sysctl net.bpf.stats: an array of struct xbpf_d in host
-// order. Each struct begins with its size. ParseListeners leaves Process empty. It does not trust b.
+// order. Each struct begins with its size. ParseListeners leaves Process empty. It does not trust
+// b.
 //
 // Errors:
 //   - ErrType: a struct is cut, or has an unknown size.

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// kinfoProcLayouts has the offsets of two fields of struct kinfo_proc (sys/sys/user.h) by the size of
-// the struct. The struct begins with its size. Each sys/ARCH/include/proc.h has that size
+// kinfoProcLayouts has the offsets of two fields of struct kinfo_proc (sys/sys/user.h) by the size
+// of the struct. The struct begins with its size. Each sys/ARCH/include/proc.h has that size
 // (KINFO_PROC_SIZE), and the kernel asserts that the two agree. New members take spare room behind
 // ki_comm. A 64-bit kernel converts the struct for 32-bit processes (freebsd32_kinfo_proc_out).
 //

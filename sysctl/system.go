@@ -3,9 +3,9 @@ package sysctl
 // System makes the one system call that this package needs. Implement it to put something else than
 // the running kernel below a [Tree].
 type System interface {
-	// Sysctl is __sysctl(2). It returns the bare errno. If old is nil, n is the number of bytes that
-	// a read needs at least. Otherwise n is the number of bytes read into old, and the error is
-	// ENOMEM if old is too short. If new is not nil, Sysctl sets the value to it.
+	// Sysctl is __sysctl(2). It returns the bare errno. If old is nil, n is the number of bytes
+	// that a read needs at least. Otherwise n is the number of bytes read into old, and the error
+	// is ENOMEM if old is too short. If new is not nil, Sysctl sets the value to it.
 	//
 	// mib is the name in numbers. The names {0, n, ...} are the kernel's own directory: 1 name,
 	// 2 next, 3 name2oid, 4 oidfmt, 5 oiddescr (sys/kern/kern_sysctl.c).

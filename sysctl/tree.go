@@ -107,8 +107,8 @@ func (t Tree) Format(name string) (Format, error) {
 	return f, opError("format", name, err)
 }
 
-// Describe returns the kernel's one line about a sysctl (sysctl.oiddescr). It is empty if the kernel
-// has none.
+// Describe returns the kernel's one line about a sysctl (sysctl.oiddescr). It is empty if the
+// kernel has none.
 func (t Tree) Describe(name string) (string, error) {
 	mib, err := t.mib(name)
 	if err != nil {
@@ -122,8 +122,8 @@ func (t Tree) Describe(name string) (string, error) {
 	return text, opError("describe", name, err)
 }
 
-// Raw returns the bytes of a sysctl's value. args are more numbers behind the name, such as a process
-// id behind kern.proc.pid. If the value grows during the read, Raw reads it again.
+// Raw returns the bytes of a sysctl's value. args are more numbers behind the name, such as a
+// process id behind kern.proc.pid. If the value grows during the read, Raw reads it again.
 func (t Tree) Raw(name string, args ...int32) ([]byte, error) {
 	mib, err := t.mib(name)
 	if err != nil {
@@ -248,8 +248,8 @@ func (t Tree) Int64(name string) (int64, error) {
 // Uint64 is [Tree.Int32] for 64 bits, 0 and above.
 func (t Tree) Uint64(name string) (uint64, error) { return t.unsigned(name, math.MaxUint64) }
 
-// Slice returns the value of an array. T is an integer of a fixed width, or a struct or array of such
-// integers. A struct must have the padding of the kernel's struct as fields.
+// Slice returns the value of an array. T is an integer of a fixed width, or a struct or array of
+// such integers. A struct must have the padding of the kernel's struct as fields.
 //
 // Errors:
 //   - ErrType: T is an integer and the kernel's type has another width; T is a struct and the
@@ -289,8 +289,8 @@ func slice[T any](t Tree, name string, args []int32) ([]T, error) {
 	return out, nil
 }
 
-// Set sets a sysctl. For an integer, value is a Go integer of any type, or a bool for 0 and 1. For a
-// string it is a string. For every type it may be the bytes that the kernel expects.
+// Set sets a sysctl. For an integer, value is a Go integer of any type, or a bool for 0 and 1. For
+// a string it is a string. For every type it may be the bytes that the kernel expects.
 //
 // Errors:
 //   - ErrType: value is something else.

@@ -76,7 +76,8 @@ func (t Tree) leaf(root string, mib []int32, err error, yield func(string, error
 
 func below(mib, top []int32) bool { return len(mib) > len(top) && slices.Equal(mib[:len(top)], top) }
 
-// next returns the name of the value after mib (sysctl.next). After the last one the error is ENOENT.
+// next returns the name of the value after mib (sysctl.next). After the last one the error is
+// ENOENT.
 func (t Tree) next(mib []int32) ([]int32, error) {
 	b, err := t.meta(metaNext, mib)
 	if err != nil {

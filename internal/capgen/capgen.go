@@ -1,4 +1,5 @@
-// Package capgen makes capture files of known contents, byte by byte, for tests of what reads them.
+// Package capgen makes capture files of known contents, byte by byte. Tests give them to readers of
+// capture files.
 package capgen
 
 import (
@@ -9,7 +10,7 @@ import (
 	"time"
 )
 
-// Format is how a file is written.
+// Format says in which form a file is written.
 type Format struct {
 	Pcapng    bool
 	Nano      bool // time stamps in ns; else µs
@@ -39,7 +40,7 @@ type Packet struct {
 	Data      []byte
 	WireLen   int
 
-	// Format has no place for what follows: it is in random files alone.
+	// Only random files have the fields below.
 	Out      bool
 	Comments []string
 }
@@ -50,11 +51,12 @@ type Interface struct {
 	LinkType uint16
 	SnapLen  uint32
 
-	// Format has no place for what follows: it is in random files alone.
+	// Only random files have the fields below.
 	Description, Comment, Filter, OS string
 }
 
-// Interfaces are those of the files made here. A pcap file has the first alone, without its name.
+// Interfaces are the interfaces of the files that Write makes. A pcap file has only the first one,
+// without its name.
 var Interfaces = []Interface{
 	{Name: "em0", LinkType: 1, SnapLen: 262144},
 	{Name: "tun0", LinkType: 101, SnapLen: 1500}, // raw IP
@@ -62,8 +64,9 @@ var Interfaces = []Interface{
 	{Name: "lo0", LinkType: 0, SnapLen: 0},       // BSD loopback
 }
 
-// Packets makes n packets: UDP over IPv4, of all lengths from none to 9000 bytes, some cut, on all interfaces but
-// the quiet one if several is set, in an order that time stamps do not tell.
+// Packets makes n packets of UDP over IPv4. They have all lengths from 0 to 9000 bytes, and some
+// are cut. If several is set, they are on all interfaces but the quiet one. Their time stamps are
+// not in order.
 func Packets(n int, f Format, several bool, seed uint64) []Packet {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	t := time.Unix(1_700_000_000, 0)
@@ -98,7 +101,7 @@ func Packets(n int, f Format, several bool, seed uint64) []Packet {
 	return out
 }
 
-// packet is a datagram with a number in it and random contents.
+// packet returns a datagram with a number in it and random contents.
 func packet(rnd *rand.Rand, number uint32, payload int, linkType uint16) []byte {
 	var b []byte
 	switch linkType {
@@ -186,7 +189,7 @@ func writePcapng(w *bufio.Writer, f Format, o order, packets []Packet) {
 		b = o.AppendUint16(b, 0)
 		b = o.AppendUint32(b, i.SnapLen)
 		b = option(b, o, 2, []byte(i.Name))
-		if f.Nano { // µs is what goes without saying
+		if f.Nano { // µs is the default of the format
 			b = option(b, o, 9, []byte{res})
 		}
 		b = option(b, o, 0, nil)

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// Contents is what a capture file has.
+// Contents is everything that Parse finds in a capture file.
 type Contents struct {
 	Interfaces []Interface
 	Packets    []Packet
-	Odd        bool           // something in it is not as it should be, and was read nevertheless
+	Odd        bool           // the file has a fault in spite of which it was read
 	Kinds      map[uint32]int // blocks, by type
-	// Exotic says that there is something in it which libraries get wrong: a resolution other than
-	// 10^-1 to 10^-19 s, a fraction of more than a second, blocks that they look into.
+	// Exotic is set if the file has something that libraries get wrong: a resolution other than
+	// 10^-1 to 10^-19 s, a fraction of more than a second, or certain blocks.
 	Exotic bool
 }
 
@@ -26,12 +26,12 @@ func broken(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{errBroken}, args...)...)
 }
 
-// Longest is the longest packet, or block with a packet, that is read.
+// Longest is the most bytes of a packet, or of a block with a packet, that Parse reads.
 const Longest = 128<<20 + 65536
 
-// Parse reads a capture file. It is there to compare others with, so it is written from the
-// description of the formats alone, and for clearness: all of the file is in memory, and times
-// are numbers of any size. With an error it returns what there is before the broken place.
+// Parse reads a capture file. Tests compare other readers with it. So it was written from the
+// description of the formats alone, and it is simple: the whole file is in memory, and times are
+// numbers of any size. With an error, Parse returns everything in front of the broken place.
 func Parse(file []byte) (Contents, error) {
 	if len(file) < 4 {
 		return Contents{}, broken("no magic number")
@@ -101,7 +101,7 @@ func parsePcap(file []byte) (c Contents, err error) {
 	return c, nil
 }
 
-// add adds a packet that had wire bytes, as the file tells.
+// add adds a packet. The file says that it had wire bytes.
 func (c *Contents) add(p Packet, wire uint32) {
 	n := max(int64(wire), int64(len(p.Data)))
 	if n != int64(wire) || n > math.MaxInt32 {
@@ -116,7 +116,7 @@ type timing struct {
 	offset *big.Int // s
 }
 
-// at is a time stamp in nanoseconds.
+// at returns a time stamp in nanoseconds.
 func (t timing) at(stamp uint64) (nsec *big.Int) {
 	nsec = new(big.Int).SetUint64(stamp)
 	nsec.Mul(nsec, big.NewInt(1e9)).Quo(nsec, t.ticks)
@@ -131,7 +131,7 @@ func ticks(resolution byte) *big.Int {
 	return new(big.Int).Exp(big.NewInt(base), big.NewInt(int64(resolution)), nil)
 }
 
-// latest is the end of the years that time.Time.UnixNano can say, in whole seconds.
+// latest is the last time that time.Time.UnixNano can return, in whole seconds.
 var latest = big.NewInt(9_223_372_036 * 1e9)
 
 func parsePcapng(file []byte) (c Contents, err error) {
@@ -298,7 +298,7 @@ type tlv struct {
 	value []byte
 }
 
-// parseOptions returns the options up to the end, or to one that is longer than b.
+// parseOptions returns the options up to the last one, or up to one that is longer than b.
 func (c *Contents) parseOptions(o binary.ByteOrder, b []byte) (all []tlv) {
 	for len(b) > 0 {
 		code, n := o.Uint16(b), int(o.Uint16(b[2:]))

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A RandomFile has its contents, and where each packet's record ends.
+// RandomFile is a file, its contents, and where the record of each packet ends.
 type RandomFile struct {
 	Contents
 	Bytes []byte
@@ -18,8 +18,8 @@ type RandomFile struct {
 }
 
 // Random makes a small capture file with everything that the two formats have: both byte orders,
-// every resolution, all versions, several sections, all types of blocks, options, and what
-// readers must put up with. The same seed gives the same file.
+// every resolution, all versions, several sections, all types of blocks, options, and faults that
+// a reader must accept. The same seed gives the same file.
 func Random(seed uint64) *RandomFile {
 	g := &random{Rand: rand.New(rand.NewPCG(seed, 15))}
 	if g.IntN(4) == 0 {
@@ -47,7 +47,7 @@ func (g *random) order() {
 	}
 }
 
-// length is a number of bytes, mostly few.
+// length returns a number of bytes. It is small in most cases.
 func (g *random) length() int {
 	return g.IntN([]int{1, 5, 20, 100, 3000}[g.IntN(5)])
 }
@@ -62,11 +62,11 @@ func (g *random) bytes(n int) []byte {
 
 func (g *random) text() string { return strings.ToValidUTF8(string(g.bytes(g.IntN(12))), "?") }
 
-// wire is the length on the wire of a packet of which n bytes were captured.
+// wire returns the length on the wire of a packet of which n bytes were captured.
 func (g *random) wire(n int) uint32 {
 	switch g.IntN(12) {
 	case 0:
-		return uint32(g.IntN(n + 1)) // less than was captured: programs do that
+		return uint32(g.IntN(n + 1)) // less than was captured: some programs write that
 	case 1:
 		return g.Uint32()
 	case 2, 3:
@@ -75,10 +75,10 @@ func (g *random) wire(n int) uint32 {
 	return uint32(n)
 }
 
-// done says that what was written up to here is a whole file.
+// done notes that everything written so far is a whole file.
 func (g *random) done() { g.Cuts = append(g.Cuts, len(g.Bytes)) }
 
-// put adds a packet that ends here.
+// put adds a packet. Its record ends here.
 func (g *random) put(p Packet, wire uint32) {
 	g.add(p, wire)
 	g.Ends = append(g.Ends, len(g.Bytes))
@@ -118,7 +118,7 @@ func (g *random) pcap() {
 		p.Time = time.Unix(int64(sec), int64(fraction)*tick)
 		captured, wire := uint32(len(p.Data)), g.wire(len(p.Data))
 		if major == 2 && minor == 3 {
-			wire = max(wire, captured) // else nobody could tell which is which
+			wire = max(wire, captured) // otherwise a reader could not tell the two apart
 		}
 		first, second := captured, wire
 		if major == 543 || minor < 3 || minor == 3 && g.IntN(2) == 0 {
@@ -144,7 +144,8 @@ func (g *random) block(kind uint32, body []byte) {
 	g.Kinds[kind]++
 }
 
-// optionsEnd ends options, or does not, which is allowed too, or leaves something behind the end.
+// optionsEnd writes the end of options, or leaves it out, as the format allows, or writes more
+// behind the end.
 func (g *random) optionsEnd(b []byte) []byte {
 	switch g.IntN(4) {
 	case 0:
@@ -155,7 +156,7 @@ func (g *random) optionsEnd(b []byte) []byte {
 	return b
 }
 
-// odd adds options that mean nothing here, or nothing to a reader, or are not good.
+// odd adds options that have no meaning here, or none for a reader, or that are broken.
 func (g *random) odd(b []byte) []byte {
 	for g.IntN(3) == 0 {
 		switch g.IntN(3) {
@@ -176,7 +177,7 @@ func (g *random) section() {
 	b := g.o.AppendUint32(nil, 0x1a2b3c4d)
 	b = g.o.AppendUint16(b, 1)
 	b = g.o.AppendUint16(b, uint16(g.IntN(2)*2))
-	// Its length, which nobody may rely on.
+	// A reader must not rely on this length.
 	b = g.o.AppendUint64(b, []uint64{math.MaxUint64, g.Uint64()}[g.IntN(2)])
 	for _, code := range []uint16{1, 2, 3, 4} {
 		if g.IntN(2) == 0 {
@@ -202,7 +203,7 @@ func (g *random) section() {
 			b = g.o.AppendUint16(b, 10)
 			b = pad(append(b, 192, 0, 2, 1, 'h', 'o', 's', 't', 's', 0))
 			g.block(4, append(b, 0, 0, 0, 0))
-		default: // secrets, custom blocks, and what is not known
+		default: // secrets, custom blocks and unknown blocks
 			g.block([]uint32{0xa, 0xbad, 0x40000bad, 7, 8, 0x80000000 + g.Uint32N(1000)}[g.IntN(6)],
 				g.bytes(4*g.IntN(30)))
 		}
@@ -269,7 +270,7 @@ func (g *random) iface() {
 	g.timings = append(g.timings, t)
 }
 
-// stamp is a time stamp of an interface that is in the years that can be told. There may be none.
+// stamp returns a time stamp for an interface, in the years that Time can hold. There may be none.
 func (g *random) stamp(t timing) (stamp uint64, at time.Time, ok bool) {
 	for range 20 {
 		stamp = g.Uint64() >> g.IntN(64)
@@ -280,7 +281,7 @@ func (g *random) stamp(t timing) (stamp uint64, at time.Time, ok bool) {
 	return 0, at, false
 }
 
-// packet is one of an interface of the section, without its data's end.
+// packet returns a packet of an interface of the section, without the end of its data.
 func (g *random) packet() (p Packet, id int, stamp uint64, ok bool) {
 	id = g.IntN(len(g.timings))
 	p.Interface = len(g.Interfaces) - len(g.timings) + id

@@ -58,7 +58,8 @@ func (s *Screen) Write(p []byte) error {
 	return nil
 }
 
-// step shows one character, or does what one sequence asks for, and returns its length: 0 when it is not complete.
+// step shows one character, or does what one sequence asks for. It returns its length, or 0 if the
+// sequence is not complete.
 func (s *Screen) step(p []byte) (int, error) {
 	switch p[0] {
 	case '\r':

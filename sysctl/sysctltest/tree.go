@@ -28,8 +28,8 @@ type Var struct {
 	Fmt         string
 	Description string
 
-	// Read returns the value. args are the numbers behind the name of a CTLTYPE_NODE. They are empty
-	// for other types.
+	// Read returns the value. args are the numbers behind the name of a CTLTYPE_NODE. They are
+	// empty for other types.
 	Read func(args []int32) ([]byte, error)
 	// Write sets the value. It is nil if Flags lack CTLFLAG_WR.
 	Write func(value []byte) error
