@@ -46,7 +46,10 @@ func (r *Reader) dropPending() {
 		return
 	}
 	r.eng.catchUp()
-	r.idle()
+	r.state.Store(stateIdle)
+	if r.sig.closed.Load() {
+		r.forget()
+	}
 }
 
 // change makes an ioctl that empties nothing.

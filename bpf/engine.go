@@ -42,7 +42,8 @@ type engine interface {
 
 	// counts returns the counters so far. Any goroutine may call it.
 	counts() engineStats
-	// forget drops all references to memory, which goes away. Only counts may be called afterwards.
+	// forget drops all references to memory, which goes away. The gate is locked. Only counts and
+	// discard may be called afterwards.
 	forget()
 }
 

@@ -158,6 +158,9 @@ func (e *lent) counts() engineStats { return e.n.values() }
 func (e *lent) forget() { e.buf, e.own = [2]*zbuf.Buffer{}, nil }
 
 func (e *lent) discard() {
+	if e.buf[0] == nil {
+		return // forgotten: nobody will take anything
+	}
 	for i := range e.buf {
 		e.drop[i], _ = e.buf[i].Header().Generation()
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -170,6 +171,80 @@ func (c *countedContext) AfterFunc(func()) func() bool {
 		stopped = true
 		c.watchers--
 		return true
+	}
+}
+
+// Close and Release come while a reset is in the kernel. Afterwards the reset looks at lent memory.
+func TestCloseDuringAReset(t *testing.T) {
+	var w *world
+	var lease bpf.Lease
+	var others sync.WaitGroup
+	hook := bpftest.WithTrace(func(op string) {
+		if op != "BIOCFLUSH" {
+			return
+		}
+		others.Go(func() { assert.NoError(t, w.r.Close()) })
+		for w.r.SetReadDeadline(time.Time{}) == nil {
+			runtime.Gosched() // until Close has begun
+		}
+		released := make(chan struct{})
+		others.Go(func() {
+			assert.NoError(t, lease.Release())
+			close(released)
+		})
+		select {
+		case <-released:
+		case <-time.After(50 * time.Millisecond): // it waits for the reset
+		}
+	})
+	w = newWorld(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 4096}, hook)
+	w.receive(0, 100)
+	var err error
+	lease, err = w.r.Lease(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, w.r.Flush())
+	others.Wait()
+	assert.Zero(t, w.k.MappedBytes())
+}
+
+func readOf(t *testing.T, r *bpf.Reader, n int) error {
+	_, err := readers[n%len(readers)].read(t, r)
+	return err
+}
+
+// Close may come at any moment of a reset, and of a read.
+func TestCloseBesideResetsAndReads(t *testing.T) {
+	k := bpftest.New(zerocopyOn(true))
+	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
+		for n := range 400 {
+			r, err := bpf.Open("em0", bpf.Config{System: k, Mode: mode, BufferSize: 4096, Immediate: true})
+			require.NoError(t, err)
+			var others sync.WaitGroup
+			for _, call := range []func() error{
+				r.Flush,
+				func() error { return r.SetFilter(nil, true) },
+				func() error { _, err := r.Stats(); return err },
+				func() error { return readOf(t, r, n) },
+			} {
+				others.Go(func() {
+					for {
+						if err := call(); err != nil {
+							assert.ErrorIs(t, err, os.ErrClosed)
+							return
+						}
+					}
+				})
+			}
+			for i := range uint32(n % 50) {
+				em0.Receive(numbered(i, 64))
+			}
+			runtime.Gosched()
+			require.NoError(t, r.Close())
+			others.Wait()
+			require.Zero(t, k.OpenCount())
+			require.Zero(t, k.MappedBytes())
+		}
 	}
 }
 

@@ -103,14 +103,18 @@ func (r *Reader) end() {
 	r.idle()
 }
 
-// idle makes nobody the reader. After Close nobody will be, so it drops what refers to lent memory.
+// idle makes nobody the reader. After Close nobody will be.
 func (r *Reader) idle() {
 	r.state.Store(stateIdle)
 	if r.sig.closed.Load() {
+		r.gate.mu.Lock()
 		r.forget()
+		r.gate.mu.Unlock()
 	}
 }
 
+// forget drops what refers to lent memory, once nobody reads. The gate is locked, because a reset may be
+// under way, and the engine notes in lent memory's terms what it has discarded.
 func (r *Reader) forget() {
 	if r.state.CompareAndSwap(stateIdle, stateGone) {
 		r.eng.forget()
@@ -176,6 +180,8 @@ func (r *Reader) Close() error {
 	}
 	r.releaseCopied()
 	err := r.dev.Close()
+	r.gate.mu.Lock()
+	defer r.gate.mu.Unlock()
 	r.forget()
 	return err
 }
