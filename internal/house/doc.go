@@ -1,2 +1,3 @@
-// Package house keeps docs/design.md true. Its tests compare the pictures there with the code.
+// Package house keeps the documents true. Its tests compare the pictures of docs/design.md with the
+// code, follow every link, and compare what README.md quotes with its source.
 package house

@@ -1,0 +1,110 @@
+package house
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// documents are the pages of the root and of docs, by their paths from the root.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
+		t.Skipf("the documents are where the source is, not here: %v", err)
+	}
+	all := map[string]string{}
+	for _, pattern := range []string{"*.md", "docs/*.md"} {
+		paths, err := filepath.Glob(filepath.Join(root, pattern))
+		require.NoError(t, err)
+		for _, path := range paths {
+			text, err := os.ReadFile(path)
+			require.NoError(t, err)
+			rel, err := filepath.Rel(root, path)
+			require.NoError(t, err)
+			all[filepath.ToSlash(rel)] = string(text)
+		}
+	}
+	return all
+}
+
+var (
+	fences   = regexp.MustCompile("(?ms)^```.*?^```$")
+	links    = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	headings = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	noAnchor = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+)
+
+// anchors are the places in a document that a link can name.
+func anchors(text string) map[string]bool {
+	all := map[string]bool{}
+	for _, h := range headings.FindAllStringSubmatch(fences.ReplaceAllString(text, ""), -1) {
+		name := noAnchor.ReplaceAllString(strings.ToLower(h[1]), "")
+		all[strings.ReplaceAll(name, " ", "-")] = true
+	}
+	return all
+}
+
+// brokenLinks returns the links of the document at path that lead nowhere, and how many it has.
+func brokenLinks(docs map[string]string, path string) (broken []string, seen int) {
+	for _, link := range links.FindAllStringSubmatch(fences.ReplaceAllString(docs[path], ""), -1) {
+		if strings.Contains(link[1], "://") {
+			continue
+		}
+		seen++
+		file, anchor, _ := strings.Cut(link[1], "#")
+		target := path
+		if file != "" {
+			target = filepath.ToSlash(filepath.Join(filepath.Dir(path), file))
+		}
+		text, known := docs[target]
+		if !known {
+			if _, err := os.Stat(filepath.Join(root, target)); err != nil || anchor != "" {
+				broken = append(broken, link[1])
+			}
+		} else if anchor != "" && !anchors(text)[anchor] {
+			broken = append(broken, link[1])
+		}
+	}
+	return broken, seen
+}
+
+func TestLinksOfDocumentsLeadSomewhere(t *testing.T) {
+	docs := documents(t)
+	all := 0
+	for path := range docs {
+		broken, seen := brokenLinks(docs, path)
+		assert.Empty(t, broken, path)
+		all += seen
+	}
+	assert.Greater(t, all, 50, "the links were not found")
+
+	made := map[string]string{
+		"a.md":      "[x](docs/b.md#two-words) [y](#none) [z](gone.md) [w](internal/house)\n# A",
+		"docs/b.md": "# Two words\n[up](../a.md#a) [down](../a.md#b)",
+	}
+	broken, seen := brokenLinks(made, "a.md")
+	assert.Equal(t, []string{"#none", "gone.md"}, broken)
+	assert.Equal(t, 4, seen)
+	broken, _ = brokenLinks(made, "docs/b.md")
+	assert.Equal(t, []string{"../a.md#b"}, broken)
+}
+
+// The one number of README.md is that of docs/performance.md.
+func TestReadmeQuotesThePerformancePage(t *testing.T) {
+	docs := documents(t)
+	readme := strings.Join(strings.Fields(docs["README.md"]), " ")
+	quoted := regexp.MustCompile(`([\d.]+) against ([\d.]+) times .* as much as zbuf there \(([\d.]+)\)`).
+		FindStringSubmatch(readme)
+	require.NotNil(t, quoted, "README.md quotes no figures")
+	_, table, found := strings.Cut(docs["docs/performance.md"], "Packets of 64 bytes, load full:")
+	require.True(t, found, "docs/performance.md has no such table")
+	table, _, _ = strings.Cut(table, "× is to: bare.")
+	for i, reader := range []string{"zbuf-lease", "gopacket", "read2"} {
+		assert.Contains(t, table, "| "+reader+" | "+quoted[i+1]+" × |")
+	}
+}
