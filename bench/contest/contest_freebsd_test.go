@@ -31,7 +31,8 @@ func TestMain(m *testing.M) {
 var profile = flag.String("trial.profile", "", "write a CPU profile of each contestant into files that begin so")
 
 const (
-	// memoryOfAll is that of all packet buffers together: three of the largest that read(2) is allowed by default.
+	// memoryOfAll is that of all packet buffers together: three of the largest that read(2) is allowed
+	// by default.
 	memoryOfAll = 3 * 512 << 10
 	timeout     = 100 * time.Millisecond
 
@@ -42,8 +43,8 @@ const (
 	delays    = 10
 )
 
-// overload is what an analyser takes for each packet, more than the next takes to come, and the memory: as much as fills before
-// anything is measured.
+// overload is what an analyser takes for each packet, more than the next takes to come, and the
+// memory: as much as fills before anything is measured.
 func overload(size int) (work time.Duration, memory int) {
 	switch {
 	case runtime.NumCPU() > 1:
@@ -171,7 +172,8 @@ func BenchmarkContest(b *testing.B) {
 	}
 }
 
-// times runs a contestant n times, each time in a new process, the first one also with system calls traced.
+// times runs a contestant n times, each time in a new process, the first one also with system calls
+// traced.
 func times(n int, spec trial.Spec, run func(trial.Spec) (trial.Result, error)) (all []trial.Result, err error) {
 	for range n {
 		r, err := run(spec)
@@ -186,9 +188,10 @@ func times(n int, spec trial.Spec, run func(trial.Spec) (trial.Result, error)) (
 
 // best returns the run that took the least CPU time, with the traced system calls of the first.
 //
-// Go's scheduler falls into one of two ways of waking a process and stays in it: in one its monitor thread runs at each wake-up
-// (sysmon, which has taken the processor from a thread in the kernel), which can cost more than everything else at a wake-up.
-// Which one it is, is chance, for all contestants alike, so that only the cheaper ones compare.
+// Go's scheduler falls into one of two ways of waking a process and stays in it: in one its monitor
+// thread runs at each wake-up (sysmon, which has taken the processor from a thread in the kernel),
+// which can cost more than everything else at a wake-up. Which one it is, is chance, for all
+// contestants alike, so that only the cheaper ones compare.
 func best(all []trial.Result) trial.Result {
 	cost := func(r trial.Result) float64 { return float64(r.User+r.System) / float64(max(r.Packets, 1)) }
 	least := slices.MinFunc(all, func(a, b trial.Result) int { return cmp.Compare(cost(a), cost(b)) })
@@ -196,8 +199,10 @@ func best(all []trial.Result) trial.Result {
 	return least
 }
 
-// drops is how many of the packets that passed the filter were dropped in a run, in per cent. What the kernel dropped while measuring depends on how full its buffers
-// were at the beginning and at the end. Where the reader is behind, they are full both times, so that what was not delivered is the better figure.
+// drops is how many of the packets that passed the filter were dropped in a run, in per cent. What
+// the kernel dropped while measuring depends on how full its buffers were at the beginning and at
+// the end. Where the reader is behind, they are full both times, so that what was not delivered is
+// the better figure.
 func drops(r trial.Result, behind bool) (percent float64) {
 	dropped := r.Dropped + r.Lost
 	if behind {

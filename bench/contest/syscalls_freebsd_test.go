@@ -13,7 +13,7 @@ import (
 	"github.com/zbuf-go/zbuf/bench/internal/trial"
 )
 
-// What a reader counts of itself is what ktrace sees of its thread, to the call.
+// A reader counts exactly the system calls that ktrace sees on its thread.
 func TestCountersOfSystemCallsAreExact(t *testing.T) {
 	kernel(t)
 	s := storm(t, 64)

@@ -67,7 +67,7 @@ func fill(b *testing.B, p *lab.Pair, frames [][]byte) {
 //go:noinline
 func work(spin int) uint64 { return contestant.Spin(spin) }
 
-// spins returns with what work takes d, where nothing disturbs it.
+// spins returns the work that takes d if nothing disturbs it.
 func spins(d time.Duration) int {
 	const n, calls = 100, 100
 	best := time.Hour
@@ -103,7 +103,8 @@ type alone struct {
 	r    *bpf.Reader
 }
 
-// round has two full buffers handled. It returns what the second takes after the first, in ns per packet.
+// round has two full buffers handled. It returns what the second takes after the first, in ns per
+// packet.
 func (a alone) round(b *testing.B, frames [][]byte, spin int) float64 {
 	fill(b, a.pair, frames)
 	runtime.GC() // not while it counts
@@ -122,7 +123,8 @@ func (a alone) round(b *testing.B, frames [][]byte, spin int) float64 {
 	return float64(after[1].Sub(after[0])) / full
 }
 
-// spread is one Run for all rounds. Between them a packet that is a lease of its own, the gate, keeps it from what comes in.
+// spread is one Run for all rounds. Between them a packet that is a lease of its own, the gate,
+// keeps it from what comes in.
 type spread struct {
 	pair     *lab.Pair
 	r        *bpf.Reader

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// A result is one line of a benchmark, or the medians of several with the same name: first of those of a run, which is
-// a file, then of the runs.
+// A result is one line of a benchmark, or the medians of several with the same name: first of those
+// of a run, which is a file, then of the runs.
 type result struct {
 	file   string    // of a run's result
 	runs   []*result // of all runs' result
@@ -44,7 +44,7 @@ type data struct {
 	runs    []run1
 }
 
-// run1 is what a file says of the run.
+// run1 is what a file says about one run.
 type run1 struct {
 	file    string
 	results int
@@ -69,8 +69,8 @@ func read(files []string) (*data, error) {
 	return d, nil
 }
 
-// ended looks whether a run got to its end without a failure. `go test` says so of each package; a test binary run by
-// itself says PASS.
+// ended looks whether a run got to its end without a failure. `go test` says so of each package; a
+// test binary run by itself says PASS.
 func ended(text []byte) error {
 	ok := false
 	for line := range strings.Lines(string(text)) {

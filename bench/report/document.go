@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Markers are lines by themselves: <!-- results: Contest --> and <!-- end of Contest -->. Besides benchmarks there are
-// "runs", "targets", and "others" for benchmarks without a section.
+// Markers are lines by themselves: <!-- results: Contest --> and <!-- end of Contest -->. Besides
+// benchmarks there are "runs", "targets", and "others" for benchmarks without a section.
 var marker = regexp.MustCompile(`(?ms)^<!-- results: (\w+) -->\n(.*?)^<!-- end of (\w+) -->\n`)
 
 // fill replaces what is between the document's markers, and adds the plots to pictures.

@@ -2,8 +2,8 @@
 //
 //	report -in out/bench -doc docs/performance.md -plots docs/performance
 //
-// Whatever lies between the document's markers is replaced; what stands around them is written by hand. Input without
-// results, or of a run that failed or broke off, is refused, and nothing is written then.
+// It replaces everything between the document's markers. People write the text around them. Input
+// without results, or of a run that failed or broke off, is refused, and nothing is written then.
 package main
 
 import (

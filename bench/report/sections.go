@@ -7,7 +7,8 @@ type column struct {
 	ratio bool
 }
 
-// A plot has a ratio or a share over one key, with a line or a colour of bars for each value of others.
+// A plot has a ratio or a share over one key, with a line or a colour of bars for each value of
+// others.
 type plotSpec struct {
 	file   string // without .svg
 	title  string

@@ -173,7 +173,7 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'g', 2, 64)
 }
 
-// runs says what the results are of.
+// runs names the runs that the results come from.
 func (d *data) table() string {
 	var b strings.Builder
 	b.WriteString("| file | results | system | processor | package |\n|---|--:|---|---|---|\n")

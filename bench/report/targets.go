@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// A target is a promise about one figure, and how well it is kept at the worst of the results that it is about.
+// A target is a promise about one figure, and how well it is kept at the worst of the results that
+// it is about.
 type target struct {
 	text  string
 	limit float64
@@ -21,8 +22,9 @@ type target struct {
 	bench  string
 }
 
-// apart is how far the values of two results may be from their true difference: three standard errors, which is 95 % certain for four runs, and more for
-// more. unit is that of the standard errors.
+// apart is how far the values of two results may be from their true difference: three standard
+// errors, which is 95 % certain for four runs, and more for more. unit is that of the standard
+// errors.
 func apart(a, b *result, unit string) float64 { return 3 * math.Hypot(a.values[unit], b.values[unit]) }
 
 // to is the ratio of one reader's value to another's in the same run, where both deliver packets.
@@ -47,8 +49,8 @@ func noWork(r *result) bool { return !work(r) }
 // shared is the load at which the reader shares the only processor with what brings the packets.
 const shared = "shared-overload"
 
-// beyond is by how many points of packets lease drops more than another contestant in the same run, and how far off that may be: of the contestant to
-// whom that is the most for certain.
+// beyond is by how many points of packets lease drops more than another contestant in the same run,
+// and how far off that may be: of the contestant to whom that is the most for certain.
 func (d *data) beyond(run *result) (points, off float64, ok bool) {
 	for _, o := range d.single {
 		if o == run || d.against(run, map[string]string{"reader": o.at["reader"]}) != o {

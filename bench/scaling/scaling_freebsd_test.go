@@ -41,12 +41,14 @@ func kernel(b *testing.B) lab.World {
 	return w
 }
 
-// storms starts n of them, which share the frames that one would have: they share the processor that carries them, too.
+// storms starts n of them, which share the frames that one would have: they share the processor
+// that carries them, too.
 func storms(b *testing.B, w lab.World, n int) (ifnames []string) {
 	b.Helper()
 	var made []*load.Storm
 	b.Cleanup(func() {
-		// All of them must rest before the first is closed: another one would leave the kernel's own threads no time.
+		// All of them must rest before the first is closed: another one would leave the kernel's own
+		// threads no time.
 		for _, s := range made {
 			require.NoError(b, w.SetUp(s.Ifname, false))
 		}

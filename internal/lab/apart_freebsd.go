@@ -22,7 +22,7 @@ var apart struct {
 	was    []binding // to be put back
 }
 
-// binding is what may run where.
+// binding says which threads may run on which processors.
 type binding struct {
 	level, which uintptr
 	id           int

@@ -53,7 +53,7 @@ type descriptor struct {
 	fd int
 }
 
-// FD is the descriptor's number, for tests of what only a kernel has.
+// FD returns the descriptor's number, for tests that need a kernel.
 func (d *descriptor) FD() int { return d.fd }
 
 func (d *descriptor) Poll(events int16, timeout time.Duration) (int16, error) {
@@ -104,7 +104,8 @@ func (q queue) Wait(timeout time.Duration) ([]bpftest.Edge, error) {
 
 func (q queue) Close() error { return unix.Close(int(q)) }
 
-// OpenHost opens a descriptor and tells its number too, for what a Device does not do.
+// OpenHost opens a descriptor and also returns its number, for requests that a Device does not
+// make.
 func OpenHost() (fd int, d *zbuf.Device, err error) {
 	if fd, err = unix.Open("/dev/bpf", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
 		return -1, nil, err

@@ -53,13 +53,13 @@ type World interface {
 	Sysctl(name string) (int, error)
 	SetSysctl(name string, v int) error
 
-	// Tunable is what the loader was told of a name (kenv(1)), or "".
+	// Tunable returns the value that the loader has for a name (kenv(1)), or "".
 	Tunable(name string) (string, error)
 
 	// Stats reads the sysctl net.bpf.stats into p; nil asks for the size.
 	Stats(p []byte) (n int, err error)
 
-	// Listeners is what Stats returns, as structs.
+	// Listeners returns the answer of Stats as structs.
 	Listeners() ([]zbuf.XbpfD, error)
 
 	// SetStats writes the sysctl net.bpf.stats.
@@ -215,7 +215,7 @@ func (p *Pair) Post(to string, frame []byte) error {
 	})
 }
 
-// PostBy is Post for who writes a frame by other means.
+// PostBy is Post for a test that writes a frame by other means.
 func (p *Pair) PostBy(to string, write func() error) error {
 	if p.count[to]%(window/10) == 0 {
 		err := Until(func() (bool, error) {

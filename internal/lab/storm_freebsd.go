@@ -168,7 +168,7 @@ func addMember(bridge, member string) error {
 	return nil
 }
 
-// StormFrame is what goes round.
+// StormFrame is the frame that goes round.
 func StormFrame() []byte {
 	f := Frame(64, 0)
 	for i := range 6 {

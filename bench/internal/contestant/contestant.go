@@ -41,8 +41,8 @@ var openers = map[string]opener{}
 // Names are all of them, ours first, the limit last.
 var Names = []string{"zbuf-lease", "zbuf-copy", "zbuf-buffered", "gopacket", "go-pcap", "read2", "bare"}
 
-// Buffers says into how many pieces each divides Config.Memory: lending has the kernel's two, and read(2) two of the
-// kernel's and the reader's own. 0 is one that can't be told.
+// Buffers says into how many pieces each divides Config.Memory: lending has the kernel's two, and
+// read(2) two of the kernel's and the reader's own. 0 is one that can't be told.
 func Buffers(name string) int {
 	switch name {
 	case "zbuf-lease", "zbuf-copy", "bare":
@@ -66,7 +66,7 @@ func Open(name string, cfg Config) (Contestant, error) {
 	return c, nil
 }
 
-// stop is what ends Run.
+// stop ends Run.
 type stop struct{ atomic.Bool }
 
 func (s *stop) Stop()  { s.Store(true) }
@@ -78,9 +78,10 @@ type Tally struct {
 	Bytes   uint64
 	sum     uint64 // keeps the loads alive
 
-	// Work is how often to go round a loop for each packet: what an analyser would do.
+	// Work is the number of turns of a loop for each packet. It stands for the work of an analyser.
 	Work int
-	// Delays, if it has capacity, gets the nanoseconds since each packet was sent, which load.StampAt says.
+	// Delays, if it has capacity, gets the nanoseconds since each packet was sent, which load.StampAt
+	// says.
 	Delays []int64
 	// Gate, if set, is called for each packet.
 	Gate func()
@@ -89,8 +90,8 @@ type Tally struct {
 	now  func() int64
 }
 
-// Slow tells the tally that there is more to do than touching, after Work, Delays or Gate were set. now is
-// the clock for Delays.
+// Slow tells the tally that there is more to do than touching, after Work, Delays or Gate were set.
+// now is the clock for Delays.
 func (t *Tally) Slow(now func() int64) {
 	t.slow, t.now = t.Work > 0 || cap(t.Delays) > 0 || t.Gate != nil, now
 }

@@ -17,7 +17,8 @@ func init() {
 	openers["go-pcap"] = openGoPcap
 }
 
-// gopacket is github.com/gopacket/gopacket/bsdbpf, the fork of google/gopacket that lives; the file is the same.
+// gopacket is github.com/gopacket/gopacket/bsdbpf, the fork of google/gopacket that lives; the file
+// is the same.
 type gopacket struct {
 	stop
 	*bsdbpf.BPFSniffer

@@ -66,7 +66,7 @@ func poll(p *pollfd, ms int) error {
 // header is the header of a lent buffer.
 func header(mem []byte) *unix.BpfZbufHeader { return (*unix.BpfZbufHeader)(unsafe.Pointer(&mem[0])) }
 
-// walk is what a C program does: it believes the kernel.
+// walk goes over the records as a C program does: it believes the kernel.
 func walk(t *Tally, mem []byte) {
 	p, n := unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem))
 	for at := uintptr(0); at < n; {

@@ -45,8 +45,8 @@ func contains(all []int, n int) bool {
 	return false
 }
 
-// struct ktr_header of a 64-bit kernel, with a time and a thread (sys/ktrace.h). A record whose type says
-// that its header has a version has one more word in it (14).
+// struct ktr_header of a 64-bit kernel, with a time and a thread (sys/ktrace.h). A record whose
+// type says that its header has a version has one more word in it (14).
 const (
 	offType       = 4
 	offThread     = 48

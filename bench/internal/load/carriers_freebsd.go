@@ -25,7 +25,8 @@ var interrupts = sync.OnceValues(func() (int, error) {
 	return 0, errors.New("there is no process intr")
 })
 
-// carriers returns the processor time of who carries a Writer's packets: this process, which writes them, and the kernel's interrupt threads.
+// carriers returns the processor time of all that carry a Writer's packets: this process, which
+// writes them, and the kernel's interrupt threads.
 func carriers() (time.Duration, error) {
 	pid, err := interrupts()
 	if err != nil {

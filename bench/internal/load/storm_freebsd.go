@@ -11,7 +11,8 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// Frames is how many frames go round: a filter can pass any number of them, and so that share of the full rate.
+// Frames is how many frames go round: a filter can pass any number of them, and so that share of
+// the full rate.
 const Frames = 64
 
 const (

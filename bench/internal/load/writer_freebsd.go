@@ -26,37 +26,37 @@ const (
 	fineTick = 2 * time.Millisecond
 )
 
-// Writer writes the frames that a storm would carry, in the same order, at a steady rate. It is for machines with one processor,
-// where a storm would leave nobody else time: a process of its own, which runs whenever it is due, before all others, and sleeps
-// in between.
+// Writer writes the frames that a storm would carry, in the same order, at a steady rate. It is for
+// machines with one processor, where a storm would leave nobody else time: a process of its own,
+// which runs whenever it is due, before all others, and sleeps in between.
 type Writer struct {
 	cmd   *exec.Cmd
 	share io.WriteCloser
 	said  *bufio.Reader
 }
 
-// writerSpec is what its process is told.
+// writerSpec tells the process of a Writer what to do.
 type writerSpec struct {
 	Size    int
 	Ifname  string
 	Stamped bool
 }
 
-// environment keeps Go's scheduler out of the loop, which does not tell it when it is in the kernel: it must not interrupt, and
-// has a processor left for who listens to Share.
+// environment keeps Go's scheduler out of the loop, which does not tell it when it is in the
+// kernel: it must not interrupt, and has a processor left for who listens to Share.
 var environment = []string{"GODEBUG=asyncpreemptoff=1", "GOMAXPROCS=2"}
 
 // variable passes the writerSpec.
 const variable = "ZBUF_WRITER"
 
-// NewWriter starts a writer of frames of size bytes on an interface. It writes none before Share. Main has to be called
-// at the beginning of the program.
+// NewWriter starts a writer of frames of size bytes on an interface. It writes none before Share.
+// Main has to be called at the beginning of the program.
 func NewWriter(size int, ifname string) (*Writer, error) {
 	return start(writerSpec{Size: size, Ifname: ifname})
 }
 
-// NewStamped starts a writer of single frames of 64 bytes, each with the time at which it was sent (StampAt), from 2 to 8 ms after the
-// last. It writes none before Share(1).
+// NewStamped starts a writer of single frames of 64 bytes, each with the time at which it was sent
+// (StampAt), from 2 to 8 ms after the last. It writes none before Share(1).
 func NewStamped(ifname string) (*Writer, error) {
 	return start(writerSpec{Size: 64, Ifname: ifname, Stamped: true})
 }
@@ -88,8 +88,9 @@ func (w *Writer) Share(n int) error {
 	return w.order(order{share: n})
 }
 
-// ShareOfTheRest is Share with what the packets leave of the one processor for time: that of this writer and of the kernel's interrupt threads,
-// which carry them, does not count. So what comes is what would come to a reader with a processor of its own, and the packets on another.
+// ShareOfTheRest is Share by another clock. That clock does not count the processor time of this
+// writer and of the kernel's interrupt threads, which carry the packets. So the reader gets the
+// packets that it would get with a processor of its own, and the packets on another.
 func (w *Writer) ShareOfTheRest(n int) error { return w.order(order{share: n, rest: true}) }
 
 // order is what a writer is told, in two bytes, and answers with one.
@@ -167,7 +168,7 @@ func write(spec writerSpec) error {
 	}
 }
 
-// steady writes what is due of the Frames frames.
+// steady writes the frames that are due, of the Frames frames.
 func steady(fd, size int) func(order) error {
 	var frames [][]byte
 	for i := range Frames {

@@ -18,8 +18,8 @@ import (
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
-// scheduling are calls that are not the reader's: those that Go's scheduler makes on the thread of whoever it stops and
-// wakes.
+// scheduling are calls that are not the reader's: those that Go's scheduler makes on the thread of
+// whoever it stops and wakes.
 var scheduling = map[int]bool{
 	unix.SYS_SIGRETURN: true, unix.SYS__UMTX_OP: true, unix.SYS_NANOSLEEP: true, unix.SYS_SCHED_YIELD: true,
 	unix.SYS_THR_KILL: true, unix.SYS_SIGPROCMASK: true, unix.SYS_MADVISE: true, unix.SYS_MMAP: true,
@@ -65,7 +65,8 @@ func listener() (sysctl.Listener, error) {
 	return sysctl.Listener{}, errors.New("net.bpf.stats does not show this process")
 }
 
-// behind returns a function that waits until the kernel has dropped a packet since it was called last.
+// behind returns a function that waits until the kernel has dropped a packet since it was called
+// last.
 func behind() func() {
 	var last uint64
 	return func() {
@@ -162,7 +163,8 @@ func run(s Spec) (r Result, err error) {
 	r.Packets, r.Bytes = t.Packets-before, t.Bytes-bytes
 	r.Matched, r.Dropped = seen[1].Matched-seen[0].Matched, seen[1].Dropped-seen[0].Dropped
 	if s.Contestant == "go-pcap" && r.Matched > r.Dropped+r.Packets {
-		// The only one that does not deliver what it has read. Something may be in the kernel's buffers still.
+		// The only one that does not deliver what it has read. Something may be in the kernel's buffers
+		// still.
 		r.Lost = r.Matched - r.Dropped - r.Packets
 	}
 	r.User = time.Duration(use[1].Utime.Nano() - use[0].Utime.Nano())

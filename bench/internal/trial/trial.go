@@ -21,8 +21,8 @@ type Spec struct {
 	Work       int // see contestant.Tally
 	Delays     int // how many delays to note at most
 
-	// Behind holds the reader up at each packet until the kernel has dropped another: then both buffers are full, and
-	// it is behind, however fast the machine.
+	// Behind holds the reader up at each packet until the kernel has dropped another: then both
+	// buffers are full, and it is behind, however fast the machine.
 	Behind bool
 
 	Warm   time.Duration // run before anything is measured
