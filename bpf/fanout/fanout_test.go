@@ -173,17 +173,19 @@ func TestEachPacketOnceAndFlowsInOrder(t *testing.T) {
 						ledgers := newLedgers(workers)
 						busy := make([]atomic.Bool, workers)
 						var seen atomic.Int64
-						err := fanout.Run(t.Context(), w.r, fanout.Config{Workers: workers, Hash: hash, Handle: func(i int, packets []bpf.Packet) error {
-							assert.False(t, busy[i].Swap(true), "worker %d is called while it is at work", i)
-							for _, p := range packets {
-								ledgers[i].note(t, p)
-							}
-							busy[i].Store(false)
-							if seen.Add(int64(len(packets))) == count {
-								return errEnough
-							}
-							return nil
-						}})
+						err := fanout.Run(t.Context(), w.r, fanout.Config{
+							Workers: workers, Hash: hash,
+							Handle: func(i int, packets []bpf.Packet) error {
+								assert.False(t, busy[i].Swap(true), "worker %d is called while it is at work", i)
+								for _, p := range packets {
+									ledgers[i].note(t, p)
+								}
+								busy[i].Store(false)
+								if seen.Add(int64(len(packets))) == count {
+									return errEnough
+								}
+								return nil
+							}})
 						require.ErrorIs(t, err, errEnough)
 						check(t, ledgers, flows, count)
 						w.released(t)
@@ -214,15 +216,17 @@ func TestNothingIsWrittenWhereAWorkerReads(t *testing.T) {
 	}()
 	ledgers := newLedgers(3)
 	var seen atomic.Int64
-	err := fanout.Run(ctx, w.r, fanout.Config{Workers: 3, Handle: func(i int, packets []bpf.Packet) error {
-		for _, p := range packets {
-			ledgers[i].note(t, p)
-		}
-		if seen.Add(int64(len(packets))) > 20_000 {
-			stop()
-		}
-		return nil
-	}})
+	err := fanout.Run(ctx, w.r, fanout.Config{
+		Workers: 3,
+		Handle: func(i int, packets []bpf.Packet) error {
+			for _, p := range packets {
+				ledgers[i].note(t, p)
+			}
+			if seen.Add(int64(len(packets))) > 20_000 {
+				stop()
+			}
+			return nil
+		}})
 	require.ErrorIs(t, err, context.Canceled)
 	n := <-sent
 	s, err := w.r.Stats()
@@ -248,17 +252,19 @@ func TestReleaseWhenAllAreDone(t *testing.T) {
 			done := make([]atomic.Bool, 3)
 			ended := make(chan error)
 			go func() {
-				ended <- fanout.Run(t.Context(), w.r, fanout.Config{Workers: 3, Hash: byFlow, Handle: func(worker int, packets []bpf.Packet) error {
-					if worker == slow {
-						<-proceed
-					}
-					for _, p := range packets {
-						flow, _ := parse(p.Data())
-						assert.EqualValues(t, worker, flow)
-					}
-					done[worker].Store(true)
-					return errEnough
-				}})
+				ended <- fanout.Run(t.Context(), w.r, fanout.Config{
+					Workers: 3, Hash: byFlow,
+					Handle: func(worker int, packets []bpf.Packet) error {
+						if worker == slow {
+							<-proceed
+						}
+						for _, p := range packets {
+							flow, _ := parse(p.Data())
+							assert.EqualValues(t, worker, flow)
+						}
+						done[worker].Store(true)
+						return errEnough
+					}})
 			}()
 			synctest.Wait()
 			for other := range done {
@@ -333,15 +339,17 @@ func TestCloseInTheMiddle(t *testing.T) {
 		ended := make(chan error)
 		var seen atomic.Int64
 		go func() {
-			ended <- fanout.Run(t.Context(), w.r, fanout.Config{Workers: 4, Hash: byFlow, Handle: func(worker int, packets []bpf.Packet) error {
-				<-proceed
-				for _, p := range packets {
-					flow, _ := parse(p.Data())
-					assert.EqualValues(t, worker, flow)
-					seen.Add(1)
-				}
-				return nil
-			}})
+			ended <- fanout.Run(t.Context(), w.r, fanout.Config{
+				Workers: 4, Hash: byFlow,
+				Handle: func(worker int, packets []bpf.Packet) error {
+					<-proceed
+					for _, p := range packets {
+						flow, _ := parse(p.Data())
+						assert.EqualValues(t, worker, flow)
+						seen.Add(1)
+					}
+					return nil
+				}})
 		}()
 		time.Sleep(time.Second) // the read timeout, and then every worker has its share
 		synctest.Wait()
@@ -365,10 +373,12 @@ func TestInterfaceGoneComesAfterThePackets(t *testing.T) {
 		}
 		w.em0.Remove()
 		var seen atomic.Int64
-		err := fanout.Run(t.Context(), w.r, fanout.Config{Workers: 4, Handle: func(_ int, packets []bpf.Packet) error {
-			seen.Add(int64(len(packets)))
-			return nil
-		}})
+		err := fanout.Run(t.Context(), w.r, fanout.Config{
+			Workers: 4,
+			Handle: func(_ int, packets []bpf.Packet) error {
+				seen.Add(int64(len(packets)))
+				return nil
+			}})
 		require.ErrorIs(t, err, bpf.ErrInterfaceGone)
 		assert.EqualValues(t, 40, seen.Load())
 	})
@@ -422,12 +432,14 @@ func TestRunGoesOnAfterADeadline(t *testing.T) {
 				w.em0.Receive(frame(uint16(i%10), false, round*100+i))
 			}
 			w.r.SetReadDeadline(time.Now().Add(time.Second))
-			err := fanout.Run(t.Context(), w.r, fanout.Config{Workers: 2, Handle: func(i int, packets []bpf.Packet) error {
-				for _, p := range packets {
-					ledgers[i].note(t, p)
-				}
-				return nil
-			}})
+			err := fanout.Run(t.Context(), w.r, fanout.Config{
+				Workers: 2,
+				Handle: func(i int, packets []bpf.Packet) error {
+					for _, p := range packets {
+						ledgers[i].note(t, p)
+					}
+					return nil
+				}})
 			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 		}
 		check(t, ledgers, 10, 300)
@@ -459,20 +471,22 @@ func TestFailingWorkers(t *testing.T) {
 						go func() {
 							defer close(ended)
 							defer func() { recovered = recover() }()
-							err = fanout.Run(t.Context(), w.r, fanout.Config{Workers: 3, Hash: byFlow, Handle: func(i int, packets []bpf.Packet) error {
-								if i == failing {
-									for _, p := range packets {
-										if _, number := parse(p.Data()); int(number) >= lease.at {
-											close(fails) // a second time would be a panic
-											return fail()
+							err = fanout.Run(t.Context(), w.r, fanout.Config{
+								Workers: 3, Hash: byFlow,
+								Handle: func(i int, packets []bpf.Packet) error {
+									if i == failing {
+										for _, p := range packets {
+											if _, number := parse(p.Data()); int(number) >= lease.at {
+												close(fails) // a second time would be a panic
+												return fail()
+											}
 										}
+										return nil
 									}
+									<-fails
+									seen.Add(int64(len(packets)))
 									return nil
-								}
-								<-fails
-								seen.Add(int64(len(packets)))
-								return nil
-							}})
+								}})
 							returned = true
 						}()
 						<-ended
@@ -580,10 +594,12 @@ func TestListOfPacketsIsEmptiedBehindTheWorker(t *testing.T) {
 	w := newCapture(t, bpf.Config{})
 	w.em0.Receive(frame(1, false, 1))
 	var kept []bpf.Packet
-	err := fanout.Run(t.Context(), w.r, fanout.Config{Workers: 1, Handle: func(_ int, packets []bpf.Packet) error {
-		kept = packets
-		return errEnough
-	}})
+	err := fanout.Run(t.Context(), w.r, fanout.Config{
+		Workers: 1,
+		Handle: func(_ int, packets []bpf.Packet) error {
+			kept = packets
+			return errEnough
+		}})
 	require.ErrorIs(t, err, errEnough)
 	require.Len(t, kept, 1)
 	assert.Equal(t, bpf.Packet{}, kept[0])

@@ -48,15 +48,17 @@ func TestKernelEachPacketOnceAndFlowsInOrder(t *testing.T) {
 				}
 			})
 			ledgers := newLedgers(3)
-			err = fanout.Run(ctx, r, fanout.Config{Workers: 3, Handle: func(i int, packets []bpf.Packet) error {
-				for _, p := range packets {
-					ledgers[i].note(t, p)
-				}
-				if seen.Add(int64(len(packets))) == count {
-					return errEnough
-				}
-				return nil
-			}})
+			err = fanout.Run(ctx, r, fanout.Config{
+				Workers: 3,
+				Handle: func(i int, packets []bpf.Packet) error {
+					for _, p := range packets {
+						ledgers[i].note(t, p)
+					}
+					if seen.Add(int64(len(packets))) == count {
+						return errEnough
+					}
+					return nil
+				}})
 			require.ErrorIs(t, err, errEnough)
 			check(t, ledgers, flows, count)
 		})

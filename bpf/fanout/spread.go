@@ -88,7 +88,7 @@ func newSpreader(linkType uint32, cfg Config) (*spreader, error) {
 		cfg.Workers = runtime.GOMAXPROCS(0)
 	}
 	if cfg.Workers < 0 {
-		return nil, fmt.Errorf("%w: Workers is %d: set it to a positive number, or to 0 for the processors",
+		return nil, fmt.Errorf("%w: Workers is %d: set a positive number, or 0 for the processors",
 			ErrConfig, cfg.Workers)
 	}
 	if cfg.Handle == nil {

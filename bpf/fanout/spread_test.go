@@ -40,10 +40,12 @@ func TestSpreadingAllocatesNothing(t *testing.T) {
 				}
 			}
 			var handled atomic.Int64
-			s, err := newSpreader(zbuf.DLT_EN10MB, Config{Workers: 3, Handle: func(_ int, packets []bpf.Packet) error {
-				handled.Add(int64(len(packets)))
-				return nil
-			}})
+			s, err := newSpreader(zbuf.DLT_EN10MB, Config{
+				Workers: 3,
+				Handle: func(_ int, packets []bpf.Packet) error {
+					handled.Add(int64(len(packets)))
+					return nil
+				}})
 			require.NoError(t, err)
 			defer s.stop()
 			ctx := context.Background()
