@@ -5,28 +5,6 @@ import (
 	"time"
 )
 
-// stamp is how the time in a record is to be understood.
-type stamp uint8
-
-const (
-	stampNano        stamp = iota // bpf_ts, ns
-	stampMicro                    // timeval
-	stampBinary                   // bpf_ts, 2^-64 s
-	stampNone                     // not set
-	stampNanoAsMicro              // bpf_ts, ns, to be cut to µs
-)
-
-// Offsets in a record, the same for struct bpf_xhdr everywhere and for struct bpf_hdr of 64-bit
-// processes, the only ones asked for.
-const (
-	offSec     = 0
-	offFrac    = 8
-	offCaplen  = 16
-	offDatalen = 20
-	offHdrlen  = 24
-	minHdrlen  = 26 // up to the end of bh_hdrlen; padding may follow
-)
-
 // CapLen returns the bytes captured, len(p.Data()).
 func (p Packet) CapLen() int { return int(p.caplen) }
 

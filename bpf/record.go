@@ -1,0 +1,40 @@
+package bpf
+
+import (
+	"encoding/binary"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+func align(n uint) uint { return (n + zbuf.Alignment - 1) &^ (zbuf.Alignment - 1) }
+
+// fits says that a record at buf[at], of which the lengths were loaded, ends in buf. Where a word has 64 bits the sum can't
+// have wrapped.
+func fits(buf []byte, at, caplen, hdrlen uint) bool {
+	end := at + hdrlen + caplen
+	return end <= uint(len(buf)) && (zbuf.WordSize == 8 || end > at && hdrlen+caplen > caplen)
+}
+
+// record finds the record that begins at buf[at]; at+minHdrlen must be at most len(buf). ok is false when
+// it does not fit into buf: then bad says why.
+func record(buf []byte, at uint) (caplen, hdrlen uint, ok bool) {
+	caplen, hdrlen = lengths(buf, at)
+	return caplen, hdrlen, hdrlen >= minHdrlen && fits(buf, at, caplen, hdrlen)
+}
+
+// bad says what is wrong with the record at buf[at], or returns nil at the end.
+func bad(buf []byte, at uint) *CorruptError {
+	if at >= uint(len(buf)) {
+		return nil // the last record need not be padded
+	}
+	e := &CorruptError{Offset: int(at), Length: len(buf)}
+	switch rest := buf[at:]; {
+	case len(rest) < minHdrlen:
+		e.Why = "no room for a record header"
+	case binary.NativeEndian.Uint16(rest[offHdrlen:]) < minHdrlen:
+		e.Why = "record header too short"
+	default:
+		e.Why = "record longer than what is left"
+	}
+	return e
+}
