@@ -1,5 +1,6 @@
 # make run     the main job: capture on FreeBSD, replay through the model kernel elsewhere
-# make test    everything that runs on this machine; on a FreeBSD kernel too if there is one
+# make check   what to run while working: a minute or two
+# make test    everything that runs on this machine, and on every FreeBSD kernel there is
 # make help    the rest
 
 GO        ?= go
@@ -9,8 +10,11 @@ VMFLAGS   ?=
 FUZZTIME  ?= 10m
 SOAK      ?= 10m
 PACKETS   ?= 50000000
-ARCHS     := amd64 arm64 riscv64 386 arm
-ELSEWHERE := linux darwin windows netbsd openbsd
+# The three layouts of structs: their tests are linked. The other processors have one of the same.
+LAYOUTS   := amd64 386 arm
+SAME      := arm64 riscv64
+# One unix that is neither Linux nor FreeBSD, and one system that is no unix.
+ELSEWHERE := darwin windows
 
 # The kernels that the FreeBSD tests run on: VMTEST_KERNEL, or all that lie in the user's cache folder under names of kernel-ARCH
 # or kernel-ARCH-NAME, but for those that are there to be measured (-fast). VMFLAGS may name something else to boot instead:
@@ -29,7 +33,7 @@ HAVE_VM := $(strip $(if $(NAMED),$(call qemu,x86_64),$(AMD64) $(OTHERS)))
 # The one that the runner's own tests and the benchmarks boot.
 KERNEL  := $(or $(VMTEST_KERNEL),$(wildcard $(KERNELCACHE)/kernel-amd64))
 
-.PHONY: help run test lint cross unit maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak reliability bench bench-vm performance shots man clean
+.PHONY: help run check test announce lint cross unit maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak reliability bench bench-vm performance shots man clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -43,25 +47,35 @@ else
 	$(GO) run ./cmd/bpfctl capture --replay cmd/bpfctl/testdata/sample.pcapng -w out/capture.pcapng
 endif
 
-test: lint cross unit maybe-vmtest
+check: lint ## gofmt, go vet, staticcheck and the short tests, here: what to run while working
+	$(GO) test -vet=off -short -timeout 10m $(PKGS)
 
-lint: ## gofmt and go vet here
+test: announce lint unit cross maybe-vmtest
+
+announce:
+	@echo "make test: gofmt, vet and staticcheck; the tests here, the portable ones under the race detector; then builds for"
+	@echo "make test: FreeBSD on $(LAYOUTS) $(SAME), and for $(ELSEWHERE). That takes about 10 minutes with nothing cached."
+	@echo "make test: $(if $(HAVE_VM),Then the FreeBSD tests$(foreach k,$(WANTED), on $(k)): about 10 minutes for each amd64 kernel.,There is no FreeBSD kernel: those tests will not run.)"
+
+lint: ## gofmt, go vet and staticcheck, here and for FreeBSD
 	@f=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$f" || { echo "gofmt would change: $$f"; exit 1; }
 	$(GO) vet ./...
+	printf 'host:\nfreebsd: GOOS=freebsd\n' | $(GO) tool staticcheck -matrix ./...
 
-cross: ## every FreeBSD architecture vets and links its tests; everything else builds
-	@set -e; for a in $(ARCHS); do echo "freebsd/$$a: go vet, go test -c"; \
+cross: ## FreeBSD's tests link for each layout of structs and vet for the other processors; everything else builds
+	@set -e; for a in $(LAYOUTS); do echo "freebsd/$$a: go vet, go test -c"; \
 	  GOOS=freebsd GOARCH=$$a $(GO) vet ./...; \
 	  GOOS=freebsd GOARCH=$$a $(GO) test -vet=off -ldflags='-s -w' -exec=true ./... >/dev/null; done
+	@set -e; for a in $(SAME); do echo "freebsd/$$a: go vet"; GOOS=freebsd GOARCH=$$a $(GO) vet ./...; done
 	@echo "bench, freebsd/amd64: go vet"; cd bench && GOOS=freebsd $(GO) vet $$($(GO) list ./... | grep -v /report) # whose plots take long to build
 	@set -e; for o in $(ELSEWHERE); do echo "$$o: go build"; GOOS=$$o $(GO) build ./...; done
 
-# What of bpfctl has goroutines goes under the race detector; all of it there takes three minutes.
-unit: ## the tests on the model and of everything portable, under the race detector
-	$(GO) test -race -vet=off -timeout 20m $$($(GO) list $(PKGS) | grep -v /cmd/)
-	$(GO) test -race -vet=off -short -timeout 20m ./cmd/vmtest
+# What has goroutines of its own, and what the model's kernel shares memory with, runs under the race detector.
+RACE := . ./bpf/... ./conformance ./internal/capture/... ./internal/interruptible ./internal/sender ./sysctl/... ./vmtest/...
+unit: ## the tests on the model and of everything portable, some under the race detector
+	$(GO) test -vet=off -timeout 20m $$($(GO) list $(PKGS) | grep -vxF "$$($(GO) list $(RACE))")
+	$(GO) test -race -vet=off -short -timeout 20m $(RACE)
 	$(GO) test -race -vet=off -short -timeout 20m -run Replay ./cmd/bpfctl
-	$(GO) test -vet=off -timeout 20m ./cmd/bpfctl
 
 # The last lines of make test say which suites ran, and on which kernels.
 maybe-vmtest:

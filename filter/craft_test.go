@@ -214,7 +214,7 @@ func assign(prog []bpf.RawInstruction, steps []Step, s sample, want uint32,
 			case aluAnd:
 				want = prev.A&^k | want&k
 			case aluOr, aluXor:
-				want ^= k & (want ^ prev.A ^ 0)
+				want ^= k & (want ^ prev.A)
 				if ins.Op&0xf0 == aluXor {
 					want ^= k
 				}

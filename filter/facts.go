@@ -11,8 +11,6 @@ type domain struct {
 	set       []uint32 // if not nil: it is one of these
 }
 
-var anything = domain{hi: 1<<32 - 1}
-
 // structure returns what the way in which v is computed says of it.
 func structure(v *value) domain {
 	c := ceiling(v)

@@ -222,7 +222,7 @@ func (l *lowerer) quad(m *Match) ([]network, error) {
 	case m.ID.Bits >= 0:
 		mask = uint32(uint64(0xffffffff00000000) >> m.ID.Bits)
 	case m.ID.Mask != "":
-		if mask, n, ok = parseQuad(m.ID.Mask); !ok {
+		if mask, _, ok = parseQuad(m.ID.Mask); !ok {
 			return nil, l.fail(m.ID.Mask+" is not a mask", "a mask such as 255.255.255.0", "")
 		}
 	}

@@ -26,14 +26,14 @@ func TestFilesFromTheGuest(t *testing.T) {
 	whole := []received{header, {t: wire.Data, body: []byte("da")}, {t: wire.Data, body: []byte("ta")}}
 	exit := jsonFrame(t, wire.Exit, wire.ExitStatus{})
 
-	_, err, _, _ := answerFor(t, p, header, received{t: wire.Data, body: []byte("da")})
+	_, _, _, err := answerFor(t, p, header, received{t: wire.Data, body: []byte("da")})
 	require.Error(t, err)
 	assert.NoFileExists(t, path, "half a file does not appear")
 	left, err := os.ReadDir(filepath.Dir(path))
 	require.NoError(t, err)
 	assert.Empty(t, left, "nor anything of it")
 
-	_, err, _, _ = answerFor(t, p, append(append([]received{exit}, whole...), received{t: wire.End})...)
+	_, _, _, err = answerFor(t, p, append(append([]received{exit}, whole...), received{t: wire.End})...)
 	require.NoError(t, err)
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -88,7 +88,7 @@ func TestGuestWritesWhereItWasAskedTo(t *testing.T) {
 			path = strings.Replace(path, "{d}", dir, 1)
 
 			frames := append(guestFile(t, path, 0o644), jsonFrame(t, wire.Exit, wire.ExitStatus{}), received{t: wire.End})
-			_, err, _, stderr := answerFor(t, p, frames...)
+			_, _, stderr, err := answerFor(t, p, frames...)
 			if tt.err != "" {
 				require.ErrorContains(t, err, tt.err)
 			} else {
@@ -130,7 +130,7 @@ func TestModeOfAGuestsFile(t *testing.T) {
 	} {
 		path := filepath.Join(dir, fmt.Sprintf("%o", tt.mode))
 		frames := append(guestFile(t, path, uint32(tt.mode)), jsonFrame(t, wire.Exit, wire.ExitStatus{}), received{t: wire.End})
-		_, err, _, _ := answerFor(t, &plan{places: []place{{path: dir, folder: true}}}, frames...)
+		_, _, _, err := answerFor(t, &plan{places: []place{{path: dir, folder: true}}}, frames...)
 		require.NoError(t, err)
 		fi, err := os.Stat(path)
 		require.NoError(t, err)
@@ -164,7 +164,7 @@ func TestBoundsOfAGuestsFiles(t *testing.T) {
 		{"too many", many, "more than 10000 files"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err, _, _ := answerFor(t, p, append(tt.frames, jsonFrame(t, wire.Exit, wire.ExitStatus{}), received{t: wire.End})...)
+			_, _, _, err := answerFor(t, p, append(tt.frames, jsonFrame(t, wire.Exit, wire.ExitStatus{}), received{t: wire.End})...)
 			assert.ErrorContains(t, err, tt.err)
 		})
 	}
@@ -194,7 +194,7 @@ func TestTextOfTheGuestIsEscaped(t *testing.T) {
 	for _, f := range []received{
 		{t: wire.Notice, body: []byte(escape)}, {t: wire.Fail, body: []byte(escape)}, {t: wire.Fault, body: fault}, {t: wire.Console, body: []byte(escape)},
 	} {
-		_, err, _, stderr := answer(t, f)
+		_, _, stderr, err := answer(t, f)
 		require.Error(t, err)
 		text := err.Error() + stderr
 		if fe, ok := err.(*Fault); ok {

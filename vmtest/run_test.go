@@ -17,13 +17,13 @@ import (
 )
 
 // answer makes the frames of a server that has handed over its guest.
-func answer(t *testing.T, frames ...received) (code int, err error, stdout, stderr string) {
+func answer(t *testing.T, frames ...received) (code int, stdout, stderr string, err error) {
 	t.Helper()
 	return answerFor(t, &plan{}, frames...)
 }
 
 // answerFor does the same for a program that may leave files.
-func answerFor(t *testing.T, p *plan, frames ...received) (code int, err error, stdout, stderr string) {
+func answerFor(t *testing.T, p *plan, frames ...received) (code int, stdout, stderr string, err error) {
 	t.Helper()
 	in := make(chan received, len(frames)+2)
 	in <- jsonFrame(t, wire.Ready, wire.ReadyReport{})
@@ -34,7 +34,7 @@ func answerFor(t *testing.T, p *plan, frames ...received) (code int, err error, 
 	var out, errOut, sent bytes.Buffer
 	r := &runner{cfg: Config{FilesLimit: 1 << 20, Stdout: &out, Stderr: &errOut}}
 	code, err = r.talk(wire.NewConn(&sent, &sent), in, nil, wire.RunRequest{}, p)
-	return code, err, out.String(), errOut.String()
+	return code, out.String(), errOut.String(), err
 }
 
 func jsonFrame(t *testing.T, typ wire.Type, v any) received {
@@ -65,7 +65,7 @@ func TestResultNeedsTheEndMark(t *testing.T) {
 		{"data without a file", []received{{t: wire.Data, body: []byte("x")}}, 0, "broken frame"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			code, err, _, _ := answer(t, tt.frames...)
+			code, _, _, err := answer(t, tt.frames...)
 			if tt.err != "" {
 				require.ErrorContains(t, err, tt.err)
 				return
@@ -77,7 +77,7 @@ func TestResultNeedsTheEndMark(t *testing.T) {
 }
 
 func TestStreamsStayApart(t *testing.T) {
-	_, err, out, errOut := answer(t,
+	_, out, errOut, err := answer(t,
 		received{t: wire.Stdout, body: []byte("a\x00\xff")}, received{t: wire.Stderr, body: []byte("e")},
 		received{t: wire.Stdout, body: []byte("b")}, jsonFrame(t, wire.Exit, wire.ExitStatus{}), received{t: wire.End})
 	require.NoError(t, err)
