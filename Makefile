@@ -10,6 +10,7 @@ VMFLAGS   ?=
 FUZZTIME  ?= 10m
 SOAK      ?= 10m
 PACKETS   ?= 50000000
+SEEDS     ?= 5000
 # The three layouts of structs: their tests are linked. The other processors have one of the same.
 LAYOUTS   := amd64 386 arm
 SAME      := arm64 riscv64
@@ -177,10 +178,12 @@ LONGINSTORM = $(LONG) -exec "$(CURDIR)/$(VMTEST) --smp 4 $(VMFLAGS) --sysctl net
 soak: $(VMTEST) $(RELIABILITY) ## everything in its long form (hours): PACKETS (50 million) on the model; on the kernel SOAK (10m) for each, 100,000 random operations
 	ZBUF_PACKETS=$(PACKETS) $(RECORD)/model-accounting.json $(LONG) -race -run 'TestAccounting$$' ./bpf
 	$(RECORD)/model-pauses.json $(LONG) -race -run 'TestNumberedPacketsWithPauses$$' ./bpf
+	ZBUF_SEEDS=$(SEEDS) $(RECORD)/model-random-use.json $(LONG) -race -run 'TestRandomUse$$' ./bpf
 	$(RECORD)/model-table.json $(LONG) -race ./conformance
 	GOOS=freebsd $(RECORD)/kernel-table.json $(LONGONKERNEL) -run 'TestConformance$$' ./conformance
 	GOOS=freebsd GOARCH=386 $(RECORD)/kernel-table-386.json $(LONGONKERNEL) -run 'TestConformance$$' ./conformance
 	GOOS=freebsd ZBUF_STEPS=100000 $(RECORD)/kernel-random.json $(LONGONKERNEL) -run 'TestRandomSequences$$' ./conformance
+	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(RECORD)/kernel-random-use.json $(LONGONKERNEL) -run 'TestKernelRandomUse$$' ./bpf
 	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(RECORD)/kernel-overload.json $(LONGINSTORM) -run 'TestKernelOverload$$' ./bpf
 	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(RECORD)/kernel-pauses.json $(LONGONKERNEL) -run 'TestKernelNumberedPacketsWithPauses$$' ./bpf
 	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(RECORD)/kernel-rules.json $(LONGINSTORM) -run 'TestConformance$$/(tail|assignment|overload)' ./conformance

@@ -56,6 +56,7 @@ type row struct {
 	days              []string
 	took              time.Duration
 	sum               map[lab.Figure]uint64 // without what nobody has reported
+	earlier           int                   // runs of a row that is taken from the page of before
 }
 
 // fuzzing begins the second part of the page.
@@ -103,6 +104,7 @@ func makePage(dir fs.FS, old []byte) ([]byte, error) {
 	if len(rows) == 0 {
 		return nil, errors.New("there are no runs of tests: make soak makes them")
 	}
+	rows = append(rows, rowsOf(old, rows)...)
 	slices.SortStableFunc(rows, func(a, b *row) int {
 		return cmp.Or(cmp.Compare(a.suite, b.suite), cmp.Compare(a.what, b.what), cmp.Compare(a.where, b.where), cmp.Compare(a.with, b.with))
 	})
@@ -164,9 +166,10 @@ func render(rows []*row, fuzz []*fuzzed, skipped []string) []byte {
 	var b bytes.Buffer
 	b.WriteString(`# Reliability
 
-Made by ` + "`make reliability`" + ` of what ` + "`make soak`" + ` and ` + "`make fuzz`" + ` have written, each part of the last time. Nothing here is typed by hand; a run that
-failed or did not end makes no page. *Lost* is what was promised and not kept: a packet that neither came nor was counted,
-came twice, torn or late.
+` + "`make reliability`" + ` makes this page from what ` + "`make soak`" + ` and ` + "`make fuzz`" + ` have
+written. A row stays until the same tests run again in the same place. Nothing here is typed by hand.
+A run that failed or did not end makes no page. *Lost* counts what broke a promise: a packet that
+neither came nor was counted, or that came twice, torn or late.
 
 `)
 	t := newTable(3)
@@ -179,12 +182,12 @@ came twice, torn or late.
 	var took time.Duration
 	for _, r := range rows {
 		slices.Sort(r.days)
-		line := table.Row{r.what, r.where, cmp.Or(r.with, "short form"), strings.Join(r.days, ", "), len(r.runs), r.took.Round(time.Second)}
+		line := table.Row{r.what, r.where, cmp.Or(r.with, "short form"), strings.Join(r.days, ", "), len(r.runs) + r.earlier, r.took.Round(time.Second)}
 		for f, n := range r.sum {
 			total[f] += n
 		}
 		line = append(line, numbers(r.sum)...)
-		took += r.took
+		took += r.took.Round(time.Second)
 		t.AppendRow(line)
 	}
 	line := table.Row{"**total**", "", "", "", "", took.Round(time.Second)}

@@ -121,6 +121,32 @@ func TestFuzzingIsKept(t *testing.T) {
 	assert.NotContains(t, string(none), "Fuzzing")
 }
 
+// A run replaces the row of the same tests in the same place. Every other row stays, and counts.
+func TestRowsAreKeptUntilTheirTestsRunAgain(t *testing.T) {
+	file := func(pkg string, lines []string) *fstest.MapFile {
+		return &fstest.MapFile{Data: []byte(stream(pkg, lines...))}
+	}
+	all, err := makePage(fstest.MapFS{
+		"a.json": file("bpf", onKernel), "b.json": file("conformance", onModel), "c.json": file("faults", faulty),
+	}, nil)
+	require.NoError(t, err)
+	part, err := makePage(fstest.MapFS{"c.json": file("faults", faulty)}, all)
+	require.NoError(t, err)
+	table := func(page []byte) string {
+		head, _, _ := strings.Cut(string(page), "\nSkipped in")
+		return head
+	}
+	assert.Equal(t, table(all), table(part))
+	more := strings.ReplaceAll(stream("faults", faulty...), "40", "41")
+	part, err = makePage(fstest.MapFS{"c.json": {Data: []byte(more)}}, all)
+	require.NoError(t, err)
+	assert.Equal(t, strings.ReplaceAll(table(all), "| 40 |", "| 41 |"), table(part))
+	gone := strings.ReplaceAll(string(all), "rules of the table", "what nobody tests any more")
+	part, err = makePage(fstest.MapFS{"c.json": file("faults", faulty)}, []byte(gone))
+	require.NoError(t, err)
+	assert.NotContains(t, string(part), "nobody tests")
+}
+
 // Whatever is wrong with a run, there is no page.
 func TestRefused(t *testing.T) {
 	change := func(lines []string, old, new string) string {
