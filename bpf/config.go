@@ -11,15 +11,15 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// Mode is how packets come out of the kernel.
+// Mode says how packets come out of the kernel.
 type Mode int
 
 const (
-	// Auto is ZeroCopy where the kernel grants it and Buffered otherwise. Reader.Mode
-	// says which it became and why.
+	// Auto is ZeroCopy where the kernel grants it, and Buffered otherwise. Reader.Mode says which it
+	// became, and why.
 	Auto Mode = iota
-	// ZeroCopy lends the kernel two buffers. ("Zero-copy" is the kernel's name: the copy
-	// from the network stack's mbuf into the buffer remains.)
+	// ZeroCopy lends the kernel two buffers. "Zero-copy" is the kernel's name. The copy from the
+	// network stack's mbuf into the buffer remains.
 	ZeroCopy
 	// Buffered has read(2) copy the packets out of the kernel, a buffer at a time.
 	Buffered
@@ -88,9 +88,9 @@ const (
 	maxSnapLen = 1<<31 - 1
 )
 
-// Config says how to capture. The zero Config is a good one: everything the interface sees without
-// promiscuous mode, zero-copy if possible. It is checked as a whole before anything is
-// opened, and not changed or kept afterwards.
+// Config says how to capture. The zero Config captures everything that the interface sees without
+// promiscuous mode, with zero-copy if possible. Open checks the whole Config before it opens
+// anything. It does not change or keep it.
 type Config struct {
 	Mode Mode
 
@@ -103,16 +103,17 @@ type Config struct {
 	// SnapLen is the most bytes captured of a packet; 0 is all of them.
 	SnapLen int
 
-	// Filter is the program that packets must pass, in force before the first packet. Its return value,
-	// limited by SnapLen, is the number of bytes captured. nil passes everything.
+	// Filter is the program that packets must pass. It is in force before the first packet. Its return
+	// value, limited by SnapLen, is the number of bytes captured. nil passes everything. Package
+	// filter compiles an expression such as "tcp port 80" to such a program; so does tcpdump -ddd.
 	Filter []bpf.RawInstruction
 
 	// WriteFilter is the program that packets written must pass. nil passes everything.
 	WriteFilter []bpf.RawInstruction
 
-	// ReadTimeout is the longest time from a packet's arrival to its delivery to a waiting reader;
-	// meanwhile packets gather. The kernel counts it in clock ticks (1/kern.hz s). 0 is
-	// DefaultReadTimeout; NoTimeout waits for a full buffer.
+	// ReadTimeout is the longest time from a packet's arrival to its delivery to a waiting reader.
+	// Meanwhile packets gather. The kernel counts in clock ticks (1/kern.hz s). Open rounds up to
+	// a whole tick. 0 is DefaultReadTimeout. NoTimeout waits for a full buffer.
 	ReadTimeout time.Duration
 
 	// Immediate delivers each packet as soon as it arrives. ReadTimeout is not used.
@@ -133,14 +134,15 @@ type Config struct {
 	// HeaderComplete keeps the source address of packets that are written.
 	HeaderComplete bool
 
-	// Guard is for development: the use of a packet after its lease was released is a fault at once, until
-	// the same memory is leased again. It costs two mprotect(2) for each lease, one more mapping of each
-	// buffer (address space, not memory), and lent memory becomes a shared memory object. errors.ErrUnsupported
-	// on the model, whose memory can't be protected.
+	// Guard is for development. Using a packet after its lease was released is then a fault at once,
+	// until the same memory is leased again. Guard costs two mprotect(2) for each lease and one more
+	// mapping of each buffer, which is address space and not memory. Lent memory becomes a shared
+	// memory object. On the model, whose memory can't be protected, Open returns
+	// errors.ErrUnsupported.
 	Guard bool
 
-	// Device is an open descriptor to use, not attached and without buffers. The Reader owns it
-	// from then on, also when Open fails. nil opens one.
+	// Device is an open descriptor to use, not attached and without buffers. The Reader closes it,
+	// also if Open fails. nil opens one.
 	Device *zbuf.Device
 
 	// System is where to open it. nil is the running kernel.

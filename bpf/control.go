@@ -14,8 +14,9 @@ import (
 // timeout, so after one the reader must not sleep on.
 func (r *Reader) touched() { r.dev.Wake() }
 
-// reset makes an ioctl that empties the kernel's buffers. Once it has returned nil, no reading method
-// that is called then delivers anything captured before. If it returns an error, nothing is discarded.
+// reset makes an ioctl that empties the kernel's buffers. Once it has returned nil, no reading
+// method that is called then delivers anything captured before. If it returns an error, nothing is
+// discarded.
 func (r *Reader) reset(op func() error) error {
 	if !r.dev.Pin() {
 		return errClosed
@@ -33,9 +34,9 @@ func (r *Reader) reset(op func() error) error {
 	return nil
 }
 
-// dropPending gives back what the engine has taken and nobody looks at, so the kernel has room for what
-// comes now. If a reading method is at work, or a lease is out, the engine does that itself before it
-// takes anything else. The gate is locked.
+// dropPending gives back what the engine has taken and nobody looks at, so the kernel has room for
+// what comes now. If a reading method is at work, or a lease is out, the engine does that itself
+// before it takes anything else. The gate is locked.
 func (r *Reader) dropPending() {
 	switch {
 	case r.state.CompareAndSwap(stateIdle, stateReset):
@@ -60,8 +61,8 @@ func (r *Reader) change(op func() error) error {
 	return r.controlError(op())
 }
 
-// controlError says so if it was Sandbox that made a request impossible. A locked descriptor answers
-// EPERM, a limited one ENOTCAPABLE.
+// controlError says so if it was Sandbox that made a request impossible. A locked descriptor
+// answers EPERM, a limited one ENOTCAPABLE.
 func (r *Reader) controlError(err error) error {
 	switch {
 	case err == nil:
@@ -91,13 +92,16 @@ func refusedByCapsicum(err error) bool {
 	return errors.Is(err, enotcapable) || errors.Is(err, ecapmode)
 }
 
-// Flush discards everything that was captured and is not delivered yet. Errors: os.ErrClosed.
+// Flush discards everything that was captured and is not delivered yet. The kernel does not wait
+// for a packet that has passed the filter and is on its way to the buffer. Such a packet may still
+// come. Errors: os.ErrClosed.
 func (r *Reader) Flush() error { return r.reset(r.dev.Flush) }
 
-// SetFilter replaces the filter. nil passes every packet. If flush is true, SetFilter also discards every
-// packet that the reader has not delivered yet. If flush is false, the reader still delivers those
-// packets, even if the new filter would reject them. If SetFilter returns an error, the old filter stays
-// in force, and nothing is discarded. Errors: ErrConfig; ErrSandboxed; those of the ioctl.
+// SetFilter replaces the filter. nil passes every packet. If flush is true, SetFilter also discards
+// every packet that the reader has not delivered yet. If flush is false, the reader still delivers
+// those packets, even if the new filter would reject them. If SetFilter returns an error, the old
+// filter stays in force, and nothing is discarded. Errors: ErrConfig; ErrSandboxed; those of the
+// ioctl.
 //
 // Since FreeBSD 13 the kernel runs the filter without a lock. A packet that the old filter has just
 // passed may then be stored after SetFilter has returned, and the reader delivers it.
@@ -129,7 +133,8 @@ func (r *Reader) SetWriteFilter(filter []bpf.RawInstruction) error {
 	return r.change(func() error { return r.dev.SetWriteFilter(filter) })
 }
 
-// SetDirection changes which packets are seen from now on.
+// SetDirection sets which packets the reader sees from now on. A packet that is on its way to the
+// buffer may still come. Errors: ErrConfig; ErrSandboxed; those of the ioctl.
 func (r *Reader) SetDirection(d Direction) error {
 	if err := (&Config{Direction: d}).check(); err != nil {
 		return err
@@ -138,7 +143,8 @@ func (r *Reader) SetDirection(d Direction) error {
 	return r.change(func() error { return r.dev.SetDirection(kernel) })
 }
 
-// Write sends one packet, link header included, out of the interface. Errors: see [zbuf.Device.Write].
+// Write sends one packet, link header included, out of the interface. Errors: see
+// [zbuf.Device.Write].
 func (r *Reader) Write(packet []byte) (int, error) {
 	n, err := r.dev.Write(packet)
 	return n, r.writeError(err)
@@ -158,10 +164,11 @@ var allowed = []zbuf.Request{
 
 // Sandbox gives up, for good, everything that capturing does not need: the descriptor is locked
 // (BIOCLOCK) and its Capsicum rights are reduced to CAP_READ, CAP_EVENT, CAP_IOCTL for the requests
-// BIOCROTZBUF, FIONREAD, BIOCIMMEDIATE, BIOCGDLT, BIOCGETIF, BIOCGSTATS, BIOCFLUSH and BIOCGDLTLIST, and
-// CAP_WRITE if s.Write. Afterwards reading, Stats, Flush, LinkType, LinkTypes, SetReadDeadline, Close and, if
-// s.Write, Write work as before; the other methods return ErrSandboxed. Errors: ENOSYS on a
-// kernel without Capsicum, when the descriptor is locked nevertheless.
+// BIOCROTZBUF, FIONREAD, BIOCIMMEDIATE, BIOCGDLT, BIOCGETIF, BIOCGSTATS, BIOCFLUSH and
+// BIOCGDLTLIST, and CAP_WRITE if s.Write. Afterwards reading, Stats, Flush, LinkType, LinkTypes,
+// SetReadDeadline, Close and, if s.Write, Write work as before; the other methods return
+// ErrSandboxed. Errors: ENOSYS on a kernel without Capsicum, when the descriptor is locked
+// nevertheless.
 func (r *Reader) Sandbox(s Sandbox) error {
 	err := r.change(func() error {
 		if err := r.dev.Lock(); err != nil {

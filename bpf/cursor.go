@@ -18,7 +18,8 @@ type Cursor struct {
 
 func newCursor(buf []byte, s stamp) Cursor { return Cursor{buf: buf, stamp: s} }
 
-// Next advances to the next packet. It returns false at the end and when the buffer is corrupt: see Err.
+// Next advances to the next packet. It returns false at the end and when the buffer is corrupt: see
+// Err.
 func (c *Cursor) Next() bool {
 	at := c.next
 	if at+minHdrlen > uint(len(c.buf)) {
@@ -40,8 +41,8 @@ func (c *Cursor) Packet() Packet { return c.packet }
 // rest returns what Next has not passed.
 func (c *Cursor) rest() []byte { return c.buf[min(c.next, uint(len(c.buf))):] }
 
-// Err returns, when Next has returned false, nil at the end of the lease, or an ErrCorrupt that says
-// where the buffer stopped making sense.
+// Err returns, when Next has returned false, nil at the end of the lease, or an ErrCorrupt that
+// says where the buffer stopped making sense.
 func (c *Cursor) Err() error {
 	if e := bad(c.buf, c.next); e != nil {
 		return e

@@ -1,7 +1,8 @@
-// Package bpf captures packets with FreeBSD's bpf(4): out of memory shared with the kernel where it
-// allows that ("zero-copy" is its name; one copy, from the network stack's mbuf into the
-// buffer, remains), and with read(2) where not. It never loses, repeats or tears a packet, and always
-// says what it is doing.
+// Package bpf captures packets with FreeBSD's bpf(4). Where the kernel allows it, the Reader reads
+// the packets from two buffers that the process shares with the kernel. The kernel calls that
+// "zero-copy", although one copy remains, from the network stack's mbuf into the buffer. Elsewhere
+// the Reader calls read(2). It never loses, repeats or tears a packet, and it always says what it
+// is doing.
 //
 //	r, err := bpf.Open("em0", bpf.Config{})
 //	if err != nil {
@@ -21,9 +22,9 @@
 //
 // # The protocol
 //
-// Two buffers are lent to the kernel. It fills one (the store buffer) and keeps the other ready (free) or
-// waiting for the process (hold). Each begins with a header that both sides see; whoever counts
-// its generation up hands the buffer over:
+// The process lends two buffers to the kernel. The kernel fills one, the store buffer. The other
+// one is free, or it is the hold buffer and waits for the process. Each buffer begins with a header
+// that both sides see. A side hands the buffer over when it raises its generation number there:
 //
 //	kernel                        buffer A        buffer B
 //	fills A                       store           free
@@ -33,27 +34,29 @@
 //	process: user_gen=kernel_gen  hold, acked     owned       ← lease B
 //	the next packet               store           hold, owned
 //
-// So the four states of a buffer are: store (the kernel writes), owned (the process reads), acknowledged
-// (nobody touches it, the kernel takes it at the next packet), free. While traffic is dense, a
-// reader finds the next buffer owned when it comes back, and makes no system call. While it is not, it
-// sleeps in kevent(2), and asks the kernel to hand over what there is (BIOCROTZBUF). docs/design.md of the
-// module has the rest: the tails that stick, resets, waiting, and why each step is right.
+// So a buffer has four states. In the store the kernel writes it. When it is owned the process
+// reads it. When it is acknowledged nobody touches it, and the kernel takes it back at the next
+// packet. Then it is free. While traffic is dense, a reader that comes back finds the next buffer
+// owned, and makes no system call. Otherwise it sleeps in kevent(2), and asks the kernel to hand
+// over what there is (BIOCROTZBUF). docs/design.md of the module explains the rest: tails that
+// stick, resets and waiting.
 //
 // # Lifetimes
 //
-// A [Packet], and the slice its Data returns, refer to the lease, and die when it is
-// released: copy what must live longer. One lease is out at a time. While it is, the kernel has only the other
-// buffer to fill; packets for which there is no room are counted in [Stats].Dropped. Close may
-// be called while a lease is out: the descriptor is closed at once, the memory goes with the lease.
+// A [Packet], and the slice that its Data returns, refer to the memory of the lease. They are valid
+// until the lease is released, so copy what must live longer. One lease is out at a time. While it
+// is out, the kernel has only the other buffer to fill. It drops packets that find no room, and
+// [Stats] counts them in Dropped. Close may be called while a lease is out. It closes the
+// descriptor at once. The memory goes when the lease is released.
 //
 // # Concurrency
 //
-// One goroutine at a time reads. Everything else, also [Lease.Release], may be called from any goroutine.
-// A blocked read occupies an operating system thread. Package fanout spreads the packets of each lease over several
-// goroutines.
+// One goroutine at a time reads. Any goroutine may call everything else, also [Lease.Release]. A
+// read that waits occupies a thread of the operating system. Package fanout spreads the packets of
+// each lease over several goroutines.
 //
 // # Without FreeBSD
 //
-// Everything runs on a model of the kernel as well: see package bpftest, and Config.System. Where there is neither,
-// Open returns an error that is errors.ErrUnsupported.
+// Everything runs on a model of the kernel as well: see package bpftest, and Config.System. Where
+// there is neither, Open returns an error that is errors.ErrUnsupported.
 package bpf

@@ -15,7 +15,8 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// A kernel in memory with one interface, and a packet on it, for the examples that show what they print.
+// A kernel in memory with one interface, and a packet on it, for the examples that show what they
+// print.
 func exampleKernel() *bpftest.Kernel {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
 	k.AddInterface("em0", zbuf.DLT_EN10MB)

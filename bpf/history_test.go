@@ -13,12 +13,13 @@ import (
 	"github.com/zbuf-go/zbuf/bpf"
 )
 
-// A history is all that happened to one Reader: what was sent, how the filter changed, what was reset,
-// and what each call of a reading method returned. Its verdicts say what the Reader has done wrong.
+// A history is all that happened to one Reader: what was sent, how the filter changed, what was
+// reset, and what each call of a reading method returned. Its verdicts say what the Reader has done
+// wrong.
 //
 // Moments are ordered by a counter. Where one goroutine's action takes effect later, on another
-// processor or in a kernel thread, the order is not known for a while. arrive is the longest time from
-// sending a packet to the filter, store the longest from the filter to the buffer.
+// processor or in a kernel thread, the order is not known for a while. arrive is the longest time
+// from sending a packet to the filter, store the longest from the filter to the buffer.
 type history struct {
 	timeout, arrive, store time.Duration
 	slack                  time.Duration // what a delivery may be late by
@@ -136,8 +137,8 @@ func filterFor(classes uint8) []xbpf.RawInstruction {
 	return append(prog, xbpf.RawInstruction{Op: 0x06}) // ret #0
 }
 
-// deliver enters the packets that one call returned. It returns an error for a packet that is torn, was
-// not sent, comes twice or out of order.
+// deliver enters the packets that one call returned. It returns an error for a packet that is torn,
+// was not sent, comes twice or out of order.
 func (h *history) deliver(c call, frames [][]byte) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -168,8 +169,8 @@ func (h *history) deliver(c call, frames [][]byte) error {
 	return nil
 }
 
-// may and must report whether a packet can, and has to, pass the filter: the rules that were in force at
-// some moment between sending it and its arrival.
+// may and must report whether a packet can, and has to, pass the filter: the rules that were in
+// force at some moment between sending it and its arrival.
 func (h *history) passing(p *sent) (may, must bool) {
 	must = true
 	for i := range h.rules {
@@ -219,8 +220,9 @@ type verdict struct {
 	wrong                                                     []string
 }
 
-// judge looks at every packet. mayDrop is how many packets the kernel says it has dropped, for packets
-// of which the history does not know it one by one. ended says that the Reader was read to the end.
+// judge looks at every packet. mayDrop is how many packets the kernel says it has dropped, for
+// packets of which the history does not know it one by one. ended says that the Reader was read to
+// the end.
 func (h *history) judge(mayDrop uint64, ended bool) (v verdict) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -72,8 +72,8 @@ func (l Lease) Release() error {
 // Len returns the bytes of records in the lease, headers included.
 func (l Lease) Len() int { return len(l.buf) }
 
-// Cursor returns a cursor in front of the first packet. Stats does not count the packets that a cursor
-// has passed until [Reader.Count] is given the cursor.
+// Cursor returns a cursor in front of the first packet. Stats does not count the packets that a
+// cursor has passed until [Reader.Count] is given the cursor.
 func (l Lease) Cursor() Cursor {
 	return newCursor(l.buf, l.stamp)
 }

@@ -48,8 +48,8 @@ type lent struct {
 	drop    [2]uint32 // generations up to which a buffer holds packets that were thrown away
 }
 
-// newLent returns the engine for bufs. immediate says that the user wants BIOCIMMEDIATE. sticky says
-// that the kernel can't switch it off again, so the engine must not use it for tails.
+// newLent returns the engine for bufs. immediate says that the user wants BIOCIMMEDIATE. sticky
+// says that the kernel can't switch it off again, so the engine must not use it for tails.
 func newLent(dev *zbuf.Device, g *gate, mem memory, bufs *zbuf.Buffers, immediate, sticky bool) (*lent, error) {
 	own, err := mem.alloc(min(len(bufs.A.Data()), copySize))
 	if err != nil {
@@ -138,8 +138,8 @@ func (e *lent) behind() bool { return e.fast || e.more }
 
 func (e *lent) awaited() { e.fast = false }
 
-// rearm is false only where the kernel would answer "readable" at once, again and again: in immediate
-// mode, while there is a residue.
+// rearm is false only where the kernel would answer "readable" at once, again and again: in
+// immediate mode, while there is a residue.
 func (e *lent) rearm() bool {
 	if e.residue {
 		return !e.kernelImm
@@ -228,8 +228,8 @@ func (e *lent) empty() bool {
 		firstHdrlen(e.buf[0].Data()).Load() == 0 && firstHdrlen(e.buf[1].Data()).Load() == 0
 }
 
-// takeRotated takes what the rotation has brought up. It copies a small fill out and acknowledges the
-// buffer at once.
+// takeRotated takes what the rotation has brought up. It copies a small fill out and acknowledges
+// the buffer at once.
 func (e *lent) takeRotated() (batch, bool) {
 	b, ok := e.assigned()
 	e.fast = false
@@ -317,9 +317,9 @@ func (e *lent) readInPlace() (b batch, ok, again bool, err error) {
 	return batch{buf: e.own[:size], epoch: e.seen, idx: copied}, true, false, nil
 }
 
-// storeBuffer returns the buffer that the kernel has written to since it was acknowledged, while the
-// process owns neither. ok is false if the kernel has written to none. It is false, too, if both seem
-// written: then somebody else has reset the descriptor.
+// storeBuffer returns the buffer that the kernel has written to since it was acknowledged, while
+// the process owns neither. ok is false if the kernel has written to none. It is false, too, if
+// both seem written: then somebody else has reset the descriptor.
 func (e *lent) storeBuffer() (i int, ok bool) {
 	a := firstHdrlen(e.buf[0].Data()).Load() != 0
 	b := firstHdrlen(e.buf[1].Data()).Load() != 0

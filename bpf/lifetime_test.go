@@ -48,8 +48,8 @@ func forget(t *testing.T, k *bpftest.Kernel, use func(*bpf.Reader)) {
 	use(r)
 }
 
-// What a Reader has handed out stays mapped although the program has dropped the Reader. Once it was
-// given back, nothing stays mapped.
+// What a Reader has handed out stays mapped although the program has dropped the Reader. Once it
+// was given back, nothing stays mapped.
 func TestMemoryOfAForgottenReader(t *testing.T) {
 	var cursor bpf.Cursor
 	var packet bpf.Packet
@@ -329,8 +329,8 @@ func TestErrSandboxedIsTheSandboxs(t *testing.T) {
 	assert.ErrorIs(t, err, bpf.ErrSandboxed, "writing was given up")
 }
 
-// What arrives between the sample of the kernel's counters and the reset that zeroes them is missing, as
-// the documentation of Stats says. Nothing else is.
+// What arrives between the sample of the kernel's counters and the reset that zeroes them is
+// missing, as the documentation of Stats says. Nothing else is.
 func TestStatsAreLowerBounds(t *testing.T) {
 	for _, meanwhile := range []uint32{0, 3} {
 		var w *world

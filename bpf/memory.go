@@ -2,8 +2,8 @@ package bpf
 
 import "github.com/zbuf-go/zbuf"
 
-// memory is where an engine gets memory for packets that it copies. With Config.Guard that memory is
-// inaccessible except while the engine or a batch uses it.
+// memory is where an engine gets memory for packets that it copies. With Config.Guard that memory
+// is inaccessible except while the engine or a batch uses it.
 type memory struct {
 	dev   *zbuf.Device
 	guard bool

@@ -115,10 +115,10 @@ func (r *Reader) setUp(cfg *Config) error {
 	return nil
 }
 
-// setReadTimeout sets a read timeout of t or a little more. 12.1 rounds up to clock ticks (1/kern.hz s).
-// 14 rounds down, and less than a tick becomes no timeout at all. So setReadTimeout reads back what the
-// kernel has made of t, and asks for more until it is enough. Nobody waits yet, so no request disturbs
-// a timeout that runs.
+// setReadTimeout sets a read timeout of t or a little more. 12.1 rounds up to clock ticks
+// (1/kern.hz s). 14 rounds down, and less than a tick becomes no timeout at all. So setReadTimeout
+// reads back what the kernel has made of t, and asks for more until it is enough. Nobody waits yet,
+// so no request disturbs a timeout that runs.
 func setReadTimeout(dev *zbuf.Device, t time.Duration) error {
 	for more := time.Duration(0); ; {
 		if err := dev.SetReadTimeout(t + more); err != nil {
@@ -132,8 +132,9 @@ func setReadTimeout(dev *zbuf.Device, t time.Duration) error {
 	}
 }
 
-// sticky reports whether the kernel can't switch BIOCIMMEDIATE off again. It needs a second descriptor
-// to find out. If it gets none, it says yes, which is right for every kernel, but costs wake-ups.
+// sticky reports whether the kernel can't switch BIOCIMMEDIATE off again. It needs a second
+// descriptor to find out. If it gets none, it says yes, which is right for every kernel, but costs
+// wake-ups.
 func sticky(dev *zbuf.Device, sys zbuf.System) bool {
 	if sys == nil {
 		sys = zbuf.Host()
@@ -162,7 +163,8 @@ func (r *Reader) startEngine(cfg *Config, bufs *zbuf.Buffers) error {
 	return nil
 }
 
-// settleMode asks for zero-copy unless told otherwise. A refusal of zero-copy is an error, or the reason for read(2).
+// settleMode asks for zero-copy unless told otherwise. A refusal of zero-copy is an error, or the
+// reason for read(2).
 func (r *Reader) settleMode(cfg *Config) (*zbuf.Buffers, error) {
 	size := cfg.BufferSize
 	if size == 0 {

@@ -8,8 +8,8 @@ import (
 // CapLen returns the bytes captured, len(p.Data()).
 func (p Packet) CapLen() int { return int(p.caplen) }
 
-// Timestamp returns when the packet was captured, in whole seconds and nanoseconds: since 1970, or since
-// boot with a monotonic Clock. Both are 0 with NoTimestamp.
+// Timestamp returns when the packet was captured, in whole seconds and nanoseconds: since 1970, or
+// since boot with a monotonic Clock. Both are 0 with NoTimestamp.
 func (p Packet) Timestamp() (sec int64, nsec int64) {
 	sec, frac := p.time()
 	switch p.stamp {

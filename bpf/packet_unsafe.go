@@ -5,8 +5,9 @@ import "unsafe"
 // A Packet is one captured packet. It refers to the lent buffer: it and everything got from it
 // are valid until the lease is released. It may be copied, and read by several goroutines.
 //
-// Two words, of no more than four fields, so that it stays in registers on its way from the walk to the loop's body. Whoever makes
-// one has checked that the record lies within its buffer: minHdrlen bytes of header at least, and packet.
+// Two words, of no more than four fields, so that it stays in registers on its way from the walk to
+// the loop's body. Whoever makes one has checked that the record lies within its buffer: minHdrlen
+// bytes of header at least, and packet.
 type Packet struct {
 	rec    unsafe.Pointer // the record header
 	caplen uint32         // bytes captured
@@ -15,8 +16,8 @@ type Packet struct {
 }
 
 // lengths loads bh_caplen and bh_hdrlen of the record at buf[at]. at+minHdrlen must be at most
-// len(buf): the caller's one check, where slicing would make more, in the chain of loads from record to
-// record that the walk's speed hangs on.
+// len(buf): the caller's one check, where slicing would make more, in the chain of loads from
+// record to record that the walk's speed hangs on.
 func lengths(buf []byte, at uint) (caplen, hdrlen uint) {
 	rec := unsafe.Add(unsafe.Pointer(unsafe.SliceData(buf)), at)
 	return uint(*(*uint32)(unsafe.Add(rec, offCaplen))), uint(*(*uint16)(unsafe.Add(rec, offHdrlen)))

@@ -2,11 +2,11 @@ package bpf
 
 import "context"
 
-// ZeroCopyReadPacketData waits for the next packet and returns it without copying. It waits as long as
-// it takes: see SetReadDeadline and Close.
+// ZeroCopyReadPacketData waits for the next packet and returns it without copying. It waits as long
+// as it takes: see SetReadDeadline and Close.
 //
-// data is valid until the next call of a reading method. That call gives the memory back, also after
-// Close, when it returns os.ErrClosed. Without it the memory stays mapped.
+// data is valid until the next call of a reading method. That call gives the memory back, also
+// after Close, when it returns os.ErrClosed. Without it the memory stays mapped.
 //
 // Errors: those of Lease, and ErrCorrupt. After ErrCorrupt reading goes on with the next buffer.
 func (r *Reader) ZeroCopyReadPacketData() (data []byte, info Info, err error) {
@@ -20,7 +20,8 @@ func (r *Reader) ZeroCopyReadPacketData() (data []byte, info Info, err error) {
 	return data, info, nil
 }
 
-// ReadPacket waits for the next packet and returns a copy of it. Errors: see ZeroCopyReadPacketData.
+// ReadPacket waits for the next packet and returns a copy of it. Errors: see
+// ZeroCopyReadPacketData.
 func (r *Reader) ReadPacket(ctx context.Context) ([]byte, Info, error) {
 	p, err := r.nextPacket(ctx)
 	if err != nil {
@@ -44,8 +45,8 @@ func (r *Reader) ReadInto(ctx context.Context, buf []byte) (n int, info Info, er
 	return n, info, nil
 }
 
-// copied ends a reading method that has copied its packet. From then on a reset, or Close, may release
-// the batch that the packet was in.
+// copied ends a reading method that has copied its packet. From then on a reset, or Close, may
+// release the batch that the packet was in.
 func (r *Reader) copied() {
 	r.state.Store(stateCopied)
 	if r.sig.closed.Load() {
@@ -53,8 +54,8 @@ func (r *Reader) copied() {
 	}
 }
 
-// nextPacket advances the cursor over current. At its end nextPacket takes the next batch. Without an
-// error it leaves the reader busy.
+// nextPacket advances the cursor over current. At its end nextPacket takes the next batch. Without
+// an error it leaves the reader busy.
 func (r *Reader) nextPacket(ctx context.Context) (Packet, error) {
 	was, err := r.begin()
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// releases are the model kernels that random use runs on. inFlight packets stay between the filter and
-// the buffer for a while.
+// releases are the model kernels that random use runs on. inFlight packets stay between the filter
+// and the buffer for a while.
 var releases = []struct {
 	name     string
 	features bpftest.Features
@@ -34,9 +34,9 @@ var releases = []struct {
 	{"16", bpftest.Features{PadZero: true, WriteFilter: true, SetVLANPCP: true, VnetDetach: true, FilterInFlight: true, IfList: true, StickyFlags: true}, false},
 }
 
-// Every method of a Reader, in random order, from several goroutines, while packets come in bursts. For
-// each packet the history says whether it must come, may have been discarded, or was dropped. Time is
-// exact. ZBUF_SEEDS is how many seeds each mode and release runs.
+// Every method of a Reader, in random order, from several goroutines, while packets come in bursts.
+// For each packet the history says whether it must come, may have been discarded, or was dropped.
+// Time is exact. ZBUF_SEEDS is how many seeds each mode and release runs.
 func TestRandomUse(t *testing.T) {
 	seeds := 150
 	if testing.Short() {
@@ -89,8 +89,8 @@ func TestRandomUse(t *testing.T) {
 	}
 }
 
-// randomUse is one run. Everything in it follows from rnd, but for the order in which goroutines that
-// are awake at the same moment go on.
+// randomUse is one run. Everything in it follows from rnd, but for the order in which goroutines
+// that are awake at the same moment go on.
 func randomUse(t *testing.T, rnd *rand.Rand, mode bpf.Mode, features bpftest.Features, inFlight bool) verdict {
 	const flight = 3 * time.Millisecond
 	timeouts := []time.Duration{0, 5 * time.Millisecond, 20 * time.Millisecond}
@@ -206,7 +206,8 @@ func pause(rnd *rand.Rand) {
 	}
 }
 
-// send shows packets to the interface until over. It asks the kernel what became of each, if it can.
+// send shows packets to the interface until over. It asks the kernel what became of each, if it
+// can.
 func (u *user) send(rnd *rand.Rand, burst int, over <-chan struct{}) {
 	for {
 		n := 1 + rnd.IntN(5)
@@ -412,7 +413,8 @@ func (u *user) readOnce() bool {
 	return true
 }
 
-// useLease goes over a lease in one of several ways, and releases it, now or later, here or elsewhere.
+// useLease goes over a lease in one of several ways, and releases it, now or later, here or
+// elsewhere.
 func (u *user) useLease(l bpf.Lease, n int) {
 	leave := u.rnd.IntN(n + 1)
 	switch u.rnd.IntN(3) {

@@ -113,8 +113,8 @@ func (r *Reader) idle() {
 	}
 }
 
-// forget drops what refers to lent memory, once nobody reads. The gate is locked, because a reset may be
-// under way, and the engine notes in lent memory's terms what it has discarded.
+// forget drops what refers to lent memory, once nobody reads. The gate is locked, because a reset
+// may be under way, and the engine notes in lent memory's terms what it has discarded.
 func (r *Reader) forget() {
 	if r.state.CompareAndSwap(stateIdle, stateGone) {
 		r.eng.forget()
@@ -151,7 +151,8 @@ func (r *Reader) release() {
 	}
 }
 
-// handOut notes that the caller gets memory of current. The garbage collector can't see who uses it.
+// handOut notes that the caller gets memory of current. The garbage collector can't see who uses
+// it.
 func (r *Reader) handOut() {
 	if !r.out {
 		r.out = true
@@ -172,8 +173,8 @@ func (r *Reader) releaseCopied() {
 // Errors: os.ErrClosed.
 func (r *Reader) SetReadDeadline(t time.Time) error { return r.sig.setDeadline(t) }
 
-// Close closes the descriptor. A read under way wakes and returns os.ErrClosed. If a lease is out, its
-// memory stays mapped until the lease is released. The second Close returns nil.
+// Close closes the descriptor. A read under way wakes and returns os.ErrClosed. If a lease is out,
+// its memory stays mapped until the lease is released. The second Close returns nil.
 func (r *Reader) Close() error {
 	if !r.sig.close() {
 		return nil

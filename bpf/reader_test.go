@@ -290,7 +290,8 @@ func requireSleepsWithin(t *testing.T, r *bpf.Reader, seconds, wakeups int, what
 	require.LessOrEqual(t, after.Waits-before.Waits, uint64(wakeups*seconds+3), what...)
 }
 
-// leave has a reader with buffers of 64 KiB read everything, with what is called left in the kernel's buffers.
+// leave has a reader with buffers of 64 KiB read everything, with what is called left in the
+// kernel's buffers.
 func leave(t *testing.T, r *bpf.Reader, left string, receive func(number uint32)) {
 	t.Helper()
 	const most = (64 << 10) / 128 // no buffer has so many
@@ -384,8 +385,8 @@ func anythingThenIdle(t *testing.T, rnd *rand.Rand, mode bpf.Mode, immediate boo
 	requireSleeps(t, w.r, 10, "%v", did)
 }
 
-// Whether the interface is there is looked at by who is awake anyhow, or else by a wake-up for that alone, which asks for packets
-// only if there may be some.
+// Whether the interface is there is looked at by who is awake anyhow, or else by a wake-up for that
+// alone, which asks for packets only if there may be some.
 func TestLookAtTheInterface(t *testing.T) {
 	const packets = 100
 	for name, c := range map[string]struct {
@@ -457,8 +458,9 @@ func (c rearmCounter) Wait(rearm bool, timeout time.Duration) (zbuf.Event, error
 	return c.Backend.Wait(rearm, timeout)
 }
 
-// Where several packets come in a read timeout the reader times it itself: the kernel is asked to do so at the beginning, and when they
-// have stopped. Where fewer come it is left to the kernel, which wakes nobody for nothing.
+// Where several packets come in a read timeout the reader times it itself: the kernel is asked to
+// do so at the beginning, and when they have stopped. Where fewer come it is left to the kernel,
+// which wakes nobody for nothing.
 func TestWhoTimesTheReadTimeout(t *testing.T) {
 	const timeout = 20 * time.Millisecond
 	const packets = 1000
@@ -511,7 +513,8 @@ func TestWhoTimesTheReadTimeout(t *testing.T) {
 	}
 }
 
-// Whoever resets looks through what is pending, but is no reader: nobody is told that a lease is out.
+// Whoever resets looks through what is pending, but is no reader: nobody is told that a lease is
+// out.
 func TestReadingWhileOthersReset(t *testing.T) {
 	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 		t.Run(mode.String(), func(t *testing.T) {
@@ -633,7 +636,8 @@ func TestCloseLeavesLeaseAlone(t *testing.T) {
 	})
 }
 
-// What ReadPacket has copied from is nobody's: Close gives it back, and a reset only once it is copied.
+// What ReadPacket has copied from is nobody's: Close gives it back, and a reset only once it is
+// copied.
 func TestReadPacketKeepsNothing(t *testing.T) {
 	for name, read := range map[string]func(*bpf.Reader, context.Context) ([]byte, error){
 		"ReadPacket": func(r *bpf.Reader, ctx context.Context) ([]byte, error) {
@@ -1177,8 +1181,9 @@ func TestConfigIsCheckedBeforeAnythingIsOpened(t *testing.T) {
 	}
 }
 
-// Numbered packets in bursts with pauses, a reader that dawdles now and then, ioctls and flushless filter
-// changes meanwhile: nothing lost but what the kernel says it dropped, nothing twice, nothing torn, nothing late.
+// Numbered packets in bursts with pauses, a reader that dawdles now and then, ioctls and flushless
+// filter changes meanwhile: nothing lost but what the kernel says it dropped, nothing twice,
+// nothing torn, nothing late.
 func TestNumberedPacketsWithPauses(t *testing.T) {
 	packets := 200_000
 	if testing.Short() {

@@ -8,15 +8,15 @@ import (
 
 func align(n uint) uint { return (n + zbuf.Alignment - 1) &^ (zbuf.Alignment - 1) }
 
-// fits says that a record at buf[at], of which the lengths were loaded, ends in buf. Where a word has 64 bits the sum can't
-// have wrapped.
+// fits says that a record at buf[at], of which the lengths were loaded, ends in buf. Where a word
+// has 64 bits the sum can't have wrapped.
 func fits(buf []byte, at, caplen, hdrlen uint) bool {
 	end := at + hdrlen + caplen
 	return end <= uint(len(buf)) && (zbuf.WordSize == 8 || end > at && hdrlen+caplen > caplen)
 }
 
-// record finds the record that begins at buf[at]; at+minHdrlen must be at most len(buf). ok is false when
-// it does not fit into buf: then bad says why.
+// record finds the record that begins at buf[at]; at+minHdrlen must be at most len(buf). ok is
+// false when it does not fit into buf: then bad says why.
 func record(buf []byte, at uint) (caplen, hdrlen uint, ok bool) {
 	caplen, hdrlen = lengths(buf, at)
 	return caplen, hdrlen, hdrlen >= minHdrlen && fits(buf, at, caplen, hdrlen)

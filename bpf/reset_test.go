@@ -57,8 +57,8 @@ var readers = []struct {
 	}},
 }
 
-// changes are the calls that another goroutine may make meanwhile. discards says which of them throw
-// away what was captured before.
+// changes are the calls that another goroutine may make meanwhile. discards says which of them
+// throw away what was captured before.
 var changes = []struct {
 	name     string
 	discards bool
@@ -132,8 +132,8 @@ func (w *world) receive(from, n uint32) {
 	}
 }
 
-// A reset discards what was captured before. What is captured after it is delivered, whatever the reader
-// was doing at the time.
+// A reset discards what was captured before. What is captured after it is delivered, whatever the
+// reader was doing at the time.
 func TestPacketsCapturedAfterAChangeAreDelivered(t *testing.T) {
 	t.Run("the reader sleeps", func(t *testing.T) {
 		combinations(t, func(t *testing.T, w *world, read func() ([]uint32, error), change func(), _ bool) {
@@ -180,8 +180,8 @@ func TestPacketsCapturedAfterAChangeAreDelivered(t *testing.T) {
 	})
 }
 
-// A read that begins while a reset is under way delivers what is captured after the reset. If the reset
-// fails, it delivers what was captured before as well.
+// A read that begins while a reset is under way delivers what is captured after the reset. If the
+// reset fails, it delivers what was captured before as well.
 func TestReadThatBeginsDuringAReset(t *testing.T) {
 	for _, rd := range readers {
 		for _, half := range []bool{false, true} {
@@ -196,7 +196,8 @@ func TestReadThatBeginsDuringAReset(t *testing.T) {
 	}
 }
 
-// readDuringReset runs in real time: in a bubble time stands still while a goroutine waits for a lock.
+// readDuringReset runs in real time: in a bubble time stands still while a goroutine waits for a
+// lock.
 func readDuringReset(t *testing.T, read func(testing.TB, *bpf.Reader) ([]uint32, error), mode bpf.Mode, half bool, fail error) {
 	begun, end := make(chan struct{}), make(chan struct{})
 	slow := bpftest.WithFault(func(op string) error {

@@ -15,8 +15,8 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// 14 rounds a read timeout down to clock ticks. One that is longer than nothing never becomes none, and
-// is never shorter than what was asked for.
+// 14 rounds a read timeout down to clock ticks. One that is longer than nothing never becomes none,
+// and is never shorter than what was asked for.
 func TestReadTimeoutIsRoundedUp(t *testing.T) {
 	for name, features := range map[string]bpftest.Features{"12": bpftest.FreeBSD12(), "14": bpftest.FreeBSD14()} {
 		for _, hz := range []int{100, 128, 1000} {
@@ -118,7 +118,8 @@ func TestStickyFlagsHaveAName(t *testing.T) {
 	}
 }
 
-// Since 13 BIOCSDLT does not wait for a packet of the old link type that is on its way to the buffer.
+// Since 13 BIOCSDLT does not wait for a packet of the old link type that is on its way to the
+// buffer.
 func TestNoPacketOfAnotherLinkType(t *testing.T) {
 	var em0 *bpftest.Interface
 	var land []func()

@@ -74,7 +74,8 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	s := newSealer(rnd, 0)
 	var l ledger
-	// through waits, in silence, until all that has arrived is delivered or dropped: a tail that sticks shows.
+	// through waits, in silence, until all that has arrived is delivered or dropped: a tail that
+	// sticks shows.
 	through := func() error {
 		return lab.Until(func() (bool, error) {
 			time.Sleep(2 * time.Millisecond) // looking is not silent: the kernel takes bpf's lock for it
@@ -137,7 +138,8 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 }
 
 // A storm in the kernel with two numbered writers on top of it, in bursts: whenever it is at rest,
-// matched = delivered + dropped + still buffered. ZBUF_SOAK is how long it storms in each mode, 6 s by default.
+// matched = delivered + dropped + still buffered. ZBUF_SOAK is how long it storms in each mode, 6 s
+// by default.
 func TestKernelOverload(t *testing.T) {
 	lab.WantStorm(t)
 	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
@@ -162,8 +164,8 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 	require.NoError(t, err)
 	t.Cleanup(func() { r.Close() })
 
-	// The reader is slow, for as long as it takes to fill both buffers now and then, and stops for good when it is told to,
-	// with a lease or without.
+	// The reader is slow, for as long as it takes to fill both buffers now and then, and stops for
+	// good when it is told to, with a lease or without.
 	var quiet atomic.Int64
 	l := ledger{other: lab.StormFrame(), quiet: &quiet}
 	var halt atomic.Int32 // 0 go on, 1 stop with a lease, 2 stop without
@@ -192,7 +194,8 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 	}
 	var buffered, dropped, rounds uint64
 	var drains []lab.Span
-	// A storm may leave the writers and the reader no time at all for seconds: then it takes a round more.
+	// A storm may leave the writers and the reader no time at all for seconds: then it takes a round
+	// more.
 	enough := func() bool {
 		return buffered > 0 && dropped > 0 && !slices.ContainsFunc(l.writers[:], func(w numbers) bool { return w.next == 0 })
 	}

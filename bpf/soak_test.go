@@ -64,7 +64,8 @@ func (s *sealer) seal(now time.Duration, length int) []byte {
 	return f
 }
 
-// sumOf uses the polynomial that machines have an instruction for: the race detector makes anything else slow.
+// sumOf uses the polynomial that machines have an instruction for: the race detector makes anything
+// else slow.
 func sumOf(f []byte) uint32 { return crc32.Checksum(f[:len(f)-sealSum], castagnoli) }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -77,8 +78,8 @@ type ledger struct {
 	slow     []lab.Span // deliveries that took longer than the read timeout
 	worst    time.Duration
 	copied   [2048]byte
-	// quiet, if there is one, is since when the sender pauses, or 0. Then only a delivery in a pause can be late: before, it
-	// may wait for the processor that the sender has.
+	// quiet, if there is one, is since when the sender pauses, or 0. Then only a delivery in a pause
+	// can be late: before, it may wait for the processor that the sender has.
 	quiet *atomic.Int64
 
 	delivered atomic.Uint64 // whole leases, for others to see
@@ -117,7 +118,8 @@ func (l *ledger) enter(f []byte, now time.Duration) (sent time.Duration, err err
 	return time.Duration(binary.BigEndian.Uint64(f[sealStamp:])), nil
 }
 
-// read takes leases until the reader's deadline. pause is called while a lease is out, and without one.
+// read takes leases until the reader's deadline. pause is called while a lease is out, and without
+// one.
 func (l *ledger) read(ctx context.Context, r *bpf.Reader, lag *lab.Lag, timeout time.Duration, pause func(leased bool)) error {
 	for {
 		called := lag.Now()
@@ -188,9 +190,10 @@ var tempers = []struct {
 	}},
 }
 
-// Numbered and checksummed packets, to three readers at once, in real time, so that the kernel's side and the readers' are
-// concurrent for the race detector. Each reader: delivered + dropped = received, in order, none twice, none torn, no tail late.
-// ZBUF_PACKETS is how many packets in all. TestNumberedPacketsWithPauses holds the read timeout to the tick, where time is exact.
+// Numbered and checksummed packets, to three readers at once, in real time, so that the kernel's
+// side and the readers' are concurrent for the race detector. Each reader: delivered + dropped =
+// received, in order, none twice, none torn, no tail late. ZBUF_PACKETS is how many packets in all.
+// TestNumberedPacketsWithPauses holds the read timeout to the tick, where time is exact.
 func TestAccounting(t *testing.T) {
 	packets, bursts := 160_000, 16
 	if testing.Short() {
@@ -216,8 +219,8 @@ func TestAccounting(t *testing.T) {
 
 func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
 	const timeout = 20 * time.Millisecond
-	// A tail that sticks comes when the reader looks by itself, every 700 ms: this tells it from one that a
-	// busy machine delays.
+	// A tail that sticks comes when the reader looks by itself, every 700 ms: this tells it from one
+	// that a busy machine delays.
 	const late = timeout + 400*time.Millisecond
 	seed := rand.Uint64()
 	t.Logf("seed %#x", seed)
@@ -245,7 +248,8 @@ func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
 			}
 		})
 	}
-	// through waits until the readers have everything, without a call on their descriptors, which would wake them.
+	// through waits until the readers have everything, without a call on their descriptors, which
+	// would wake them.
 	through := func(sent uint32) error {
 		return lab.Until(func() (bool, error) {
 			list := k.Stats()

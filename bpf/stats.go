@@ -26,8 +26,8 @@ type Stats struct {
 	Dropped  uint64
 }
 
-// Stats returns the counters. After Close it returns Received and Dropped as of the last call or reset
-// before Close. Errors: os.ErrClosed, with the counters as far as they are known.
+// Stats returns the counters. After Close it returns Received and Dropped as of the last call or
+// reset before Close. Errors: os.ErrClosed, with the counters as far as they are known.
 func (r *Reader) Stats() (Stats, error) {
 	r.gate.mu.Lock()
 	err := r.kernel.sample(r.dev)

@@ -11,16 +11,16 @@ import (
 )
 
 // backstop is the longest time that the reader sleeps. Then it looks whether the interface is still
-// there, because kqueue does not tell. It is less than a second, and allows fewer than three wake-ups
-// a second.
+// there, because kqueue does not tell. It is less than a second, and allows fewer than three
+// wake-ups a second.
 const backstop = 700 * time.Millisecond
 
 // early is how long before its time a reader that is awake anyway may look at the interface. Waking
 // up costs more than the look.
 const early = 200 * time.Millisecond
 
-// A waiter sleeps until its engine has packets. docs/design.md, "Waiting", has the reasons. Only the
-// reading goroutine uses it.
+// A waiter sleeps until its engine has packets. docs/design.md, "Waiting", has the reasons. Only
+// the reading goroutine uses it.
 //
 // Invariants:
 //   - It never sleeps while a signal says that the read is over.

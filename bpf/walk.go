@@ -6,7 +6,8 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// Packets iterates over the packets. If a record is corrupt, the iteration ends there, and Err says so.
+// Packets iterates over the packets. If a record is corrupt, the iteration ends there, and Err says
+// so.
 func (l Lease) Packets() iter.Seq[Packet] {
 	// The compiler inlines all of this, and the loop's body into it: no call for each packet.
 	return func(yield func(Packet) bool) {
@@ -22,9 +23,9 @@ func (l Lease) Packets() iter.Seq[Packet] {
 			if hdrlen < minHdrlen {
 				break
 			}
-			// The kernel gives all records of a descriptor the same header length. That it does not change in
-			// the inner loop takes a load and an addition out of the chain from record to record, which is what
-			// the speed hangs on; of 32 bits is the sum lest the compiler put the addition back.
+			// The kernel gives all records of a descriptor the same header length. That it does not change
+			// in the inner loop takes a load and an addition out of the chain from record to record, which
+			// is what the speed hangs on; of 32 bits is the sum lest the compiler put the addition back.
 			padded := uint(uint32(hdrlen) + padding)
 			for at+minHdrlen+padding <= end {
 				if !hasHdrlen(buf, at, uint16(hdrlen)) {
@@ -49,15 +50,15 @@ func (l Lease) Packets() iter.Seq[Packet] {
 	}
 }
 
-// passed is what an iteration counts. It is in memory, because in registers a call in the loop's body
-// would have to save it.
+// passed is what an iteration counts. It is in memory, because in registers a call in the loop's
+// body would have to save it.
 type passed struct {
 	n, bytes uint64
 	left     bool // the loop's body ended the iteration
 }
 
-// passed notes how far an iteration went. The loop's body may leave before a good record, which is then
-// no sign of a corrupt buffer.
+// passed notes how far an iteration went. The loop's body may leave before a good record, which is
+// then no sign of a corrupt buffer.
 //
 //go:noinline
 func (l Lease) passed(w *passed, at uint) {

@@ -111,8 +111,8 @@ func AlsoDLT(dlt uint32, hdrlen int) InterfaceOption {
 // no index, is in no vnet, and write(2) gives EOPNOTSUPP.
 func NoIndex() InterfaceOption { return func(i *Interface) { i.noIndex = true } }
 
-// Output has f called with every packet that leaves through the interface, after listeners have seen
-// it. f must not keep pkt. Its error becomes that of write(2), and should be an errno.
+// Output has f called with every packet that leaves through the interface, after listeners have
+// seen it. f must not keep pkt. Its error becomes that of write(2), and should be an errno.
 func Output(f func(pkt []byte) error) InterfaceOption { return func(i *Interface) { i.output = f } }
 
 // AddInterface attaches an interface of the given main link type. It is up. A name of another

@@ -9,8 +9,8 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// rowsOf returns the rows of the page of before that no new run replaces. A run replaces the row of the
-// same tests in the same place. A row of tests that are gone is dropped.
+// rowsOf returns the rows of the page of before that no new run replaces. A run replaces the row of
+// the same tests in the same place. A row of tests that are gone is dropped.
 func rowsOf(page []byte, replaced []*row) (rows []*row) {
 	for line := range strings.Lines(string(page)) {
 		if strings.HasPrefix(line, fuzzing[1:]) {

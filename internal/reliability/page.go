@@ -62,8 +62,8 @@ type row struct {
 // fuzzing begins the second part of the page.
 const fuzzing = "\n## Fuzzing\n"
 
-// makePage reads every run of a folder. Fuzzing takes a day and finds out about other code than the tests do: a folder without it
-// leaves the old page's part about it.
+// makePage reads every run of a folder. Fuzzing takes a day and finds out about other code than the
+// tests do: a folder without it leaves the old page's part about it.
 func makePage(dir fs.FS, old []byte) ([]byte, error) {
 	names, err := fs.Glob(dir, "*")
 	if err != nil {

@@ -104,7 +104,8 @@ func TestPage(t *testing.T) {
 	assert.Contains(t, string(page), "- bpf on FreeBSD 12.1-RELEASE amd64 GENERIC: TestKernelOverload/buffered\n")
 }
 
-// A folder without a run of a fuzz target leaves what the page says of them, and one with any replaces it.
+// A folder without a run of a fuzz target leaves what the page says of them, and one with any
+// replaces it.
 func TestFuzzingIsKept(t *testing.T) {
 	tests := &fstest.MapFile{Data: []byte(stream("bpf", onKernel...))}
 	both, err := makePage(fstest.MapFS{"kernel.json": tests, "pcapio-FuzzReader.log": {Data: []byte(fuzzLog)}}, nil)

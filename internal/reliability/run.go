@@ -49,7 +49,8 @@ const module = "github.com/zbuf-go/zbuf"
 
 var figures = []lab.Figure{lab.Cases, lab.Operations, lab.Packets, lab.Faults, lab.Lost}
 
-// readRuns reads the output of go test -json. It refuses whatever is not a complete run without a failure.
+// readRuns reads the output of go test -json. It refuses whatever is not a complete run without a
+// failure.
 func readRuns(in io.Reader) ([]*run, error) {
 	var runs []*run
 	open := map[string]*run{}
