@@ -370,6 +370,13 @@ func TestKernelRefusesValueOutOfRange(t *testing.T) {
 
 func TestFormat(t *testing.T) {
 	everywhere(t, func(t *testing.T, w target) {
+		release, err := w.tree.Uint32("kern.osreldate")
+		require.NoError(t, err)
+		// Since 14 the loader can set it, too.
+		tunable, writers := release >= 1_400_000, "int, read-write"
+		if tunable {
+			writers += ", tunable"
+		}
 		for _, c := range []struct {
 			name     string
 			typ      sysctl.Type
@@ -382,7 +389,7 @@ func TestFormat(t *testing.T) {
 			{"net.bpf.maxinsns", sysctl.CTLTYPE_INT, "I", false, false, "int, read-write"},
 			{"net.bpf.bufsize", sysctl.CTLTYPE_INT, "I", false, false, "int, read-write"},
 			{"net.bpf.maxbufsize", sysctl.CTLTYPE_INT, "I", false, false, "int, read-write"},
-			{"net.bpf.optimize_writers", sysctl.CTLTYPE_INT, "I", false, false, "int, read-write"},
+			{"net.bpf.optimize_writers", sysctl.CTLTYPE_INT, "I", false, tunable, writers},
 			{"net.bpf.stats", sysctl.CTLTYPE_NODE, "N", false, false, "node, read-write"},
 			{"net.bpf", sysctl.CTLTYPE_NODE, "N", false, false, "node, read-write"},
 			{"kern.ostype", sysctl.CTLTYPE_STRING, "A", true, false, "string, read-only"},
