@@ -319,3 +319,21 @@ func TestOlder(t *testing.T) {
 		em0.Receive(make([]byte, 64))
 	}
 }
+
+// Memory that was unmapped may become somebody else's. A Device that is kept has no pointer to it.
+func TestBuffersAreEmptyOnceTheirMemoryIsGone(t *testing.T) {
+	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
+	d, err := zbuf.OpenOn(k)
+	require.NoError(t, err)
+	require.NoError(t, d.SetBufferMode(zbuf.BPF_BUFMODE_ZBUF))
+	b, err := d.SetBuffers(4096)
+	require.NoError(t, err)
+	require.True(t, d.Pin())
+	require.NoError(t, d.Close())
+	assert.NotEmpty(t, b.A.Data(), "a pin keeps the memory")
+	require.NoError(t, d.Unpin())
+	assert.Zero(t, k.MappedBytes())
+	assert.Empty(t, b.A.Data())
+	assert.Empty(t, b.B.Data())
+	assert.Nil(t, b.A.Header())
+}
