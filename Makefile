@@ -72,7 +72,7 @@ cross: ## FreeBSD's tests link for each layout of structs and vet for the other 
 	@set -e; for o in $(ELSEWHERE); do echo "$$o: go build"; GOOS=$$o $(GO) build ./...; done
 
 # What has goroutines of its own, and what the model's kernel shares memory with, runs under the race detector.
-RACE := . ./bpf/... ./conformance ./internal/capture/... ./internal/interruptible ./internal/sender ./sysctl/... ./vmtest/...
+RACE := . ./bpf/... ./cmd/vmtest ./conformance ./internal/capture/... ./internal/interruptible ./internal/sender ./sysctl/... ./vmtest/...
 unit: ## the tests on the model and of everything portable, some under the race detector
 	$(GO) test -vet=off -timeout 20m $$($(GO) list $(PKGS) | grep -vxF "$$($(GO) list $(RACE))")
 	$(GO) test -race -vet=off -short -timeout 20m $(RACE)
