@@ -2,6 +2,7 @@ package bpftest_test
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -114,18 +115,18 @@ func TestAttachWakes(t *testing.T) {
 					s := make(t)
 					s.receive(full + 1)
 					s.acknowledge(0)
-					done := false
+					var done atomic.Bool
 					go func() {
 						s.Poll(bpftest.POLLIN, time.Second)
-						done = true
+						done.Store(true)
 					}()
 					synctest.Wait()
 					change(s)
 					synctest.Wait()
-					require.False(t, done, "it looks again, and nothing is there")
+					require.False(t, done.Load(), "it looks again, and nothing is there")
 					time.Sleep(time.Second)
 					synctest.Wait()
-					require.True(t, done)
+					require.True(t, done.Load())
 				})
 			})
 		}
