@@ -178,3 +178,9 @@ func (p *plan) checkSize(dir string, limit int64) error {
 	return fmt.Errorf("the files of %s are %d MiB, more than the %d MiB that may go to the guest (the largest is %s; raise --files-limit and --mem, or move it away)",
 		dir, sum>>20, limit>>20, files[0].path)
 }
+
+// place is where a program may leave files: one file, or a folder and all below.
+type place struct {
+	path   string // absolute and clean
+	folder bool
+}

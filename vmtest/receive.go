@@ -17,12 +17,6 @@ import (
 	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
 )
 
-// place is where a program may leave files: one file, or a folder and all below.
-type place struct {
-	path   string // absolute and clean
-	folder bool
-}
-
 // maxFiles is how many files a program may leave behind.
 const maxFiles = 10_000
 
