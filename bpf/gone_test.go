@@ -1,0 +1,143 @@
+package bpf_test
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/bpf"
+)
+
+// Whether the interface is there is looked at by who is awake anyhow, or else by a wake-up for that
+// alone, which asks for packets only if there may be some.
+func TestLookAtTheInterface(t *testing.T) {
+	const packets = 100
+	for name, c := range map[string]struct {
+		mode             bpf.Mode
+		gap              time.Duration // between packets; 0 is none of them
+		waits, eachWait  int
+		looks, eachExtra int // in ten seconds, and the system calls for one
+	}{
+		"lent, silence":     {bpf.ZeroCopy, 0, 14, 1, 14, 2},
+		"buffered, silence": {bpf.Buffered, 0, 14, 1, 14, 3},
+		"lent, packets":     {bpf.ZeroCopy, 100 * time.Millisecond, packets, 2, 20, 2},
+		"buffered, packets": {bpf.Buffered, 100 * time.Millisecond, packets, 2, 20, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, bpf.Config{Mode: c.mode, ReadTimeout: 20 * time.Millisecond})
+				if c.gap > 0 {
+					go func() {
+						for i := range uint32(packets) {
+							time.Sleep(c.gap)
+							w.em0.Receive(numbered(i, 64))
+						}
+					}()
+				}
+				require.NoError(t, w.r.SetReadDeadline(time.Now().Add(10*time.Second+time.Millisecond)))
+				for {
+					l, err := w.r.Lease(t.Context())
+					if err != nil {
+						require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+						break
+					}
+					for range l.Packets() {
+					}
+					require.NoError(t, l.Release())
+				}
+				s, err := w.r.Stats()
+				require.NoError(t, err)
+				if c.gap > 0 {
+					assert.EqualValues(t, packets, s.Packets)
+				}
+				const over = 6 // the first wait, woken by SetReadDeadline, and the last, at the deadline
+				assert.InDelta(t, c.waits, s.Waits, 2)
+				assert.InDelta(t, c.waits*c.eachWait+c.looks*c.eachExtra, s.Syscalls, over)
+			})
+		})
+	}
+}
+
+func TestInterfaceGone(t *testing.T) {
+	for name, vanish := range map[string]func(*world){
+		"destroyed":             func(w *world) { w.k.RemoveInterface("em0") },
+		"moved to another vnet": func(w *world) { w.em0.MoveAway() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			modes(t, func(t *testing.T, mode bpf.Mode) {
+				w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: bpf.NoTimeout})
+				var gone time.Time
+				go func() {
+					time.Sleep(100 * time.Millisecond)
+					w.em0.Receive(numbered(7, 64))
+					gone = time.Now()
+					vanish(w)
+				}()
+				l, err := w.r.Lease(t.Context())
+				require.NoError(t, err, "what is left comes first")
+				for p := range l.Packets() {
+					assert.EqualValues(t, 7, number(t, p.Data()))
+				}
+				require.NoError(t, l.Release())
+				_, err = w.r.Lease(t.Context())
+				assert.ErrorIs(t, err, bpf.ErrInterfaceGone)
+				assert.Less(t, time.Since(gone), time.Second)
+				_, err = w.r.Lease(t.Context())
+				assert.ErrorIs(t, err, bpf.ErrInterfaceGone, "it stays gone")
+			})
+		})
+	}
+}
+
+// The reader is woken more often than it looks by itself: that must not put the look off.
+func TestInterfaceGoneWhileOthersWakeTheReader(t *testing.T) {
+	for _, every := range []time.Duration{30, 400, 600, 690} {
+		t.Run(fmt.Sprintf("%d ms", every), func(t *testing.T) {
+			modes(t, func(t *testing.T, mode bpf.Mode) {
+				w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: bpf.NoTimeout})
+				over := make(chan struct{})
+				var gone time.Time
+				var others sync.WaitGroup
+				others.Go(func() {
+					time.Sleep(time.Millisecond)
+					gone = time.Now()
+					w.k.RemoveInterface("em0")
+					for {
+						select {
+						case <-over:
+							return
+						case <-time.After(every * time.Millisecond):
+							w.r.SetReadDeadline(time.Time{})
+						}
+					}
+				})
+				_, err := w.r.Lease(t.Context())
+				close(over)
+				others.Wait()
+				assert.ErrorIs(t, err, bpf.ErrInterfaceGone)
+				assert.LessOrEqual(t, time.Since(gone), 700*time.Millisecond)
+			})
+		})
+	}
+}
+
+func TestRenameIsNotGone(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		w := newWorld(t, bpf.Config{Mode: mode})
+		go func() {
+			time.Sleep(2 * time.Second)
+			w.em0.Rename("wan0")
+			time.Sleep(2 * time.Second)
+			w.em0.Receive(numbered(1, 64))
+		}()
+		l, err := w.r.Lease(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, l.Release())
+	})
+}
