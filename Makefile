@@ -34,7 +34,7 @@ HAVE_VM := $(strip $(if $(NAMED),$(call qemu,x86_64),$(AMD64) $(OTHERS)))
 # The one that the runner's own tests and the benchmarks boot.
 KERNEL  := $(or $(VMTEST_KERNEL),$(wildcard $(KERNELCACHE)/kernel-amd64))
 
-.PHONY: help run check test announce lint cross unit maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak reliability bench bench-vm performance shots man clean
+.PHONY: help run check test announce lint cross unit maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak reliability bench bench-vm performance shots licences man clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -233,6 +233,11 @@ bin/bpfctl: FORCE
 
 shots: bin/bpfctl ## take the pictures of bpfctl in README.md anew (on the model; any unix)
 	PATH="$(CURDIR)/bin:$$PATH" $(GO) run ./internal/termshot/intofile README.md
+
+licences: ## docs/licences.md: every module that go.mod and bench/go.mod require, with its licence and with what uses it
+	@mkdir -p out
+	$(GO) run ./internal/licences >out/licences.md
+	mv out/licences.md docs/licences.md
 
 man: bin/bpfctl ## the manual pages of bpfctl, into out/man
 	bin/bpfctl man out/man
