@@ -12,13 +12,13 @@ import (
 // A reset can't come between read(2) and the stamping of what it returned with an epoch, because
 // fetch holds the gate for the call. The call never blocks.
 type buffered struct {
-	n    engineCounters
-	dev  *zbuf.Device
-	gate *gate
-	mem  memory
-	own  []byte // whole mapping
-	buf  []byte // the part of own that read(2) must be given
-	full bool   // the last read filled at least half of buf
+	n       engineCounters
+	dev     *zbuf.Device
+	gate    *gate
+	mem     memory
+	mapping []byte
+	buf     []byte // the part of mapping that read(2) must be given
+	full    bool   // the last read filled at least half of buf
 }
 
 func newBuffered(dev *zbuf.Device, g *gate, mem memory) (*buffered, error) {
@@ -26,22 +26,22 @@ func newBuffered(dev *zbuf.Device, g *gate, mem memory) (*buffered, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, err := mem.alloc(int(n))
+	mapping, err := mem.alloc(int(n))
 	if err != nil {
 		return nil, err
 	}
-	return &buffered{dev: dev, gate: g, mem: mem, own: own, buf: own[:n]}, nil
+	return &buffered{dev: dev, gate: g, mem: mem, mapping: mapping, buf: mapping[:n]}, nil
 }
 
 func (e *buffered) take() (batch, bool) { return batch{}, false }
 
 func (e *buffered) fetch(bool) (batch, bool, error) {
-	if err := e.mem.open(e.own); err != nil {
+	if err := e.mem.open(e.mapping); err != nil {
 		return batch{}, false, err
 	}
 	b, ok, err := e.read()
 	if !ok {
-		e.mem.shut(e.own)
+		e.mem.shut(e.mapping)
 	}
 	return b, ok, err
 }
@@ -64,7 +64,7 @@ func (e *buffered) read() (batch, bool, error) {
 	return batch{buf: e.buf[:n], epoch: e.gate.epoch.Load(), idx: copied}, true, nil
 }
 
-func (e *buffered) release(batch)       { e.mem.shut(e.own) }
+func (e *buffered) release(batch)       { e.mem.shut(e.mapping) }
 func (e *buffered) expose(*batch) error { return nil } // fetch has opened it
 func (e *buffered) behind() bool        { return e.full }
 func (e *buffered) awaited()            {}
@@ -73,4 +73,4 @@ func (e *buffered) empty() bool         { return false }
 func (e *buffered) discard()            {}
 func (e *buffered) catchUp()            {}
 func (e *buffered) counts() engineStats { return e.n.values() }
-func (e *buffered) forget()             { e.own, e.buf = nil, nil }
+func (e *buffered) forget()             { e.mapping, e.buf = nil, nil }

@@ -16,7 +16,7 @@ import (
 
 func TestFilterChangeWithFlushDropsWhatWasCaptured(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
-		w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 4096})
+		w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 4096})
 		for i := range uint32(200) { // both buffers filled
 			w.em0.Receive(numbered(i, 64))
 		}
@@ -43,7 +43,7 @@ func TestFilterChangeWithFlushDropsWhatWasCaptured(t *testing.T) {
 
 func TestFilterChangeWithoutFlushKeeps(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
-		w := newWorld(t, bpf.Config{Mode: mode})
+		w := newCapture(t, bpf.Config{Mode: mode})
 		w.em0.Receive(numbered(1, 64))
 		require.NoError(t, w.r.SetFilter(accept(t, 1000), false))
 		w.em0.Receive(numbered(2, 64))
@@ -59,7 +59,7 @@ func TestFilterChangeWithoutFlushKeeps(t *testing.T) {
 func TestDirection(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
 		for dir, want := range map[bpf.Direction][]uint32{bpf.InOut: {1, 2}, bpf.In: {1}, bpf.Out: {2}} {
-			w := newWorld(t, bpf.Config{Mode: mode, Direction: dir})
+			w := newCapture(t, bpf.Config{Mode: mode, Direction: dir})
 			w.em0.Receive(numbered(1, 64))
 			w.em0.Transmit(numbered(2, 64))
 			for _, n := range want {
@@ -79,7 +79,7 @@ func TestDirection(t *testing.T) {
 
 func TestPromiscuousUntilClosed(t *testing.T) {
 	for _, on := range []bool{false, true} {
-		w := newWorld(t, bpf.Config{Promiscuous: on})
+		w := newCapture(t, bpf.Config{Promiscuous: on})
 		assert.Equal(t, on, w.em0.Promisc() == 1)
 		require.NoError(t, w.r.Close())
 		assert.Zero(t, w.em0.Promisc())
@@ -88,7 +88,7 @@ func TestPromiscuousUntilClosed(t *testing.T) {
 
 func TestWriteFilterAndWrite(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
-		w := newWorld(t, bpf.Config{Mode: mode, WriteFilter: accept(t, 5), HeaderComplete: true})
+		w := newCapture(t, bpf.Config{Mode: mode, WriteFilter: accept(t, 5), HeaderComplete: true})
 		peer := w.k.AddInterface("em1", zbuf.DLT_EN10MB)
 		bpftest.Pair(w.em0, peer)
 		r, err := bpf.Open("em1", bpf.Config{System: w.k, Mode: mode, Direction: bpf.In})
@@ -113,7 +113,7 @@ func TestWriteFilterAndWrite(t *testing.T) {
 
 func TestOptimizeWritersDoesNotSilence(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
-		w := newWorld(t, bpf.Config{Mode: mode}, bpftest.WithSysctl("net.bpf.optimize_writers", 1))
+		w := newCapture(t, bpf.Config{Mode: mode}, bpftest.WithSysctl("net.bpf.optimize_writers", 1))
 		w.em0.Receive(numbered(1, 64))
 		data, _, err := w.r.ReadPacket(t.Context())
 		require.NoError(t, err)
@@ -123,7 +123,7 @@ func TestOptimizeWritersDoesNotSilence(t *testing.T) {
 
 func TestSandbox(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
-		w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 4096})
+		w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 4096})
 		require.NoError(t, w.r.Sandbox(bpf.Sandbox{}))
 		for i := range uint32(300) {
 			require.NoError(t, w.em0.InjectWait(t.Context(), bpftest.Packet{Data: numbered(i, 64)}))

@@ -46,10 +46,10 @@ func TestClosedReaderRefersToNoMemory(t *testing.T) {
 				assert.Equal(t, Cursor{}, r.cursor)
 				switch e := r.eng.(type) {
 				case *lent:
-					assert.Nil(t, e.own)
+					assert.Nil(t, e.copies)
 					assert.Equal(t, [2]*zbuf.Buffer{}, e.buf)
 				case *buffered:
-					assert.Nil(t, e.own)
+					assert.Nil(t, e.mapping)
 					assert.Nil(t, e.buf)
 				}
 				_, err = r.Stats()

@@ -31,7 +31,7 @@ func TestLookAtTheInterface(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, bpf.Config{Mode: c.mode, ReadTimeout: 20 * time.Millisecond})
+				w := newCapture(t, bpf.Config{Mode: c.mode, ReadTimeout: 20 * time.Millisecond})
 				if c.gap > 0 {
 					go func() {
 						for i := range uint32(packets) {
@@ -65,13 +65,13 @@ func TestLookAtTheInterface(t *testing.T) {
 }
 
 func TestInterfaceGone(t *testing.T) {
-	for name, vanish := range map[string]func(*world){
-		"destroyed":             func(w *world) { w.k.RemoveInterface("em0") },
-		"moved to another vnet": func(w *world) { w.em0.MoveAway() },
+	for name, vanish := range map[string]func(*capture){
+		"destroyed":             func(w *capture) { w.k.RemoveInterface("em0") },
+		"moved to another vnet": func(w *capture) { w.em0.MoveAway() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			modes(t, func(t *testing.T, mode bpf.Mode) {
-				w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: bpf.NoTimeout})
+				w := newCapture(t, bpf.Config{Mode: mode, ReadTimeout: bpf.NoTimeout})
 				var gone time.Time
 				go func() {
 					time.Sleep(100 * time.Millisecond)
@@ -100,7 +100,7 @@ func TestInterfaceGoneWhileOthersWakeTheReader(t *testing.T) {
 	for _, every := range []time.Duration{30, 400, 600, 690} {
 		t.Run(fmt.Sprintf("%d ms", every), func(t *testing.T) {
 			modes(t, func(t *testing.T, mode bpf.Mode) {
-				w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: bpf.NoTimeout})
+				w := newCapture(t, bpf.Config{Mode: mode, ReadTimeout: bpf.NoTimeout})
 				over := make(chan struct{})
 				var gone time.Time
 				var others sync.WaitGroup
@@ -129,7 +129,7 @@ func TestInterfaceGoneWhileOthersWakeTheReader(t *testing.T) {
 
 func TestRenameIsNotGone(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
-		w := newWorld(t, bpf.Config{Mode: mode})
+		w := newCapture(t, bpf.Config{Mode: mode})
 		go func() {
 			time.Sleep(2 * time.Second)
 			w.em0.Rename("wan0")

@@ -13,8 +13,8 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// world is a model kernel with one interface and a reader on it.
-type world struct {
+// capture is a model kernel with one interface and a reader on it.
+type capture struct {
 	k   *bpftest.Kernel
 	em0 *bpftest.Interface
 	r   *bpf.Reader
@@ -28,10 +28,10 @@ func zerocopyOn(on bool) bpftest.Option {
 	return bpftest.WithSysctl("net.bpf.zerocopy_enable", v)
 }
 
-func newWorld(t testing.TB, cfg bpf.Config, opts ...bpftest.Option) *world {
+func newCapture(t testing.TB, cfg bpf.Config, opts ...bpftest.Option) *capture {
 	t.Helper()
 	k := bpftest.New(append([]bpftest.Option{zerocopyOn(cfg.Mode != bpf.Buffered)}, opts...)...)
-	w := &world{k: k, em0: k.AddInterface("em0", zbuf.DLT_EN10MB)}
+	w := &capture{k: k, em0: k.AddInterface("em0", zbuf.DLT_EN10MB)}
 	cfg.System = k
 	r, err := bpf.Open("em0", cfg)
 	require.NoError(t, err)

@@ -50,7 +50,7 @@ func (r *Reader) Lease(ctx context.Context) (Lease, error) {
 // lend makes buf, a part of current, the lease that is out.
 func (r *Reader) lend(buf []byte) Lease {
 	r.handOut()
-	r.walked.Store(uint64(len(buf)))
+	r.reached.Store(uint64(len(buf)))
 	id := firstLease + r.leases
 	r.leases++
 	l := Lease{r: r, id: id, buf: buf, stamp: r.stamp}
@@ -84,7 +84,7 @@ func (l Lease) Err() error {
 	if l.r == nil {
 		return nil
 	}
-	if e := bad(l.buf, uint(l.r.walked.Load())); e != nil {
+	if e := bad(l.buf, uint(l.r.reached.Load())); e != nil {
 		return e
 	}
 	return nil

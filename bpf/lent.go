@@ -30,11 +30,11 @@ type lent struct {
 	mem  memory
 	buf  [2]*zbuf.Buffer
 
-	next int       // the buffer that the kernel assigns next
-	last [2]uint32 // bytes of records at the last assignment
-	read [2]uint   // bytes of the store buffer that were read in place
-	own  []byte    // where records are copied
-	seen uint64    // the gate's epoch when catchUp last ran
+	next   int       // the buffer that the kernel assigns next
+	last   [2]uint32 // bytes of records at the last assignment
+	read   [2]uint   // bytes of the store buffer that were read in place
+	copies []byte    // where records are copied
+	seen   uint64    // the gate's epoch when catchUp last ran
 
 	immediate bool // the user wants BIOCIMMEDIATE
 	kernelImm bool // BIOCIMMEDIATE is on
@@ -51,13 +51,13 @@ type lent struct {
 // newLent returns the engine for bufs. immediate says that the user wants BIOCIMMEDIATE. sticky
 // says that the kernel can't switch it off again, so the engine must not use it for tails.
 func newLent(dev *zbuf.Device, g *gate, mem memory, bufs *zbuf.Buffers, immediate, sticky bool) (*lent, error) {
-	own, err := mem.alloc(min(len(bufs.A.Data()), copySize))
+	copies, err := mem.alloc(min(len(bufs.A.Data()), copySize))
 	if err != nil {
 		return nil, err
 	}
 	e := &lent{
 		dev: dev, gate: g, mem: mem, buf: [2]*zbuf.Buffer{&bufs.A, &bufs.B},
-		own: own, immediate: immediate, kernelImm: immediate, sticky: sticky,
+		copies: copies, immediate: immediate, kernelImm: immediate, sticky: sticky,
 	}
 	if mem.guard {
 		for _, b := range e.buf {
@@ -116,7 +116,7 @@ func (e *lent) acknowledge(i int, gen uint32) {
 
 func (e *lent) release(b batch) {
 	if b.idx == copied {
-		e.mem.shut(e.own)
+		e.mem.shut(e.copies)
 		return
 	}
 	e.mem.shut(e.buf[b.idx].View())
@@ -155,7 +155,7 @@ func (e *lent) rearm() bool {
 
 func (e *lent) counts() engineStats { return e.n.values() }
 
-func (e *lent) forget() { e.buf, e.own = [2]*zbuf.Buffer{}, nil }
+func (e *lent) forget() { e.buf, e.copies = [2]*zbuf.Buffer{}, nil }
 
 func (e *lent) discard() {
 	if e.buf[0] == nil {
@@ -236,14 +236,14 @@ func (e *lent) takeRotated() (batch, bool) {
 	if !ok {
 		return batch{}, false
 	}
-	if len(b.buf) > copyOut || e.mem.open(e.own) != nil {
+	if len(b.buf) > copyOut || e.mem.open(e.copies) != nil {
 		e.n.lent.Add(1)
 		return b, true
 	}
-	n := copy(e.own, b.buf)
+	n := copy(e.copies, b.buf)
 	e.acknowledge(int(b.idx), b.gen)
 	e.n.copiedOut.Add(1)
-	return batch{buf: e.own[:n], epoch: b.epoch, idx: copied}, true
+	return batch{buf: e.copies[:n], epoch: b.epoch, idx: copied}, true
 }
 
 func (e *lent) rotate() (bool, error) {
@@ -307,14 +307,14 @@ func (e *lent) readInPlace() (b batch, ok, again bool, err error) {
 	if size == 0 || err != nil {
 		return batch{}, false, false, err // no record: somebody else has reset the descriptor
 	}
-	if err := e.mem.open(e.own); err != nil {
+	if err := e.mem.open(e.copies); err != nil {
 		return batch{}, false, false, err
 	}
-	copy(e.own, recs[:size])
+	copy(e.copies, recs[:size])
 	e.read[i] = from + size
 	e.more = e.read[i] < stored
 	e.n.readInPlace.Add(1)
-	return batch{buf: e.own[:size], epoch: e.seen, idx: copied}, true, false, nil
+	return batch{buf: e.copies[:size], epoch: e.seen, idx: copied}, true, false, nil
 }
 
 // storeBuffer returns the buffer that the kernel has written to since it was acknowledged, while
@@ -338,8 +338,8 @@ func (e *lent) anyOwned() bool {
 	return false
 }
 
-// fit returns how many bytes of whole records go into own. own grows for a single record that does
-// not fit.
+// fit returns how many bytes of whole records go into copies. copies grows for a single record that
+// does not fit.
 func (e *lent) fit(recs []byte) (size uint, err error) {
 	for size+minHdrlen <= uint(len(recs)) {
 		caplen, hdrlen, ok := record(recs, size)
@@ -347,11 +347,11 @@ func (e *lent) fit(recs []byte) (size uint, err error) {
 			break
 		}
 		end := size + hdrlen + caplen
-		if end > uint(len(e.own)) {
+		if end > uint(len(e.copies)) {
 			if size > 0 {
 				return size, nil
 			}
-			if e.own, err = e.mem.alloc(int(align(end))); err != nil {
+			if e.copies, err = e.mem.alloc(int(align(end))); err != nil {
 				return 0, err
 			}
 		}

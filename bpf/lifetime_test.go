@@ -21,7 +21,7 @@ import (
 
 // A loop that leaves before a good packet has seen nothing corrupt.
 func TestErrAfterALoopThatLeavesEarly(t *testing.T) {
-	w := newWorld(t, bpf.Config{BufferSize: 4096})
+	w := newCapture(t, bpf.Config{BufferSize: 4096})
 	w.receive(0, 10)
 	for leave := range 10 {
 		l, err := w.r.Lease(t.Context())
@@ -113,7 +113,7 @@ func TestCloseLeavesNothingInTheContext(t *testing.T) {
 	ctx := &countedContext{Context: t.Context(), done: make(chan struct{})}
 	for _, when := range []string{"idle", "a lease is out", "a packet was copied", "a read is under way"} {
 		t.Run(when, func(t *testing.T) {
-			w := newWorld(t, bpf.Config{BufferSize: 4096, ReadTimeout: time.Millisecond})
+			w := newCapture(t, bpf.Config{BufferSize: 4096, ReadTimeout: time.Millisecond})
 			w.receive(0, 2)
 			ended := make(chan error, 1)
 			switch when {
@@ -176,7 +176,7 @@ func (c *countedContext) AfterFunc(func()) func() bool {
 
 // Close and Release come while a reset is in the kernel. Afterwards the reset looks at lent memory.
 func TestCloseDuringAReset(t *testing.T) {
-	var w *world
+	var w *capture
 	var lease bpf.Lease
 	var others sync.WaitGroup
 	hook := bpftest.WithTrace(func(op string) {
@@ -197,7 +197,7 @@ func TestCloseDuringAReset(t *testing.T) {
 		case <-time.After(50 * time.Millisecond): // it waits for the reset
 		}
 	})
-	w = newWorld(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 4096}, hook)
+	w = newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 4096}, hook)
 	w.receive(0, 100)
 	var err error
 	lease, err = w.r.Lease(t.Context())
@@ -215,7 +215,7 @@ func readOf(t *testing.T, r *bpf.Reader, n int) error {
 // Close may come at any moment of a reset, and of a read.
 func TestCloseBesideResetsAndReads(t *testing.T) {
 	k := bpftest.New(zerocopyOn(true))
-	em0 := k.AddInterface("em0", bpftest.DLT_EN10MB)
+	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 		for n := range 400 {
 			r, err := bpf.Open("em0", bpf.Config{System: k, Mode: mode, BufferSize: 4096, Immediate: true})
@@ -251,7 +251,7 @@ func TestCloseBesideResetsAndReads(t *testing.T) {
 // One ENXIO can come from a rename between two system calls.
 func TestOneLookThatFailsIsNotTheEnd(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
-		w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: 10 * time.Millisecond})
+		w := newCapture(t, bpf.Config{Mode: mode, ReadTimeout: 10 * time.Millisecond})
 		w.k.FailNext("index", 1, syscall.ENXIO)
 		go func() {
 			time.Sleep(5 * time.Second)
@@ -272,7 +272,7 @@ func TestTapWithoutAnIndex(t *testing.T) {
 			}
 			return nil
 		})
-		w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: 10 * time.Millisecond}, noIndex,
+		w := newCapture(t, bpf.Config{Mode: mode, ReadTimeout: 10 * time.Millisecond}, noIndex,
 			bpftest.WithFeatures(bpftest.Features{IfList: true}))
 		go func() {
 			time.Sleep(5 * time.Second)
@@ -291,7 +291,7 @@ func TestTapWithoutAnIndex(t *testing.T) {
 
 // Only what the sandbox has refused is ErrSandboxed.
 func TestErrSandboxedIsTheSandboxs(t *testing.T) {
-	w := newWorld(t, bpf.Config{WriteFilter: []xbpf.RawInstruction{{Op: 0x06}}})
+	w := newCapture(t, bpf.Config{WriteFilter: []xbpf.RawInstruction{{Op: 0x06}}})
 	require.NoError(t, w.r.Sandbox(bpf.Sandbox{Write: true}))
 	for _, c := range []struct {
 		name      string
@@ -323,7 +323,7 @@ func TestErrSandboxedIsTheSandboxs(t *testing.T) {
 			assert.Equal(t, c.sandboxed, strings.Contains(err.Error(), bpf.ErrSandboxed.Error()), "%v", err)
 		})
 	}
-	no := newWorld(t, bpf.Config{})
+	no := newCapture(t, bpf.Config{})
 	require.NoError(t, no.r.Sandbox(bpf.Sandbox{}))
 	_, err := no.r.Write(numbered(0, 64))
 	assert.ErrorIs(t, err, bpf.ErrSandboxed, "writing was given up")
@@ -333,13 +333,13 @@ func TestErrSandboxedIsTheSandboxs(t *testing.T) {
 // missing, as the documentation of Stats says. Nothing else is.
 func TestStatsAreLowerBounds(t *testing.T) {
 	for _, meanwhile := range []uint32{0, 3} {
-		var w *world
+		var w *capture
 		hook := bpftest.WithTrace(func(op string) {
 			if op == "BIOCFLUSH" {
 				w.receive(0, meanwhile)
 			}
 		})
-		w = newWorld(t, bpf.Config{}, hook)
+		w = newCapture(t, bpf.Config{}, hook)
 		w.receive(0, 10)
 		require.NoError(t, w.r.Flush())
 		w.receive(0, 7)

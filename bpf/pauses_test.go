@@ -37,7 +37,7 @@ func TestNumberedPacketsWithPauses(t *testing.T) {
 func soak(t *testing.T, mode bpf.Mode, size, packets int) {
 	const timeout = 20 * time.Millisecond
 	const tick = time.Millisecond // WithHZ's default
-	w := newWorld(t, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout})
+	w := newCapture(t, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout})
 	seed := rand.Uint64()
 	t.Logf("seed %#x", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))

@@ -112,7 +112,7 @@ func randomUse(t *testing.T, rnd *rand.Rand, mode bpf.Mode, features bpftest.Fea
 		opts = append(opts, bpftest.WithInFlight(4, flight, rnd.Uint64()))
 		h.store, cfg.BufferSize, burst = flight, 64<<10, 12
 	}
-	w := newWorld(t, cfg, opts...)
+	w := newCapture(t, cfg, opts...)
 	began := time.Now()
 	h.clock = func() time.Duration { return time.Since(began) }
 	h.rules = []rule{{span{h.now(), h.now()}, 0b1111, bpf.InOut}}

@@ -36,7 +36,7 @@ type Reader struct {
 	cursor  Cursor // over current, of the latter
 	out     bool   // somebody may look at current's memory, so a collection must not unmap it
 
-	walked         atomic.Uint64 // how far the last iteration over the lease went
+	reached        atomic.Uint64 // how far the last iteration over the lease went
 	packets, bytes atomic.Uint64 // passed by iteration or reading
 
 	sandbox atomic.Bool

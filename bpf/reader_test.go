@@ -22,7 +22,7 @@ import (
 
 func TestLeaseDeliversEverythingInOrder(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
-		w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 4096})
+		w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 4096})
 		const count = 1000
 		go func() {
 			for i := range uint32(count) {
@@ -51,7 +51,7 @@ func TestLeaseDeliversEverythingInOrder(t *testing.T) {
 
 // While the reader is behind, it makes no system call and allocates nothing.
 func TestBehindNoSystemCallsNoAllocations(t *testing.T) {
-	w := newWorld(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10, ReadTimeout: bpf.NoTimeout})
+	w := newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10, ReadTimeout: bpf.NoTimeout})
 	frame := numbered(1, 64)
 	for range 2000 { // both buffers are owned
 		w.em0.Receive(frame)
@@ -88,7 +88,7 @@ func TestBehindNoSystemCallsNoAllocations(t *testing.T) {
 func TestReadingWhileOthersReset(t *testing.T) {
 	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 		t.Run(mode.String(), func(t *testing.T) {
-			w := newWorld(t, bpf.Config{Mode: mode})
+			w := newCapture(t, bpf.Config{Mode: mode})
 			done, cancel := context.WithCancel(t.Context())
 			cancel()
 			var made atomic.Int64
@@ -125,7 +125,7 @@ func TestReadingWhileOthersReset(t *testing.T) {
 
 func TestCloseWakesReader(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
-		w := newWorld(t, bpf.Config{Mode: mode})
+		w := newCapture(t, bpf.Config{Mode: mode})
 		start := time.Now()
 		go func() {
 			time.Sleep(time.Millisecond)
@@ -145,7 +145,7 @@ func TestCloseWakesReader(t *testing.T) {
 
 func TestCloseLeavesLeaseAlone(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
-		w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 4096})
+		w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 4096})
 		for i := range uint32(40) {
 			w.em0.Receive(numbered(i, 64))
 		}
@@ -212,7 +212,7 @@ func TestReadPacketKeepsNothing(t *testing.T) {
 
 func TestContextAndDeadline(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
-		w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: bpf.NoTimeout})
+		w := newCapture(t, bpf.Config{Mode: mode, ReadTimeout: bpf.NoTimeout})
 
 		cause := errors.New("enough")
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -241,7 +241,7 @@ func TestContextAndDeadline(t *testing.T) {
 
 func TestOneLeaseAtATime(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
-		w := newWorld(t, bpf.Config{Mode: mode})
+		w := newCapture(t, bpf.Config{Mode: mode})
 		w.em0.Receive(numbered(1, 64))
 		l, err := w.r.Lease(t.Context())
 		require.NoError(t, err)
@@ -257,7 +257,7 @@ func TestOneLeaseAtATime(t *testing.T) {
 
 func TestReadingMethodsMix(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
-		w := newWorld(t, bpf.Config{Mode: mode, SnapLen: 80})
+		w := newCapture(t, bpf.Config{Mode: mode, SnapLen: 80})
 		for i := range uint32(10) {
 			w.em0.Receive(numbered(i, 100))
 		}
@@ -290,7 +290,7 @@ func TestReadingMethodsMix(t *testing.T) {
 // Two readers on one interface: the one that has stopped for ever costs the other nothing.
 func TestStoppedReaderCostsTheOtherNothing(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
-		w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: time.Millisecond})
+		w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: time.Millisecond})
 		stopped, err := bpf.Open("em0", bpf.Config{System: w.k, Mode: mode, BufferSize: 4096})
 		require.NoError(t, err)
 		defer stopped.Close()
@@ -328,7 +328,7 @@ func TestTimestamps(t *testing.T) {
 	} {
 		for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 			t.Run(fmt.Sprintf("%d/%v", c.res, mode), func(t *testing.T) {
-				w := newWorld(t, bpf.Config{Mode: mode, Resolution: c.res, Immediate: true})
+				w := newCapture(t, bpf.Config{Mode: mode, Resolution: c.res, Immediate: true})
 				w.em0.ReceiveAt(at, numbered(1, 64), 64)
 				_, info, err := w.r.ReadPacket(t.Context())
 				require.NoError(t, err)

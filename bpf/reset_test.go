@@ -62,40 +62,40 @@ var readers = []struct {
 var changes = []struct {
 	name     string
 	discards bool
-	call     func(w *world) error
+	call     func(w *capture) error
 }{
-	{"Flush", true, func(w *world) error { return w.r.Flush() }},
-	{"SetFilter with flush", true, func(w *world) error { return w.r.SetFilter(nil, true) }},
-	{"SetFilter without flush", false, func(w *world) error { return w.r.SetFilter(nil, false) }},
-	{"SetFilter with flush that fails", false, func(w *world) error {
+	{"Flush", true, func(w *capture) error { return w.r.Flush() }},
+	{"SetFilter with flush", true, func(w *capture) error { return w.r.SetFilter(nil, true) }},
+	{"SetFilter without flush", false, func(w *capture) error { return w.r.SetFilter(nil, false) }},
+	{"SetFilter with flush that fails", false, func(w *capture) error {
 		w.k.FailNext("BIOCSETF", 1, syscall.EINVAL)
 		if err := w.r.SetFilter(nil, true); !errors.Is(err, syscall.EINVAL) {
 			return fmt.Errorf("EINVAL is wanted: %w", err)
 		}
 		return nil
 	}},
-	{"Flush that fails", false, func(w *world) error {
+	{"Flush that fails", false, func(w *capture) error {
 		w.k.FailNext("BIOCFLUSH", 1, syscall.ENXIO)
 		if err := w.r.Flush(); !errors.Is(err, syscall.ENXIO) {
 			return fmt.Errorf("ENXIO is wanted: %w", err)
 		}
 		return nil
 	}},
-	{"SetDirection", false, func(w *world) error { return w.r.SetDirection(bpf.InOut) }},
-	{"Stats", false, func(w *world) error { _, err := w.r.Stats(); return err }},
-	{"LinkTypes", false, func(w *world) error { _, err := w.r.LinkTypes(); return err }},
-	{"SetWriteFilter", false, func(w *world) error { return w.r.SetWriteFilter(nil) }},
-	{"SetReadDeadline", false, func(w *world) error { return w.r.SetReadDeadline(time.Time{}) }},
+	{"SetDirection", false, func(w *capture) error { return w.r.SetDirection(bpf.InOut) }},
+	{"Stats", false, func(w *capture) error { _, err := w.r.Stats(); return err }},
+	{"LinkTypes", false, func(w *capture) error { _, err := w.r.LinkTypes(); return err }},
+	{"SetWriteFilter", false, func(w *capture) error { return w.r.SetWriteFilter(nil) }},
+	{"SetReadDeadline", false, func(w *capture) error { return w.r.SetReadDeadline(time.Time{}) }},
 }
 
 // combinations runs f for every reading method, mode and change.
-func combinations(t *testing.T, f func(t *testing.T, w *world, read func() ([]uint32, error), change func(), discards bool)) {
+func combinations(t *testing.T, f func(t *testing.T, w *capture, read func() ([]uint32, error), change func(), discards bool)) {
 	for _, rd := range readers {
 		for _, c := range changes {
 			for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 				t.Run(fmt.Sprintf("%s/%v/%s", rd.name, mode, c.name), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
-						w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 10 * time.Millisecond})
+						w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 10 * time.Millisecond})
 						read := func() ([]uint32, error) { return rd.read(t, w.r) }
 						f(t, w, read, func() { require.NoError(t, c.call(w)) }, c.discards)
 					})
@@ -106,7 +106,7 @@ func combinations(t *testing.T, f func(t *testing.T, w *world, read func() ([]ui
 }
 
 // readAll reads until nothing comes for a second.
-func readAll(t *testing.T, w *world, read func() ([]uint32, error)) (got []uint32) {
+func readAll(t *testing.T, w *capture, read func() ([]uint32, error)) (got []uint32) {
 	t.Helper()
 	require.NoError(t, w.r.SetReadDeadline(time.Now().Add(time.Second)))
 	for {
@@ -126,7 +126,7 @@ func sequence(from, n uint32) (s []uint32) {
 	return s
 }
 
-func (w *world) receive(from, n uint32) {
+func (w *capture) receive(from, n uint32) {
 	for _, i := range sequence(from, n) {
 		w.em0.Receive(numbered(i, 64))
 	}
@@ -136,7 +136,7 @@ func (w *world) receive(from, n uint32) {
 // reader was doing at the time.
 func TestPacketsCapturedAfterAChangeAreDelivered(t *testing.T) {
 	t.Run("the reader sleeps", func(t *testing.T) {
-		combinations(t, func(t *testing.T, w *world, read func() ([]uint32, error), change func(), _ bool) {
+		combinations(t, func(t *testing.T, w *capture, read func() ([]uint32, error), change func(), _ bool) {
 			go func() {
 				time.Sleep(time.Second)
 				change()
@@ -150,7 +150,7 @@ func TestPacketsCapturedAfterAChangeAreDelivered(t *testing.T) {
 		})
 	})
 	t.Run("the reader has read the half of a buffer", func(t *testing.T) {
-		combinations(t, func(t *testing.T, w *world, read func() ([]uint32, error), change func(), discards bool) {
+		combinations(t, func(t *testing.T, w *capture, read func() ([]uint32, error), change func(), discards bool) {
 			w.receive(0, 6)
 			got, err := read()
 			require.NoError(t, err)
@@ -166,7 +166,7 @@ func TestPacketsCapturedAfterAChangeAreDelivered(t *testing.T) {
 		})
 	})
 	t.Run("packets wait in both kernel buffers", func(t *testing.T) {
-		combinations(t, func(t *testing.T, w *world, read func() ([]uint32, error), change func(), discards bool) {
+		combinations(t, func(t *testing.T, w *capture, read func() ([]uint32, error), change func(), discards bool) {
 			w.receive(0, 40) // 40 records of 96 bytes fill a buffer, and begin the next one with 1 or 2
 			w.receive(40, 10)
 			change()
@@ -208,7 +208,7 @@ func readDuringReset(t *testing.T, read func(testing.TB, *bpf.Reader) ([]uint32,
 		<-end
 		return fail
 	})
-	w := newWorld(t, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 10 * time.Millisecond}, slow)
+	w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 10 * time.Millisecond}, slow)
 	w.receive(0, 6)
 	var got []uint32
 	if half {

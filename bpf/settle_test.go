@@ -32,7 +32,7 @@ func TestReadTimeoutIsRoundedUp(t *testing.T) {
 							if compat {
 								opts = append(opts, bpftest.WithCompat32())
 							}
-							w := newWorld(t, bpf.Config{ReadTimeout: timeout}, opts...)
+							w := newCapture(t, bpf.Config{ReadTimeout: timeout}, opts...)
 							arrived := make(chan time.Time, 1)
 							go func() {
 								time.Sleep(50 * time.Millisecond)
@@ -57,7 +57,7 @@ func TestOneTailDoesNotMakeEveryPacketAWakeUp(t *testing.T) {
 	for name, features := range map[string]bpftest.Features{"12": bpftest.FreeBSD12(), "16": bpftest.FreeBSD16()} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10}, bpftest.WithFeatures(features))
+				w := newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10}, bpftest.WithFeatures(features))
 				leave(t, w.r, "a tail", func(n uint32) { w.em0.Receive(numbered(n, 64)) })
 				before, err := w.r.Stats()
 				require.NoError(t, err)
@@ -134,8 +134,8 @@ func TestNoPacketOfAnotherLinkType(t *testing.T) {
 		}
 	})
 	k := bpftest.New(zerocopyOn(true), bpftest.WithFeatures(bpftest.FreeBSD14()), hook)
-	em0 = k.AddInterface("em0", bpftest.DLT_EN10MB, bpftest.AlsoDLT(bpftest.DLT_IEEE802_11, 24))
-	r, err := bpf.Open("em0", bpf.Config{System: k, LinkTypes: []uint32{bpftest.DLT_IEEE802_11}})
+	em0 = k.AddInterface("em0", zbuf.DLT_EN10MB, bpftest.AlsoDLT(zbuf.DLT_IEEE802_11, 24))
+	r, err := bpf.Open("em0", bpf.Config{System: k, LinkTypes: []uint32{zbuf.DLT_IEEE802_11}})
 	require.NoError(t, err)
 	defer r.Close()
 	require.Len(t, land, 1)
@@ -151,7 +151,7 @@ func TestPacketInFlightDuringSetFilter(t *testing.T) {
 	for name, features := range map[string]bpftest.Features{"12": bpftest.FreeBSD12(), "14": bpftest.FreeBSD14()} {
 		t.Run(name, func(t *testing.T) {
 			modes(t, func(t *testing.T, mode bpf.Mode) {
-				w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: 5 * time.Millisecond}, bpftest.WithFeatures(features))
+				w := newCapture(t, bpf.Config{Mode: mode, ReadTimeout: 5 * time.Millisecond}, bpftest.WithFeatures(features))
 				w.receive(0, 4)
 				land := w.em0.BeginInject(bpftest.Packet{Data: numbered(5, 64)}) // odd, and on its way
 				require.NoError(t, w.r.SetFilter(onlyEven, true))

@@ -163,8 +163,8 @@ func (l *ledger) read(ctx context.Context, r *bpf.Reader, lag *lab.Lag, timeout 
 	}
 }
 
-// Readers of every temper.
-var tempers = []struct {
+// paces are the ways in which readers pause.
+var paces = []struct {
 	name  string
 	pause func(rng *rand.Rand) func(leased bool)
 }{
@@ -227,7 +227,7 @@ func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
 	k := bpftest.New(zerocopyOn(true))
 	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 	lag := lab.WatchLag(t)
-	readers := make([]*bpf.Reader, len(tempers))
+	readers := make([]*bpf.Reader, len(paces))
 	for i := range readers {
 		r, err := bpf.Open("em0", bpf.Config{System: k, Mode: mode, BufferSize: size, ReadTimeout: timeout})
 		require.NoError(t, err)
@@ -241,7 +241,7 @@ func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
 	var quiet atomic.Int64
 	for i, r := range readers {
 		ledgers[i].quiet = &quiet
-		pause := tempers[i].pause(rand.New(rand.NewPCG(seed, uint64(i+1))))
+		pause := paces[i].pause(rand.New(rand.NewPCG(seed, uint64(i+1))))
 		all.Go(func() {
 			if errs[i] = ledgers[i].read(t.Context(), r, lag, timeout, pause); errs[i] != nil {
 				failed <- struct{}{}
@@ -285,12 +285,12 @@ func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
 	lost := uint64(0)
 	for i, r := range readers {
 		l := &ledgers[i]
-		require.NoError(t, errs[i], "the %s reader", tempers[i].name)
+		require.NoError(t, errs[i], "the %s reader", paces[i].name)
 		s, err := r.Stats()
 		require.NoError(t, err)
 		beyond := lag.Late(l.slow, late)
 		t.Logf("%s: %d received = %d delivered + %d dropped; worst delay %v, of the machine %v; %+v",
-			tempers[i].name, s.Received, l.delivered.Load(), s.Dropped, l.worst, lag.Worst(), s)
+			paces[i].name, s.Received, l.delivered.Load(), s.Dropped, l.worst, lag.Worst(), s)
 		assert.EqualValues(t, f.sent, s.Received)
 		assert.EqualValues(t, s.Received, l.delivered.Load()+s.Dropped, "delivered + dropped")
 		assert.EqualValues(t, s.Dropped, l.writers[0].missing+uint64(f.sent-l.writers[0].next), "missing in the numbering")

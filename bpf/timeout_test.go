@@ -99,7 +99,7 @@ func TestReadTimeoutCountsFromArrival(t *testing.T) {
 	for _, name := range []string{"undisturbed", "ioctls meanwhile", "ioctl storm"} {
 		t.Run(name, func(t *testing.T) {
 			modes(t, func(t *testing.T, mode bpf.Mode) {
-				w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: timeout})
+				w := newCapture(t, bpf.Config{Mode: mode, ReadTimeout: timeout})
 				ctx, cancel := context.WithCancel(t.Context())
 				var others sync.WaitGroup
 				defer others.Wait()

@@ -70,5 +70,5 @@ func (l Lease) passed(w *passed, at uint) {
 	if w.left {
 		at = uint(len(l.buf))
 	}
-	l.r.walked.Store(uint64(at))
+	l.r.reached.Store(uint64(at))
 }

@@ -1,15 +1,16 @@
-// Package bpftest is a model of FreeBSD's bpf(4), in memory, for tests and for programs
-// that run where there is no FreeBSD.
+// Package bpftest is a model of FreeBSD's bpf(4), in memory, for tests and for programs that run
+// where there is no FreeBSD.
 //
-// A [Kernel] is a world of its own: interfaces, sysctls, open descriptors and a clock. It
-// implements [zbuf.System], so that everything above the raw binding runs on it unchanged: the same
-// request numbers, the same structs, the same errnos, and both buffer modes. The model follows
-// FreeBSD 12.1 on amd64, including what that kernel does wrong. [Features] turns on what later
-// releases changed: [FreeBSD14] is 14.0, [FreeBSD16] what was read of 16.
+// A [Kernel] has interfaces, sysctls, open descriptors and a clock. It shares none of them with
+// another Kernel. It implements [zbuf.System], so that everything above the raw binding runs on it
+// unchanged: the same request numbers, the same structs, the same errnos, and both buffer modes.
+// The model follows FreeBSD 12.1 on amd64, and has the faults of that kernel too. [Features] turns
+// on the changes of later releases: [FreeBSD14] is 14.0, and [FreeBSD16] has what the sources of 16
+// show.
 //
 //	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
 //	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
-//	dev, err := k.Open() // hand k to whatever takes a zbuf.System
+//	dev, err := k.Open() // k serves wherever a zbuf.System does
 //	...
 //	em0.Receive(frame)
 //

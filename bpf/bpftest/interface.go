@@ -9,19 +9,6 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// Link types of package zbuf.
-const (
-	DLT_NULL             = zbuf.DLT_NULL
-	DLT_EN10MB           = zbuf.DLT_EN10MB
-	DLT_SLIP             = zbuf.DLT_SLIP
-	DLT_PPP              = zbuf.DLT_PPP
-	DLT_FDDI             = zbuf.DLT_FDDI
-	DLT_ATM_RFC1483      = zbuf.DLT_ATM_RFC1483
-	DLT_RAW              = zbuf.DLT_RAW
-	DLT_IEEE802_11       = zbuf.DLT_IEEE802_11
-	DLT_IEEE802_11_RADIO = zbuf.DLT_IEEE802_11_RADIO
-)
-
 const (
 	ethernetHeader        = 14
 	loopbackHeader        = 4

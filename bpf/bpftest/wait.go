@@ -49,7 +49,7 @@ func (d *Descriptor) signal() {
 	}
 }
 
-// interrupt makes Wait, Poll and Read look at the state of the world.
+// interrupt makes Wait, Poll and Read look again whether they have something to return.
 func (d *Descriptor) interrupt() {
 	d.signal()
 	for _, q := range d.queues {

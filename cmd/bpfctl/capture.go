@@ -31,7 +31,7 @@ type captureFlags struct {
 	noPromisc                    bool
 }
 
-func newCapture(w *world) *cobra.Command {
+func newCapture(t *target) *cobra.Command {
 	var f captureFlags
 	c := &cobra.Command{
 		Use:   "capture {-i IFACE | --replay FILE} [-w FILE]",
@@ -69,7 +69,7 @@ Run tcpdump on an interface of the same link type.`,
   bpfctl capture --replay - -w out.pcapng
   bpfctl capture --model steady -i em0 -c 10`,
 		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return runCapture(c, w, &f) },
+		RunE: func(c *cobra.Command, _ []string) error { return runCapture(c, t, &f) },
 	}
 	fl := c.Flags()
 	fl.SortFlags = false
@@ -160,7 +160,7 @@ func choose[T ~int](to *T, flag, value string, names ...string) error {
 	return usagef("%s: %q is not one of %s", flag, value, strings.Join(names, ", "))
 }
 
-func runCapture(c *cobra.Command, w *world, f *captureFlags) error {
+func runCapture(c *cobra.Command, t *target, f *captureFlags) error {
 	cfg, err := f.config(c)
 	if err != nil {
 		return err
@@ -185,7 +185,7 @@ func runCapture(c *cobra.Command, w *world, f *captureFlags) error {
 		src, err = source.OpenReplay(ctx, f.replay, c.InOrStdin(), cfg)
 		stop()
 	} else {
-		m, merr := w.machine()
+		m, merr := t.machine()
 		if merr != nil {
 			return merr
 		}

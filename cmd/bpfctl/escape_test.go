@@ -48,7 +48,7 @@ func TestProgramNamesAreEscaped(t *testing.T) {
 		{"zerocopy"}, {"zerocopy", "--json"},
 	} {
 		var stdout, stderr bytes.Buffer
-		code := runOn(&world{host: func() *machine.Machine { return m }}, args, nil, &stdout, &stderr)
+		code := runOn(&target{host: func() *machine.Machine { return m }}, args, nil, &stdout, &stderr)
 		require.Equal(t, exitOK, code, stderr.String())
 		requireHarmless(t, stdout.String())
 		if args[len(args)-1] == "--json" {

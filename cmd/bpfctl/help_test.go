@@ -11,7 +11,7 @@ import (
 // The commands that cobra makes are its own.
 func TestEveryCommandHasHelp(t *testing.T) {
 	n := 0
-	for _, c := range newRoot(&world{}).Commands() {
+	for _, c := range newRoot(&target{}).Commands() {
 		if c.Name() == "completion" || c.Name() == "help" {
 			continue
 		}
@@ -38,7 +38,7 @@ func checkExample(t *testing.T, words []string) {
 			break
 		}
 	}
-	root := newRoot(&world{})
+	root := newRoot(&target{})
 	c, rest, err := root.Find(words[1:])
 	if assert.NoError(t, err) {
 		var run []*cobra.Command

@@ -18,7 +18,7 @@ import (
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
-func newInfo(w *world) *cobra.Command {
+func newInfo(t *target) *cobra.Command {
 	var iface string
 	var asJSON bool
 	c := &cobra.Command{
@@ -37,7 +37,7 @@ out, it says so.`,
   bpfctl info --model refused`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			m, err := w.machine()
+			m, err := t.machine()
 			if err != nil {
 				return err
 			}
@@ -56,7 +56,7 @@ out, it says so.`,
 	fl.SortFlags = false
 	fl.VarP(once(&iface), "interface", "i", "only `IFACE` (default all)")
 	fl.BoolVar(&asJSON, "json", false, "as JSON")
-	c.RegisterFlagCompletionFunc("interface", w.completeInterface)
+	c.RegisterFlagCompletionFunc("interface", t.completeInterface)
 	return c
 }
 

@@ -30,12 +30,12 @@ func main() {
 
 // run is the program: what it returns is the exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	return runOn(&world{}, args, stdin, stdout, stderr)
+	return runOn(&target{}, args, stdin, stdout, stderr)
 }
 
-// runOn is run in a world of the caller's.
-func runOn(w *world, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := newRoot(w)
+// runOn is run on a target of the caller's.
+func runOn(t *target, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot(t)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -59,7 +59,7 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-func newRoot(w *world) *cobra.Command {
+func newRoot(t *target) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "bpfctl",
 		Short: "Capture and send packets through FreeBSD's bpf(4), and manage it",
@@ -85,10 +85,10 @@ Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usagef("%w: see %s --help", err, c.CommandPath())
 	})
-	root.PersistentFlags().StringVar(&w.scenario, "model", "", "use a model of the kernel: `SCENARIO`")
+	root.PersistentFlags().StringVar(&t.scenario, "model", "", "use a model of the kernel: `SCENARIO`")
 	root.RegisterFlagCompletionFunc("model",
 		cobra.FixedCompletions(scenario.Names(), cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(newCapture(w), newZeroCopy(w), newStats(w), newInfo(w), newSend(w), newMan())
+	root.AddCommand(newCapture(t), newZeroCopy(t), newStats(t), newInfo(t), newSend(t), newMan())
 	return root
 }
 

@@ -29,7 +29,7 @@ type sendFlags struct {
 	loop     uint64
 }
 
-func newSend(w *world) *cobra.Command {
+func newSend(t *target) *cobra.Command {
 	var f sendFlags
 	c := &cobra.Command{
 		Use:   "send -i IFACE FILE",
@@ -61,7 +61,7 @@ Send needs permission to open /dev/bpf for writing.`,
 			}
 			return usagef("unexpected argument %q: see %s --help", args[1], c.CommandPath())
 		},
-		RunE: func(c *cobra.Command, args []string) error { return runSend(c, w, &f, args[0]) },
+		RunE: func(c *cobra.Command, args []string) error { return runSend(c, t, &f, args[0]) },
 	}
 	fl := c.Flags()
 	fl.SortFlags = false
@@ -70,7 +70,7 @@ Send needs permission to open /dev/bpf for writing.`,
 	fl.Float64Var(&f.pps, "pps", 0, "send `N` packets each second")
 	fl.BoolVar(&f.topspeed, "topspeed", false, "send as fast as possible")
 	fl.Uint64Var(&f.loop, "loop", 1, "send the file `N` times; 0 is for ever")
-	c.RegisterFlagCompletionFunc("interface", w.completeInterface)
+	c.RegisterFlagCompletionFunc("interface", t.completeInterface)
 	return c
 }
 
@@ -95,7 +95,7 @@ func (r *bitRate) Set(text string) error {
 	return nil
 }
 
-func runSend(c *cobra.Command, w *world, f *sendFlags, name string) error {
+func runSend(c *cobra.Command, t *target, f *sendFlags, name string) error {
 	ways := 0
 	for _, flag := range []string{"rate", "pps", "topspeed"} {
 		if c.Flags().Changed(flag) {
@@ -123,7 +123,7 @@ func runSend(c *cobra.Command, w *world, f *sendFlags, name string) error {
 	if file.Again() {
 		came()
 	}
-	m, err := w.machine()
+	m, err := t.machine()
 	if err != nil {
 		return err
 	}

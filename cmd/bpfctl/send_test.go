@@ -55,7 +55,7 @@ func (o *outlet) machine() *machine.Machine {
 // send runs `bpfctl send` there.
 func (o *outlet) send(args ...string) (code int, said string) {
 	var stdout, stderr bytes.Buffer
-	code = runOn(&world{host: o.machine}, append([]string{"send", "-i", "em0"}, args...), nil, &stdout, &stderr)
+	code = runOn(&target{host: o.machine}, append([]string{"send", "-i", "em0"}, args...), nil, &stdout, &stderr)
 	return code, stderr.String() + stdout.String()
 }
 

@@ -27,7 +27,7 @@ type statsFlags struct {
 	count       uint64
 }
 
-func newStats(w *world) *cobra.Command {
+func newStats(t *target) *cobra.Command {
 	var f statsFlags
 	c := &cobra.Command{
 		Use:   "stats [-i IFACE] [--watch INTERVAL]",
@@ -62,7 +62,7 @@ Stats needs root. In a jail, the jail also needs its own network stack (VNET).`,
   bpfctl stats --json
   bpfctl stats --model listeners --watch 500ms`,
 		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return runStats(c, w, &f) },
+		RunE: func(c *cobra.Command, _ []string) error { return runStats(c, t, &f) },
 	}
 	fl := c.Flags()
 	fl.SortFlags = false
@@ -71,11 +71,11 @@ Stats needs root. In a jail, the jail also needs its own network stack (VNET).`,
 	fl.DurationVar(&f.watch, "watch", 0, "show rates after each `INTERVAL`, such as 1s, until interrupted")
 	fl.Uint64VarP(&f.count, "count", "c", 0, "with --watch: end after `N` intervals")
 	fl.BoolVar(&f.reset, "reset", false, "set the counters of all listeners to 0")
-	c.RegisterFlagCompletionFunc("interface", w.completeInterface)
+	c.RegisterFlagCompletionFunc("interface", t.completeInterface)
 	return c
 }
 
-func runStats(c *cobra.Command, w *world, f *statsFlags) error {
+func runStats(c *cobra.Command, t *target, f *statsFlags) error {
 	watch := c.Flags().Changed("watch")
 	switch {
 	case watch && f.watch < 10*time.Millisecond:
@@ -89,7 +89,7 @@ func runStats(c *cobra.Command, w *world, f *statsFlags) error {
 	case f.reset && (watch || f.json):
 		return usagef("--reset shows nothing: leave --watch and --json out")
 	}
-	m, err := w.machine()
+	m, err := t.machine()
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func kernels(t *testing.T, f func(t *testing.T, w lab.World, m *machine.Machine)
 	t.Run("kernel", func(t *testing.T) {
 		w := lab.OnKernel(t)
 		lab.SetSysctl(t, w, "net.bpf.zerocopy_enable", 1)
-		m, err := (&world{}).machine()
+		m, err := (&target{}).machine()
 		require.NoError(t, err)
 		f(t, w, m)
 	})
@@ -51,7 +51,7 @@ func kernels(t *testing.T, f func(t *testing.T, w lab.World, m *machine.Machine)
 func stats(t testing.TB, m *machine.Machine, args ...string) (rows []listenerRow) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code := runOn(&world{host: func() *machine.Machine { return m }}, append([]string{"stats", "--json"}, args...), nil, &stdout, &stderr)
+	code := runOn(&target{host: func() *machine.Machine { return m }}, append([]string{"stats", "--json"}, args...), nil, &stdout, &stderr)
 	require.Equal(t, exitOK, code, stderr.String())
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &rows))
 	return rows
@@ -219,7 +219,7 @@ func TestStatsReset(t *testing.T) {
 		pair.Inject(t, lab.Frame(100, 1))
 		require.NotZero(t, stats(t, m, "-i", pair.A)[0].Received)
 		var stdout bytes.Buffer
-		require.Equal(t, exitOK, runOn(&world{host: func() *machine.Machine { return m }}, []string{"stats", "--reset"}, nil, &stdout, &stdout), stdout.String())
+		require.Equal(t, exitOK, runOn(&target{host: func() *machine.Machine { return m }}, []string{"stats", "--reset"}, nil, &stdout, &stdout), stdout.String())
 		pair.Forgotten()
 		for _, r := range stats(t, m) {
 			require.Zero(t, r.Received+r.Matched+r.Dropped+r.ZeroCopyAppends)

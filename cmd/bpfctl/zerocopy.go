@@ -24,7 +24,7 @@ type zeroCopyFlags struct {
 	file          string
 }
 
-func newZeroCopy(w *world) *cobra.Command {
+func newZeroCopy(t *target) *cobra.Command {
 	var f zeroCopyFlags
 	c := &cobra.Command{
 		Use:   "zerocopy [status | on | off] [--persist]",
@@ -56,7 +56,7 @@ can't find something out, it says so.`,
 			if len(args) > 0 {
 				verb = args[0]
 			}
-			return runZeroCopy(c, w, verb, &f)
+			return runZeroCopy(c, t, verb, &f)
 		},
 	}
 	fl := c.Flags()
@@ -67,7 +67,7 @@ can't find something out, it says so.`,
 	return c
 }
 
-func runZeroCopy(c *cobra.Command, w *world, verb string, f *zeroCopyFlags) error {
+func runZeroCopy(c *cobra.Command, t *target, verb string, f *zeroCopyFlags) error {
 	switch {
 	case verb != "status" && verb != "on" && verb != "off":
 		return usagef("zerocopy %s: status, on or off?", verb)
@@ -76,7 +76,7 @@ func runZeroCopy(c *cobra.Command, w *world, verb string, f *zeroCopyFlags) erro
 	case verb != "status" && f.json:
 		return usagef("--json: goes with status")
 	}
-	m, err := w.machine()
+	m, err := t.machine()
 	if err != nil {
 		return err
 	}

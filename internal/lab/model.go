@@ -62,7 +62,7 @@ func (m *model) NewPair() (*Pair, error) {
 
 func (m *model) NewTunnel() (string, func() error, error) {
 	name := fmt.Sprintf("tun%d", m.tunnels.Add(1)-1)
-	i := m.AddInterface(name, bpftest.DLT_NULL)
+	i := m.AddInterface(name, zbuf.DLT_NULL)
 	return name, func() error { i.Remove(); return nil }, nil
 }
 

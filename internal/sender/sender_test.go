@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/capture"
 	"github.com/zbuf-go/zbuf/internal/lab"
@@ -129,7 +130,7 @@ func TestWriteMemory(t *testing.T) {
 func TestSendOnATunnel(t *testing.T) {
 	k := bpftest.New()
 	var got [][]byte
-	k.AddInterface("tun0", bpftest.DLT_NULL, bpftest.Output(func(p []byte) error {
+	k.AddInterface("tun0", zbuf.DLT_NULL, bpftest.Output(func(p []byte) error {
 		got = append(got, bytes.Clone(p))
 		return nil
 	}))

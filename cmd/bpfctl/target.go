@@ -9,31 +9,31 @@ import (
 	"github.com/zbuf-go/zbuf/internal/scenario"
 )
 
-// world is what all commands share: the machine that they work on.
-type world struct {
+// target is the machine that all commands work on.
+type target struct {
 	scenario string                  // --model; empty is the machine this runs on
 	host     func() *machine.Machine // replaces that machine, if not nil
 }
 
-func (w *world) machine() (*machine.Machine, error) {
+func (t *target) machine() (*machine.Machine, error) {
 	switch {
-	case w.scenario != "" && !slices.Contains(scenario.Names(), w.scenario):
-		_, err := scenario.New(w.scenario)
+	case t.scenario != "" && !slices.Contains(scenario.Names(), t.scenario):
+		_, err := scenario.New(t.scenario)
 		return nil, usageError{err}
-	case w.scenario != "":
-		return scenario.New(w.scenario)
-	case w.host != nil:
-		return w.host(), nil
+	case t.scenario != "":
+		return scenario.New(t.scenario)
+	case t.host != nil:
+		return t.host(), nil
 	}
 	return machine.Host(), nil
 }
 
 // completeInterface completes -i.
-func (w *world) completeInterface(
+func (t *target) completeInterface(
 	*cobra.Command, []string, string,
 ) ([]string, cobra.ShellCompDirective) {
 	var names []string
-	if m, err := w.machine(); err == nil {
+	if m, err := t.machine(); err == nil {
 		defer m.Stop()
 		list, _ := m.Interfaces()
 		for _, i := range list {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/lab"
@@ -52,7 +53,7 @@ func wires(t *testing.T, f func(t *testing.T, w wire)) {
 
 func modelWire(features bpftest.Features) wire {
 	k := bpftest.New(bpftest.WithFeatures(features))
-	a, b := k.AddInterface("epair0a", bpftest.DLT_EN10MB), k.AddInterface("epair0b", bpftest.DLT_EN10MB)
+	a, b := k.AddInterface("epair0a", zbuf.DLT_EN10MB), k.AddInterface("epair0b", zbuf.DLT_EN10MB)
 	bpftest.Pair(a, b)
 	w := wire{to: "epair0b", from: "epair0a", memory: k.PageSize()}
 	if features.LongWrite {
