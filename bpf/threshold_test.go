@@ -28,7 +28,7 @@ func TestFillOfAtMost8KiBIsCopiedOut(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(c.fill), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10, ReadTimeout: 20 * time.Millisecond})
+				w := newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10, ReadTimeout: 20 * time.Millisecond})
 				w.em0.Receive(numbered(0, 128))
 				l, err := w.r.Lease(t.Context())
 				require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestReaderThatWasAwayAsksAtOnce(t *testing.T) {
 	} {
 		t.Run(c.away.String(), func(t *testing.T) {
 			modes(t, func(t *testing.T, mode bpf.Mode) {
-				w := newWorld(t, bpf.Config{Mode: mode, ReadTimeout: timeout}, bpftest.WithHZ(1000))
+				w := newCapture(t, bpf.Config{Mode: mode, ReadTimeout: timeout}, bpftest.WithHZ(1000))
 				w.em0.Receive(numbered(0, 64))
 				l, err := w.r.Lease(t.Context()) // asks for everything that there is
 				require.NoError(t, err)
