@@ -265,18 +265,27 @@ func (p *Pair) Forgotten() { clear(p.count) }
 
 var errLate = fmt.Errorf("not within %v", Patience)
 
-// Until waits for a condition, yielding the processor between looks.
+// Until looks until cond is true, or cond fails, or Patience has passed.
+//
+// It looks again at once for a millisecond, and then once a millisecond. It must not spin for long:
+// FreeBSD's scheduler lets a thread that has mostly slept run before one that has worked, so on one
+// processor a thread that spins starves the reader that it waits for, for half a second.
 func Until(cond func() (bool, error)) error {
-	deadline := time.Now().Add(Patience)
+	const spin = time.Millisecond
+	began := time.Now()
 	for {
 		ok, err := cond()
 		if ok || err != nil {
 			return err
 		}
-		if time.Now().After(deadline) {
+		switch waited := time.Since(began); {
+		case waited > Patience:
 			return errLate
+		case waited < spin:
+			yield()
+		default:
+			time.Sleep(time.Millisecond)
 		}
-		yield()
 	}
 }
 
