@@ -14,7 +14,8 @@ import (
 // Memory that was unmapped may become somebody else's. A closed Reader has no pointer to it.
 func TestClosedReaderRefersToNoMemory(t *testing.T) {
 	for _, mode := range []Mode{ZeroCopy, Buffered} {
-		for _, when := range []string{"idle", "a lease was out", "a packet was copied", "a packet was handed out"} {
+		for _, when := range []string{"idle", "a lease was out", "a packet was copied",
+			"a packet was handed out"} {
 			t.Run(mode.String()+"/"+when, func(t *testing.T) {
 				k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
 				em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)

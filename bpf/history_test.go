@@ -132,7 +132,9 @@ func filterFor(classes uint8) []xbpf.RawInstruction {
 		if classes>>c&1 != 0 {
 			k = 1 << 18
 		}
-		prog = append(prog, xbpf.RawInstruction{Op: 0x15, Jf: 1, K: c}, xbpf.RawInstruction{Op: 0x06, K: k}) // jeq #c; ret #k
+		// jeq #c; ret #k
+		prog = append(prog, xbpf.RawInstruction{Op: 0x15, Jf: 1, K: c},
+			xbpf.RawInstruction{Op: 0x06, K: k})
 	}
 	return append(prog, xbpf.RawInstruction{Op: 0x06}) // ret #0
 }
@@ -144,7 +146,8 @@ func (h *history) deliver(c call, frames [][]byte) error {
 	defer h.mu.Unlock()
 	h.calls = append(h.calls, c)
 	for _, f := range frames {
-		if len(f) < frameMin || crc32.ChecksumIEEE(f[:len(f)-4]) != binary.BigEndian.Uint32(f[len(f)-4:]) {
+		if len(f) < frameMin ||
+			crc32.ChecksumIEEE(f[:len(f)-4]) != binary.BigEndian.Uint32(f[len(f)-4:]) {
 			return fmt.Errorf("torn: %d bytes %x", len(f), f)
 		}
 		n := int(binary.BigEndian.Uint32(f[atNumber:]))
@@ -271,7 +274,8 @@ func (h *history) judge(mayDrop uint64, ended bool) (v verdict) {
 		}
 	}
 	if uint64(missing) > mayDrop {
-		v.wrong = append(v.wrong, fmt.Sprintf("%d packets are missing, and the kernel dropped %d", missing, mayDrop))
+		v.wrong = append(v.wrong, fmt.Sprintf("%d packets are missing, and the kernel dropped %d",
+			missing, mayDrop))
 	}
 	v.dropped += missing
 	h.judgeErrors(bad)

@@ -22,7 +22,8 @@ func TestIdleReaderSleeps(t *testing.T) {
 			for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 				t.Run(fmt.Sprintf("immediate=%v/left=%s/%v", immediate, left, mode), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
-						w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: 10 * time.Millisecond, Immediate: immediate})
+						w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 64 << 10,
+							ReadTimeout: 10 * time.Millisecond, Immediate: immediate})
 						leave(t, w.r, left, func(i uint32) { w.em0.Receive(numbered(i, 128)) })
 						requireSleeps(t, w.r, 10)
 						w.r.SetReadDeadline(time.Time{})
@@ -107,7 +108,8 @@ func TestIdleReaderSleepsAfterAnything(t *testing.T) {
 }
 
 func anythingThenIdle(t *testing.T, rnd *rand.Rand, mode bpf.Mode, immediate bool) {
-	w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 10 * time.Millisecond, Immediate: immediate})
+	w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 10 * time.Millisecond,
+		Immediate: immediate})
 	read := func(wait time.Duration) error {
 		w.r.SetReadDeadline(time.Now().Add(wait))
 		l, err := w.r.Lease(t.Context())

@@ -23,7 +23,8 @@ func TestKernelZeroCopyTurnedOffInMidSession(t *testing.T) {
 	lab.Want64Bit(t)
 	lab.SetSysctl(t, w, "net.bpf.zerocopy_enable", 1)
 	p := lab.NewPair(t, w)
-	r := openOn(t, p, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 4096, ReadTimeout: 20 * time.Millisecond})
+	r := openOn(t, p, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 4096,
+		ReadTimeout: 20 * time.Millisecond})
 	require.NoError(t, w.SetSysctl("net.bpf.zerocopy_enable", 0))
 	for i := range uint32(200) {
 		require.NoError(t, p.Post(p.A, numbered(i, 64)))
@@ -47,7 +48,8 @@ func TestKernel386FallsBack(t *testing.T) {
 	}
 	lab.SetSysctl(t, w, "net.bpf.zerocopy_enable", 1)
 	p := lab.NewPair(t, w)
-	for _, res := range []bpf.Resolution{bpf.Nanoseconds, bpf.Microseconds, bpf.Binary, bpf.NoTimestamp} {
+	for _, res := range []bpf.Resolution{bpf.Nanoseconds, bpf.Microseconds, bpf.Binary,
+		bpf.NoTimestamp} {
 		r := openOn(t, p, bpf.Config{Resolution: res, ReadTimeout: 20 * time.Millisecond})
 		mode, reason := r.Mode()
 		assert.Equal(t, bpf.Buffered, mode)
@@ -84,7 +86,8 @@ func TestKernelOptimizeWriters(t *testing.T) {
 func TestKernelFilterChange(t *testing.T) {
 	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		p := lab.NewPair(t, w)
-		r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 20 * time.Millisecond, Filter: accept(t, 10), SnapLen: 70})
+		r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 20 * time.Millisecond,
+			Filter: accept(t, 10), SnapLen: 70})
 		for i := range uint32(100) { // overruns both buffers
 			p.Inject(t, numbered(i, 100))
 		}
@@ -143,7 +146,8 @@ func TestKernelSandbox(t *testing.T) {
 	require.NotNil(t, w, why)
 	zerocopy, err := w.Sysctl("net.bpf.zerocopy_enable")
 	require.NoError(t, err)
-	p, err := w.NewPair() // its interfaces can't be destroyed from inside: the parent's guest goes anyway
+	// its interfaces can't be destroyed from inside: the parent's guest goes anyway
+	p, err := w.NewPair()
 	require.NoError(t, err)
 	require.NoError(t, p.Watch())
 	var readers []*bpf.Reader
@@ -151,7 +155,8 @@ func TestKernelSandbox(t *testing.T) {
 		if mode == bpf.ZeroCopy && (zerocopy == 0 || runtime.GOARCH == "386") {
 			continue
 		}
-		r, err := bpf.Open(p.A, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 20 * time.Millisecond})
+		r, err := bpf.Open(p.A, bpf.Config{Mode: mode, BufferSize: 4096,
+			ReadTimeout: 20 * time.Millisecond})
 		require.NoError(t, err)
 		readers = append(readers, r)
 	}

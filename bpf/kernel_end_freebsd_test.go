@@ -38,7 +38,8 @@ func TestKernelClose(t *testing.T) {
 		slices.Sort(took)
 		assert.Less(t, took[len(took)/2], 150*time.Millisecond)
 
-		r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: 10 * time.Millisecond})
+		r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10,
+			ReadTimeout: 10 * time.Millisecond})
 		p.Inject(t, numbered(1, 64))
 		l, err := r.Lease(t.Context())
 		require.NoError(t, err)

@@ -156,7 +156,8 @@ func TestKernelIdleReaderSleeps(t *testing.T) {
 				t.Run(fmt.Sprintf("immediate=%v/left=%s", immediate, left), func(t *testing.T) {
 					t.Parallel() // they do nothing but wait
 					p := lab.NewPair(t, w)
-					r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: 10 * time.Millisecond, Immediate: immediate})
+					r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10,
+						ReadTimeout: 10 * time.Millisecond, Immediate: immediate})
 					leave(t, r, left, func(i uint32) { p.Inject(t, numbered(i, 128)) })
 					requireSleeps(t, r, 2)
 				})
@@ -222,7 +223,8 @@ func TestKernelImmediateIsPrompt(t *testing.T) {
 func TestKernelForkInMidCapture(t *testing.T) {
 	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		p := lab.NewPair(t, w)
-		r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 16 << 10, ReadTimeout: 20 * time.Millisecond})
+		r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: 16 << 10,
+			ReadTimeout: 20 * time.Millisecond})
 		self, err := os.Executable()
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -252,7 +254,8 @@ func TestKernelForkInMidCapture(t *testing.T) {
 func TestKernelGuard(t *testing.T) {
 	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		p := lab.NewPair(t, w)
-		r := openOn(t, p, bpf.Config{Mode: mode, Guard: true, BufferSize: 64 << 10, ReadTimeout: 10 * time.Millisecond})
+		r := openOn(t, p, bpf.Config{Mode: mode, Guard: true, BufferSize: 64 << 10,
+			ReadTimeout: 10 * time.Millisecond})
 		look := func(b []byte) (v byte, fault error) {
 			defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 			defer func() {

@@ -50,7 +50,9 @@ type lent struct {
 
 // newLent returns the engine for bufs. immediate says that the user wants BIOCIMMEDIATE. sticky
 // says that the kernel can't switch it off again, so the engine must not use it for tails.
-func newLent(dev *zbuf.Device, g *gate, mem memory, bufs *zbuf.Buffers, immediate, sticky bool) (*lent, error) {
+func newLent(
+	dev *zbuf.Device, g *gate, mem memory, bufs *zbuf.Buffers, immediate, sticky bool,
+) (*lent, error) {
 	copies, err := mem.alloc(min(len(bufs.A.Data()), copySize))
 	if err != nil {
 		return nil, err

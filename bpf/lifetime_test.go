@@ -111,7 +111,8 @@ func TestMemoryOfAForgottenReader(t *testing.T) {
 // A context that lives on keeps nothing of the Readers that were closed.
 func TestCloseLeavesNothingInTheContext(t *testing.T) {
 	ctx := &countedContext{Context: t.Context(), done: make(chan struct{})}
-	for _, when := range []string{"idle", "a lease is out", "a packet was copied", "a read is under way"} {
+	for _, when := range []string{"idle", "a lease is out", "a packet was copied",
+		"a read is under way"} {
 		t.Run(when, func(t *testing.T) {
 			w := newCapture(t, bpf.Config{BufferSize: 4096, ReadTimeout: time.Millisecond})
 			w.receive(0, 2)
@@ -299,8 +300,10 @@ func TestErrSandboxedIsTheSandboxs(t *testing.T) {
 		want      error
 		sandboxed bool
 	}{
-		{"the write filter refuses", func() error { _, err := w.r.Write(numbered(0, 64)); return err }, syscall.EPERM, false},
-		{"too long", func() error { _, err := w.r.Write(make([]byte, 4000)); return err }, syscall.EMSGSIZE, false},
+		{"the write filter refuses", func() error { _, err := w.r.Write(numbered(0, 64)); return err },
+			syscall.EPERM, false},
+		{"too long", func() error { _, err := w.r.Write(make([]byte, 4000)); return err },
+			syscall.EMSGSIZE, false},
 		{"interface down", func() error {
 			w.em0.SetUp(false)
 			defer w.em0.SetUp(true)

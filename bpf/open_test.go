@@ -25,7 +25,8 @@ func TestAutoFallsBackAndSaysWhy(t *testing.T) {
 		{name: "granted", opts: []bpftest.Option{zerocopyOn(true)}, mode: bpf.ZeroCopy},
 		{name: "disabled", opts: []bpftest.Option{zerocopyOn(false)}, mode: bpf.Buffered, why: zbuf.ErrZeroCopyDisabled},
 		{name: "32-bit program", opts: []bpftest.Option{zerocopyOn(true), bpftest.WithCompat32()}, mode: bpf.Buffered, why: syscall.EINVAL},
-		{name: "SETZBUF refused", opts: []bpftest.Option{zerocopyOn(true)}, mode: bpf.Buffered, why: syscall.EFAULT,
+		{name: "SETZBUF refused", opts: []bpftest.Option{zerocopyOn(true)}, mode: bpf.Buffered,
+			why:   syscall.EFAULT,
 			setup: func(k *bpftest.Kernel) { k.FailNext("BIOCSETZBUF", 1, syscall.EFAULT) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -66,7 +67,8 @@ func TestOtherFailuresAreErrors(t *testing.T) {
 	for _, c := range []struct {
 		op  string
 		err syscall.Errno
-	}{{"open", syscall.EACCES}, {"BIOCSETBUFMODE", syscall.EIO}, {"BIOCGETZMAX", syscall.EIO}, {"map", syscall.ENOMEM}, {"BIOCSETIF", syscall.ENXIO}} {
+	}{{"open", syscall.EACCES}, {"BIOCSETBUFMODE", syscall.EIO}, {"BIOCGETZMAX", syscall.EIO},
+		{"map", syscall.ENOMEM}, {"BIOCSETIF", syscall.ENXIO}} {
 		t.Run(c.op, func(t *testing.T) {
 			k := bpftest.New(zerocopyOn(true))
 			k.AddInterface("em0", zbuf.DLT_EN10MB)

@@ -47,5 +47,6 @@ type Info struct {
 }
 
 func (p Packet) info(ifindex int) Info {
-	return Info{Timestamp: p.Time(), CaptureLength: p.CapLen(), Length: p.WireLen(), InterfaceIndex: ifindex}
+	return Info{Timestamp: p.Time(), CaptureLength: p.CapLen(), Length: p.WireLen(),
+		InterfaceIndex: ifindex}
 }

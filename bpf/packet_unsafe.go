@@ -30,11 +30,14 @@ func hasHdrlen(buf []byte, at uint, hdrlen uint16) bool {
 
 // packetAt makes a Packet of the record at buf[at], whose lengths have been checked against buf.
 func packetAt(buf []byte, at, caplen, hdrlen uint, s stamp) Packet {
-	return Packet{unsafe.Add(unsafe.Pointer(unsafe.SliceData(buf)), at), uint32(caplen), uint16(hdrlen), s}
+	return Packet{unsafe.Add(unsafe.Pointer(unsafe.SliceData(buf)), at), uint32(caplen),
+		uint16(hdrlen), s}
 }
 
 // Data returns what was captured, from the link header on.
-func (p Packet) Data() []byte { return unsafe.Slice((*byte)(unsafe.Add(p.rec, p.hdrlen)), p.caplen) }
+func (p Packet) Data() []byte {
+	return unsafe.Slice((*byte)(unsafe.Add(p.rec, p.hdrlen)), p.caplen)
+}
 
 // WireLen returns the bytes the packet had.
 func (p Packet) WireLen() int {

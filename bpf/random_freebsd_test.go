@@ -39,7 +39,8 @@ func kernelRandomUse(t *testing.T, w lab.World, mode bpf.Mode, size int, how tim
 	lag := lab.WatchLag(t)
 	h := &history{timeout: timeout, arrive: 200 * time.Millisecond, clock: lag.Now}
 	h.rules = []rule{{span{h.now(), h.now()}, 0b1111, bpf.InOut}}
-	r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout, Filter: filterFor(0b1111)})
+	r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout,
+		Filter: filterFor(0b1111)})
 	rnd := func(n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
 	u := &user{
 		t: t, r: r, h: h, rnd: rnd(1),
@@ -77,7 +78,8 @@ func kernelRandomUse(t *testing.T, w lab.World, mode bpf.Mode, size int, how tim
 	h.arrive += 2 * lag.Worst()
 	h.slack = 2*lab.Slack + 4*lag.Worst()
 	v := h.judge(s.Dropped, true)
-	t.Logf("%d packets sent, %d delivered, %d discarded by resets, %d dropped, %d filtered, %d operations; worst lag %v; %+v",
+	t.Logf("%d packets sent, %d delivered, %d discarded by resets, %d dropped, %d filtered, %d "+
+		"operations; worst lag %v; %+v",
 		v.sent, v.delivered, v.discarded, v.dropped, v.filtered, v.operations, lag.Worst(), s)
 	assert.Empty(t, v.wrong)
 	assert.NotZero(t, v.delivered)

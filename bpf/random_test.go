@@ -72,8 +72,10 @@ func TestRandomUse(t *testing.T) {
 					})
 					require.True(t, ok, "ZBUF_SEED=%#x ZBUF_SEEDS=1", seed)
 				}
-				t.Logf("%d seeds from %#x: %d packets sent, %d delivered, %d discarded by resets, %d dropped, %d filtered, %d operations",
-					seeds, first, sum.sent, sum.delivered, sum.discarded, sum.dropped, sum.filtered, sum.operations)
+				t.Logf("%d seeds from %#x: %d packets sent, %d delivered, %d discarded by resets, %d dropped, "+
+					"%d filtered, %d operations",
+					seeds, first, sum.sent, sum.delivered, sum.discarded, sum.dropped, sum.filtered,
+					sum.operations)
 				require.NotZero(t, sum.delivered)
 				require.NotZero(t, sum.discarded)
 				require.NotZero(t, sum.filtered)
@@ -91,7 +93,9 @@ func TestRandomUse(t *testing.T) {
 
 // randomUse is one run. Everything in it follows from rnd, but for the order in which goroutines
 // that are awake at the same moment go on.
-func randomUse(t *testing.T, rnd *rand.Rand, mode bpf.Mode, features bpftest.Features, inFlight bool) verdict {
+func randomUse(
+	t *testing.T, rnd *rand.Rand, mode bpf.Mode, features bpftest.Features, inFlight bool,
+) verdict {
 	const flight = 3 * time.Millisecond
 	timeouts := []time.Duration{0, 5 * time.Millisecond, 20 * time.Millisecond}
 	cfg := bpf.Config{
@@ -184,7 +188,7 @@ type user struct {
 	h        *history
 	rnd      *rand.Rand
 	show     func(frame []byte, out bool) error // to the interface
-	counters func() (counters, bool)            // of the kernel; nil if they don't tell about one packet
+	counters func() (counters, bool)            // nil if they don't tell about one packet
 	fail     func(request string)               // the next one; nil if none can be made to fail
 	rest     func(*rand.Rand)                   // between two changes
 	held     sync.WaitGroup                     // leases that are released later
@@ -224,7 +228,8 @@ func (u *user) send(rnd *rand.Rand, burst int, over <-chan struct{}) {
 			u.h.mu.Lock()
 			p.end = u.h.now()
 			if known && still {
-				p.matched, p.dropped = grown(before.matched, after.matched), grown(before.dropped, after.dropped)
+				p.matched, p.dropped = grown(before.matched, after.matched), grown(before.dropped,
+					after.dropped)
 			}
 			u.h.mu.Unlock()
 		}

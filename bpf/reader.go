@@ -69,7 +69,8 @@ func (r *Reader) Interface() string { return r.iface }
 // begin makes the caller the reader and keeps the lent memory mapped. It returns stateIdle, or
 // statePacket if current has a batch that was read in part.
 func (r *Reader) begin() (was uint64, err error) {
-	if r.state.CompareAndSwap(statePacket, stateBusy) || r.state.CompareAndSwap(stateCopied, stateBusy) {
+	if r.state.CompareAndSwap(statePacket, stateBusy) || r.state.CompareAndSwap(stateCopied,
+		stateBusy) {
 		if r.sig.closed.Load() {
 			r.release()
 			r.end()

@@ -26,7 +26,8 @@ func TestLeaseDeliversEverythingInOrder(t *testing.T) {
 		const count = 1000
 		go func() {
 			for i := range uint32(count) {
-				require.NoError(t, w.em0.InjectWait(t.Context(), bpftest.Packet{Data: numbered(i, 64+int(i%400))}))
+				require.NoError(t, w.em0.InjectWait(t.Context(),
+					bpftest.Packet{Data: numbered(i, 64+int(i%400))}))
 			}
 		}()
 		for next := uint32(0); next < count; {
@@ -51,7 +52,8 @@ func TestLeaseDeliversEverythingInOrder(t *testing.T) {
 
 // While the reader is behind, it makes no system call and allocates nothing.
 func TestBehindNoSystemCallsNoAllocations(t *testing.T) {
-	w := newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10, ReadTimeout: bpf.NoTimeout})
+	w := newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10,
+		ReadTimeout: bpf.NoTimeout})
 	frame := numbered(1, 64)
 	for range 2000 { // both buffers are owned
 		w.em0.Receive(frame)
@@ -183,7 +185,8 @@ func TestReadPacketKeepsNothing(t *testing.T) {
 			k := bpftest.New(zerocopyOn(true))
 			em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 			for n := range uint32(200) {
-				r, err := bpf.Open("em0", bpf.Config{System: k, Mode: bpf.ZeroCopy, BufferSize: 4096, Immediate: true})
+				r, err := bpf.Open("em0", bpf.Config{System: k, Mode: bpf.ZeroCopy, BufferSize: 4096,
+					Immediate: true})
 				require.NoError(t, err)
 				em0.Receive(numbered(2*n, 200))
 				em0.Receive(numbered(2*n+1, 200))

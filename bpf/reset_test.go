@@ -89,13 +89,17 @@ var changes = []struct {
 }
 
 // combinations runs f for every reading method, mode and change.
-func combinations(t *testing.T, f func(t *testing.T, w *capture, read func() ([]uint32, error), change func(), discards bool)) {
+func combinations(
+	t *testing.T, f func(t *testing.T, w *capture, read func() ([]uint32, error), change func(),
+		discards bool),
+) {
 	for _, rd := range readers {
 		for _, c := range changes {
 			for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 				t.Run(fmt.Sprintf("%s/%v/%s", rd.name, mode, c.name), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
-						w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 10 * time.Millisecond})
+						w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 4096,
+							ReadTimeout: 10 * time.Millisecond})
 						read := func() ([]uint32, error) { return rd.read(t, w.r) }
 						f(t, w, read, func() { require.NoError(t, c.call(w)) }, c.discards)
 					})
@@ -136,7 +140,9 @@ func (w *capture) receive(from, n uint32) {
 // reader was doing at the time.
 func TestPacketsCapturedAfterAChangeAreDelivered(t *testing.T) {
 	t.Run("the reader sleeps", func(t *testing.T) {
-		combinations(t, func(t *testing.T, w *capture, read func() ([]uint32, error), change func(), _ bool) {
+		combinations(t, func(
+			t *testing.T, w *capture, read func() ([]uint32, error), change func(), _ bool,
+		) {
 			go func() {
 				time.Sleep(time.Second)
 				change()
@@ -150,7 +156,9 @@ func TestPacketsCapturedAfterAChangeAreDelivered(t *testing.T) {
 		})
 	})
 	t.Run("the reader has read the half of a buffer", func(t *testing.T) {
-		combinations(t, func(t *testing.T, w *capture, read func() ([]uint32, error), change func(), discards bool) {
+		combinations(t, func(
+			t *testing.T, w *capture, read func() ([]uint32, error), change func(), discards bool,
+		) {
 			w.receive(0, 6)
 			got, err := read()
 			require.NoError(t, err)
@@ -166,7 +174,9 @@ func TestPacketsCapturedAfterAChangeAreDelivered(t *testing.T) {
 		})
 	})
 	t.Run("packets wait in both kernel buffers", func(t *testing.T) {
-		combinations(t, func(t *testing.T, w *capture, read func() ([]uint32, error), change func(), discards bool) {
+		combinations(t, func(
+			t *testing.T, w *capture, read func() ([]uint32, error), change func(), discards bool,
+		) {
 			w.receive(0, 40) // 40 records of 96 bytes fill a buffer, and begin the next one with 1 or 2
 			w.receive(40, 10)
 			change()
@@ -198,7 +208,10 @@ func TestReadThatBeginsDuringAReset(t *testing.T) {
 
 // readDuringReset runs in real time: in a bubble time stands still while a goroutine waits for a
 // lock.
-func readDuringReset(t *testing.T, read func(testing.TB, *bpf.Reader) ([]uint32, error), mode bpf.Mode, half bool, fail error) {
+func readDuringReset(
+	t *testing.T, read func(testing.TB, *bpf.Reader) ([]uint32, error), mode bpf.Mode, half bool,
+	fail error,
+) {
 	begun, end := make(chan struct{}), make(chan struct{})
 	slow := bpftest.WithFault(func(op string) error {
 		if op != "BIOCFLUSH" {
@@ -208,7 +221,8 @@ func readDuringReset(t *testing.T, read func(testing.TB, *bpf.Reader) ([]uint32,
 		<-end
 		return fail
 	})
-	w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 10 * time.Millisecond}, slow)
+	w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 10 * time.Millisecond},
+		slow)
 	w.receive(0, 6)
 	var got []uint32
 	if half {

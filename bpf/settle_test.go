@@ -18,7 +18,8 @@ import (
 // 14 rounds a read timeout down to clock ticks. One that is longer than nothing never becomes none,
 // and is never shorter than what was asked for.
 func TestReadTimeoutIsRoundedUp(t *testing.T) {
-	for name, features := range map[string]bpftest.Features{"12": bpftest.FreeBSD12(), "14": bpftest.FreeBSD14()} {
+	for name, features := range map[string]bpftest.Features{"12": bpftest.FreeBSD12(),
+		"14": bpftest.FreeBSD14()} {
 		for _, hz := range []int{100, 128, 1000} {
 			tick := time.Second / time.Duration(hz)
 			for _, timeout := range []time.Duration{
@@ -54,10 +55,12 @@ func TestReadTimeoutIsRoundedUp(t *testing.T) {
 // Where the kernel can't switch BIOCIMMEDIATE off again, a tail must not make each later packet a
 // wake-up of its own.
 func TestOneTailDoesNotMakeEveryPacketAWakeUp(t *testing.T) {
-	for name, features := range map[string]bpftest.Features{"12": bpftest.FreeBSD12(), "16": bpftest.FreeBSD16()} {
+	for name, features := range map[string]bpftest.Features{"12": bpftest.FreeBSD12(),
+		"16": bpftest.FreeBSD16()} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10}, bpftest.WithFeatures(features))
+				w := newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10},
+					bpftest.WithFeatures(features))
 				leave(t, w.r, "a tail", func(n uint32) { w.em0.Receive(numbered(n, 64)) })
 				before, err := w.r.Stats()
 				require.NoError(t, err)
@@ -91,7 +94,8 @@ func TestOneTailDoesNotMakeEveryPacketAWakeUp(t *testing.T) {
 
 // A setter that did nothing says so.
 func TestStickyFlagsHaveAName(t *testing.T) {
-	for name, features := range map[string]bpftest.Features{"12": bpftest.FreeBSD12(), "16": bpftest.FreeBSD16()} {
+	for name, features := range map[string]bpftest.Features{"12": bpftest.FreeBSD12(),
+		"16": bpftest.FreeBSD16()} {
 		t.Run(name, func(t *testing.T) {
 			k := bpftest.New(bpftest.WithFeatures(features))
 			open := func() *zbuf.Device {
@@ -147,11 +151,14 @@ func TestNoPacketOfAnotherLinkType(t *testing.T) {
 // What a filter change does not wait for since 13: a packet that only the old filter has passed can
 // come after SetFilter has returned. Nothing else of before does, and no later packet is lost.
 func TestPacketInFlightDuringSetFilter(t *testing.T) {
-	onlyEven := []xbpf.RawInstruction{{Op: 0x30, K: 17}, {Op: 0x45, Jf: 1, K: 1}, {Op: 0x06}, {Op: 0x06, K: 1 << 18}}
-	for name, features := range map[string]bpftest.Features{"12": bpftest.FreeBSD12(), "14": bpftest.FreeBSD14()} {
+	onlyEven := []xbpf.RawInstruction{{Op: 0x30, K: 17}, {Op: 0x45, Jf: 1, K: 1}, {Op: 0x06},
+		{Op: 0x06, K: 1 << 18}}
+	for name, features := range map[string]bpftest.Features{"12": bpftest.FreeBSD12(),
+		"14": bpftest.FreeBSD14()} {
 		t.Run(name, func(t *testing.T) {
 			modes(t, func(t *testing.T, mode bpf.Mode) {
-				w := newCapture(t, bpf.Config{Mode: mode, ReadTimeout: 5 * time.Millisecond}, bpftest.WithFeatures(features))
+				w := newCapture(t, bpf.Config{Mode: mode, ReadTimeout: 5 * time.Millisecond},
+					bpftest.WithFeatures(features))
 				w.receive(0, 4)
 				land := w.em0.BeginInject(bpftest.Packet{Data: numbered(5, 64)}) // odd, and on its way
 				require.NoError(t, w.r.SetFilter(onlyEven, true))

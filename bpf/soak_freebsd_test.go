@@ -59,7 +59,9 @@ func TestKernelNumberedPacketsWithPauses(t *testing.T) {
 		total := soakTime(t, 8*time.Second)
 		sizes := []int{4096, 16 << 10, 256 << 10}
 		for _, size := range sizes {
-			t.Run(fmt.Sprintf("%dK", size>>10), func(t *testing.T) { kernelSoak(t, w, mode, size, total/time.Duration(len(sizes))) })
+			t.Run(fmt.Sprintf("%dK", size>>10), func(t *testing.T) {
+				kernelSoak(t, w, mode, size, total/time.Duration(len(sizes)))
+			})
 		}
 	})
 }
@@ -126,7 +128,8 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 	require.NoError(t, err)
 	x := listed(t, p.A)
 	late := lag.Late(l.slow, timeout+lab.Slack)
-	t.Logf("sent %d, %d matched = %d delivered + %d dropped; worst delay %v, worst lag of the machine %v, %+v",
+	t.Logf("sent %d, %d matched = %d delivered + %d dropped; worst delay %v, worst lag of the "+
+		"machine %v, %+v",
 		s.sent, x.Matched, l.delivered.Load(), x.Dropped, l.worst, lag.Worst(), stats)
 	assert.EqualValues(t, x.Matched, l.delivered.Load()+x.Dropped)
 	assert.EqualValues(t, x.Matched, stats.Received)
@@ -146,7 +149,9 @@ func TestKernelOverload(t *testing.T) {
 		total := soakTime(t, 6*time.Second)
 		sizes := []int{16 << 10, 256 << 10}
 		for _, size := range sizes {
-			t.Run(fmt.Sprintf("%dK", size>>10), func(t *testing.T) { kernelOverload(t, w, mode, size, total/time.Duration(len(sizes))) })
+			t.Run(fmt.Sprintf("%dK", size>>10), func(t *testing.T) {
+				kernelOverload(t, w, mode, size, total/time.Duration(len(sizes)))
+			})
 		}
 	})
 }
@@ -160,7 +165,8 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 	seed := rand.Uint64()
 	t.Logf("seed %#x", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	r, err := bpf.Open(storm.Ifname, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout, Direction: bpf.In})
+	r, err := bpf.Open(storm.Ifname, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout,
+		Direction: bpf.In})
 	require.NoError(t, err)
 	t.Cleanup(func() { r.Close() })
 
@@ -197,7 +203,8 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 	// A storm may leave the writers and the reader no time at all for seconds: then it takes a round
 	// more.
 	enough := func() bool {
-		return buffered > 0 && dropped > 0 && !slices.ContainsFunc(l.writers[:], func(w numbers) bool { return w.next == 0 })
+		return buffered > 0 && dropped > 0 && !slices.ContainsFunc(l.writers[:],
+			func(w numbers) bool { return w.next == 0 })
 	}
 	for stormed := time.Duration(0); stormed < how || !enough() && stormed < how+2*lab.Patience; {
 		began := lag.Now()
@@ -241,12 +248,15 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 		quiet.Store(int64(from))
 		halt.Store(0)
 		resume <- struct{}{}
-		require.NoError(t, lab.Until(func() (bool, error) { return len(done) > 0 || l.delivered.Load() >= due, nil }), "a tail is stuck")
+		require.NoError(t, lab.Until(func() (bool, error) {
+			return len(done) > 0 || l.delivered.Load() >= due, nil
+		}), "a tail is stuck")
 		drains = append(drains, lab.Span{From: from, To: lag.Now()})
 		now := listed(t, storm.Ifname)
 		require.Equal(t, x.Matched, now.Matched, "it was at rest")
 		require.Equal(t, x.Dropped, now.Dropped, "it was at rest")
-		require.Equal(t, due, l.delivered.Load(), "matched %d = delivered %d + dropped %d + still buffered", x.Matched, before, x.Dropped)
+		require.Equal(t, due, l.delivered.Load(), "matched %d = delivered %d + dropped %d + "+
+			"still buffered", x.Matched, before, x.Dropped)
 		quiet.Store(0)
 		buffered += due - before
 		dropped = x.Dropped
@@ -263,8 +273,10 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 		require.NotZero(t, l.writers[i].next, "no frame of writer %d came", i)
 	}
 	late := append(lag.Late(l.slow, timeout+lab.Slack), lag.Late(drains, timeout+lab.Slack)...)
-	t.Logf("%d matched = %d delivered (%d of %d numbered ones) + %d dropped; at rest %d times, %d buffered then; worst delay %v, worst lag of the machine %v",
-		x.Matched, l.delivered.Load(), l.numbered, writers[0].sent+writers[1].sent, x.Dropped, rounds, buffered, l.worst, lag.Worst())
+	t.Logf("%d matched = %d delivered (%d of %d numbered ones) + %d dropped; at rest %d times, %d "+
+		"buffered then; worst delay %v, worst lag of the machine %v",
+		x.Matched, l.delivered.Load(), l.numbered, writers[0].sent+writers[1].sent, x.Dropped, rounds,
+		buffered, l.worst, lag.Worst())
 	assert.Empty(t, late, "late deliveries")
 	lab.Report(t, lab.Packets, x.Matched)
 	lab.Report(t, lab.Lost, x.Matched-l.delivered.Load()-x.Dropped+uint64(len(late)))

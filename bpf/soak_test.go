@@ -107,7 +107,8 @@ func (l *ledger) enter(f []byte, now time.Duration) (sent time.Duration, err err
 	w := &l.writers[f[sealWriter]]
 	n := binary.BigEndian.Uint32(f[sealNumber:])
 	if sum := binary.BigEndian.Uint32(f[len(f)-sealSum:]); sum != sumOf(f) {
-		return 0, fmt.Errorf("torn: %d bytes, number %d where %d or later must come, checksum %#x, not %#x", len(f), n, w.next, sumOf(f), sum)
+		return 0, fmt.Errorf("torn: %d bytes, number %d where %d or later must come, checksum "+
+			"%#x, not %#x", len(f), n, w.next, sumOf(f), sum)
 	}
 	if n < w.next {
 		return 0, fmt.Errorf("number %d where %d or later must come", n, w.next)
@@ -120,7 +121,9 @@ func (l *ledger) enter(f []byte, now time.Duration) (sent time.Duration, err err
 
 // read takes leases until the reader's deadline. pause is called while a lease is out, and without
 // one.
-func (l *ledger) read(ctx context.Context, r *bpf.Reader, lag *lab.Lag, timeout time.Duration, pause func(leased bool)) error {
+func (l *ledger) read(
+	ctx context.Context, r *bpf.Reader, lag *lab.Lag, timeout time.Duration, pause func(leased bool),
+) error {
 	for {
 		called := lag.Now()
 		lease, err := r.Lease(ctx)
@@ -229,7 +232,8 @@ func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
 	lag := lab.WatchLag(t)
 	readers := make([]*bpf.Reader, len(paces))
 	for i := range readers {
-		r, err := bpf.Open("em0", bpf.Config{System: k, Mode: mode, BufferSize: size, ReadTimeout: timeout})
+		r, err := bpf.Open("em0", bpf.Config{System: k, Mode: mode, BufferSize: size,
+			ReadTimeout: timeout})
 		require.NoError(t, err)
 		defer r.Close()
 		readers[i] = r
@@ -254,14 +258,16 @@ func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
 		return lab.Until(func() (bool, error) {
 			list := k.Stats()
 			for i := range ledgers {
-				if x := list[len(list)-1-i]; ledgers[i].delivered.Load()+x.Dcount < uint64(sent) { // the newest comes first
+				// the newest comes first
+				if x := list[len(list)-1-i]; ledgers[i].delivered.Load()+x.Dcount < uint64(sent) {
 					return len(failed) > 0, nil
 				}
 			}
 			return true, nil
 		})
 	}
-	f := flood{sealer: newSealer(rand.New(rand.NewPCG(seed, 0)), 0), lag: lag, packets: packets, between: between}
+	f := flood{sealer: newSealer(rand.New(rand.NewPCG(seed, 0)), 0), lag: lag, packets: packets,
+		between: between}
 	began := time.Now()
 	for f.burst(em0) && len(failed) == 0 {
 		quiet.Store(int64(lag.Now()))
@@ -293,12 +299,14 @@ func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
 			paces[i].name, s.Received, l.delivered.Load(), s.Dropped, l.worst, lag.Worst(), s)
 		assert.EqualValues(t, f.sent, s.Received)
 		assert.EqualValues(t, s.Received, l.delivered.Load()+s.Dropped, "delivered + dropped")
-		assert.EqualValues(t, s.Dropped, l.writers[0].missing+uint64(f.sent-l.writers[0].next), "missing in the numbering")
+		assert.EqualValues(t, s.Dropped, l.writers[0].missing+uint64(f.sent-l.writers[0].next),
+			"missing in the numbering")
 		assert.NotZero(t, l.delivered.Load())
 		assert.Empty(t, beyond, "late deliveries")
 		lost += s.Received - l.delivered.Load() - s.Dropped + uint64(len(beyond))
 	}
-	t.Logf("%d packets to %d readers in %v, %v each", f.sent, len(readers), took, took/time.Duration(f.sent))
+	t.Logf("%d packets to %d readers in %v, %v each", f.sent, len(readers), took,
+		took/time.Duration(f.sent))
 	lab.Report(t, lab.Packets, uint64(f.sent))
 	lab.Report(t, lab.Lost, lost)
 }

@@ -80,7 +80,8 @@ func TestStuckTailIsDelivered(t *testing.T) {
 // Records that are longer than what small fills are copied into, and what is behind them.
 func TestStuckTailOfLongPackets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 512 << 10, ReadTimeout: 20 * time.Millisecond})
+		w := newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 512 << 10,
+			ReadTimeout: 20 * time.Millisecond})
 		next := uint32(0)
 		for range 10 {
 			for i := range uint32(3) {

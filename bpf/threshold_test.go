@@ -28,7 +28,8 @@ func TestFillOfAtMost8KiBIsCopiedOut(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(c.fill), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10, ReadTimeout: 20 * time.Millisecond})
+				w := newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10,
+					ReadTimeout: 20 * time.Millisecond})
 				w.em0.Receive(numbered(0, 128))
 				l, err := w.r.Lease(t.Context())
 				require.NoError(t, err)

@@ -61,7 +61,8 @@ var _ = add(
 	rule{name: "blen/BIOCSBLEN clamps between 32 and net.bpf.maxbufsize",
 		run: func(t *testing.T, w lab.World) {
 			s := open(t, w)
-			for in, out := range map[uint32]uint32{0: 32, 31: 32, 32: 32, 33: 33, 5000: 5000, 524288: 524288, 524289: 524288, 0xffffffff: 524288} {
+			for in, out := range map[uint32]uint32{0: 32, 31: 32, 32: 32, 33: 33, 5000: 5000, 524288: 524288,
+				524289: 524288, 0xffffffff: 524288} {
 				n := in
 				s.do(zbuf.BIOCSBLEN, &n)
 				require.Equal(t, out, n)
@@ -200,7 +201,8 @@ var _ = add(
 			want := s.inject(1)
 			from := time.Now()
 			data := s.requireRes(s.readAsync())
-			require.GreaterOrEqual(t, time.Since(from), 300*time.Millisecond-2*tick, "it starts with the read")
+			require.GreaterOrEqual(t, time.Since(from), 300*time.Millisecond-2*tick,
+				"it starts with the read")
 			s.requireFrames(data, want...)
 		}},
 	rule{name: "read/blocking: immediate mode ends it with the first packet",

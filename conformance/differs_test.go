@@ -98,7 +98,8 @@ var _ = add(
 			require.NoError(t, w.SetMTU(s.p.A, 1000))
 			q.requireQuiet("another MTU is no edge")
 			late := s.queue()
-			late.requireNext("a registration sees it at once", bpftest.Edge{Filter: lab.FilterWrite, Data: 1000})
+			late.requireNext("a registration sees it at once", bpftest.Edge{Filter: lab.FilterWrite,
+				Data: 1000})
 		}},
 	rule{name: "kqueue once/every wakeup of the readers is an edge of both filters",
 		differs: writeFilter,
@@ -153,7 +154,8 @@ var _ = add(
 				require.NoError(t, err)
 				edges = append(edges, more...)
 			}
-			require.ElementsMatch(t, []bpftest.Edge{writeEdge, readEdge(one), writeEdge}, edges, "it ran out")
+			require.ElementsMatch(t, []bpftest.Edge{writeEdge, readEdge(one), writeEdge}, edges,
+				"it ran out")
 			s.stats()
 			s.inject(1)
 			q.requireQuiet("an ioctl stopped it, and waiting does not start it")

@@ -122,7 +122,8 @@ func strays(t *testing.T, w lab.World) {
 
 	buf := make([]byte, n)
 	changes, packets, stray := 0, 0, 0
-	for until := time.Now().Add(soak(by(w.Name() == kernel, 4*time.Second, 200*time.Millisecond))); time.Now().Before(until); changes++ {
+	until := time.Now().Add(soak(by(w.Name() == kernel, 4*time.Second, 200*time.Millisecond)))
+	for ; time.Now().Before(until); changes++ {
 		class := uint32(1 + changes%classes)
 		s.do(zbuf.BIOCSETF, classOf(class))
 		var got int
@@ -144,7 +145,8 @@ func strays(t *testing.T, w lab.World) {
 			}
 		}
 	}
-	t.Logf("%d changes of the filter, %d packets, %d that only an old filter passed", changes, packets, stray)
+	t.Logf("%d changes of the filter, %d packets, %d that only an old filter passed", changes, packets,
+		stray)
 	require.NotZero(t, packets)
 	if !featuresOf(w).FilterInFlight {
 		require.Zero(t, stray, "BIOCSETF waits for what is in flight")

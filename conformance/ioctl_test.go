@@ -14,7 +14,9 @@ import (
 )
 
 // getAndSet checks a pair of requests on one number.
-func getAndSet(get, set zbuf.Request, initial uint32, good map[uint32]uint32, bad ...uint32) func(*testing.T, lab.World) {
+func getAndSet(get, set zbuf.Request, initial uint32, good map[uint32]uint32, bad ...uint32) func(
+	*testing.T, lab.World,
+) {
 	return func(t *testing.T, w lab.World) {
 		s := open(t, w)
 		require.Equal(t, initial, s.get(get), "a new descriptor's %v", get)
@@ -76,7 +78,8 @@ var _ = add(
 			require.Equal(t, by(sticky, 1, 5), int(x.Immediate))
 			require.Equal(t, by(sticky, 1, 7), int(x.Feedback))
 			s.set(zbuf.BIOCIMMEDIATE, 256)
-			require.Equal(t, by(sticky, 1, 0), int(s.listener().Immediate), "kept in a byte, or a bit for ever")
+			require.Equal(t, by(sticky, 1, 0), int(s.listener().Immediate),
+				"kept in a byte, or a bit for ever")
 			s.set(zbuf.BIOCIMMEDIATE, 0)
 			s.set(zbuf.BIOCFEEDBACK, 0)
 			require.Equal(t, by(sticky, 1, 0), int(s.listener().Immediate))
@@ -148,7 +151,8 @@ var _ = add(
 			s := open(t, w)
 			for v, valid := range map[uint32]bool{0: true, 7: true, 8: false, 1<<32 - 1: false} {
 				err := s.Ioctl(zbuf.BIOCSETVLANPCP, &v)
-				require.Equal(t, by(featuresOf(w).SetVLANPCP && valid, nil, error(syscall.EINVAL)), err, "%d", v)
+				require.Equal(t, by(featuresOf(w).SetVLANPCP && valid, nil, error(syscall.EINVAL)), err, "%d",
+					v)
 			}
 		}},
 	rule{name: "ioctl/FIONREAD of a new descriptor is 0", run: func(t *testing.T, w lab.World) {
@@ -263,7 +267,8 @@ var _ = add(
 			for _, req := range []zbuf.Request{zbuf.FIOSETOWN, zbuf.TIOCSPGRP} {
 				s.do(zbuf.FIOSETOWN, &pid)
 				s.refuse(syscall.ESRCH, req, &none)
-				require.Equal(t, by(featuresOf(w).OwnerCleared, 0, pid), own(zbuf.FIOGETOWN), "%v that is refused", req)
+				require.Equal(t, by(featuresOf(w).OwnerCleared, 0, pid), own(zbuf.FIOGETOWN),
+					"%v that is refused", req)
 			}
 			zero := int32(0)
 			s.do(zbuf.FIOSETOWN, &zero)

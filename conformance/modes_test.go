@@ -148,7 +148,8 @@ var _ = add(
 		s.set(zbuf.BIOCSETBUFMODE, zmode)
 		s.alloc(page)
 		a, b := &s.buf[0][0], &s.buf[1][0]
-		for _, z := range []zbuf.Zbuf{{}, {Bufa: a, Buflen: page}, {Bufb: b, Buflen: page}, {Bufa: a, Bufb: b}} {
+		for _, z := range []zbuf.Zbuf{{}, {Bufa: a, Buflen: page}, {Bufb: b, Buflen: page},
+			{Bufa: a, Bufb: b}} {
 			s.refuse(syscall.EINVAL, zbuf.BIOCSETZBUF, &z)
 		}
 		s.do(zbuf.BIOCSETZBUF, s.zbuf(page))
@@ -247,8 +248,10 @@ var _ = add(
 			s.rotate()
 			require.Equal(t, 20, int(parse(t, s.contents(0), hdr64)[0].caplen))
 		}},
-	rule{name: "panic/BIOCFLUSH between mode and buffers", only: model, why: "it panics the kernel; TestPanic does it there when asked",
+	rule{name: "panic/BIOCFLUSH between mode and buffers", only: model, why: "it panics the kernel; " +
+		"TestPanic does it there when asked",
 		run: panics(func(s *sess) error { return s.Ioctl(zbuf.BIOCFLUSH, nil) })},
-	rule{name: "panic/BIOCSETF between mode and buffers", only: model, why: "it panics the kernel; TestPanic does it there when asked",
+	rule{name: "panic/BIOCSETF between mode and buffers", only: model, why: "it panics the kernel; " +
+		"TestPanic does it there when asked",
 		run: panics(func(s *sess) error { return s.Ioctl(zbuf.BIOCSETF, acceptAll()) })},
 )

@@ -128,7 +128,8 @@ func overload(t *testing.T, w lab.World, prepare func(*sess) *sess) {
 	require.Equal(t, x.Rcount, x.Fcount)
 	require.NotZero(t, x.Dcount, "it was no overload")
 	require.LessOrEqual(t, num.packets+num.gaps, wrote)
-	t.Logf("%d matched = %d delivered (%d of %d numbered ones) + %d dropped", x.Fcount, num.packets+others, num.packets, wrote, x.Dcount)
+	t.Logf("%d matched = %d delivered (%d of %d numbered ones) + %d dropped", x.Fcount,
+		num.packets+others, num.packets, wrote, x.Dcount)
 	lab.Report(t, lab.Packets, x.Fcount)
 	lab.Report(t, lab.Lost, x.Fcount-uint64(num.packets+others)-x.Dcount)
 }

@@ -21,7 +21,8 @@ func panics(do func(s *sess) error) func(*testing.T, lab.World) {
 		s.set(zbuf.BIOCSETBUFMODE, zmode)
 		require.ErrorIs(t, do(s), bpftest.ErrPanic)
 		require.ErrorIs(t, w.(interface{ Panicked() error }).Panicked(), bpftest.ErrPanic)
-		require.ErrorIs(t, s.Ioctl(zbuf.BIOCVERSION, new(zbuf.Version)), bpftest.ErrPanic, "nothing works any more")
+		require.ErrorIs(t, s.Ioctl(zbuf.BIOCVERSION, new(zbuf.Version)), bpftest.ErrPanic,
+			"nothing works any more")
 	}
 }
 

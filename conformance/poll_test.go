@@ -79,7 +79,9 @@ var _ = add(
 				"BIOCGSTATS":                      func(s *sess) { s.stats() },
 				"FIONREAD":                        func(s *sess) { s.nread() },
 				"BIOCROTZBUF with nothing stored": func(s *sess) { s.rotate() },
-				"an unknown one":                  func(s *sess) { s.refuse(syscall.EINVAL, zbuf.Request(0x20004200|200), nil) },
+				"an unknown one": func(s *sess) {
+					s.refuse(syscall.EINVAL, zbuf.Request(0x20004200|200), nil)
+				},
 			} {
 				s := zerocopy(t, w, page)
 				s.do(zbuf.BIOCSRTIMEOUT, timeval(50*time.Millisecond))
@@ -103,7 +105,8 @@ var _ = add(
 				ev, _ := s.Poll(lab.PollIn, 700*time.Millisecond)
 				res <- ev
 			}()
-			for time.Since(from) < 60*time.Millisecond { // the poll begins at some time; ioctls go on until well inside
+			// the poll begins at some time; ioctls go on until well inside
+			for time.Since(from) < 60*time.Millisecond {
 				s.stats()
 				time.Sleep(5 * time.Millisecond)
 			}
@@ -176,7 +179,8 @@ var _ = add(
 			all := int16(lab.PollIn | lab.PollRdNorm | lab.PollOut | lab.PollHup)
 			ev, _ := s.poll(all, 0)
 			require.Equal(t, all&^lab.PollOut, ev, "poll(2) itself never gives POLLOUT with POLLHUP")
-			for _, e := range []int16{lab.PollIn | lab.PollOut | lab.PollRdNorm, lab.PollIn, lab.PollOut, lab.PollHup, lab.PollRdNorm} {
+			for _, e := range []int16{lab.PollIn | lab.PollOut | lab.PollRdNorm, lab.PollIn, lab.PollOut,
+				lab.PollHup, lab.PollRdNorm} {
 				ev, _ := s.poll(e, 0)
 				require.Equal(t, e, ev)
 			}

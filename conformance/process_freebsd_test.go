@@ -110,7 +110,8 @@ var _ = add(
 			s.alloc(page)
 			nowhere, err := lab.Nowhere()
 			require.NoError(t, err)
-			s.refuse(syscall.EFAULT, zbuf.BIOCSETZBUF, &zbuf.Zbuf{Bufa: &s.buf[0][0], Bufb: nowhere, Buflen: page})
+			s.refuse(syscall.EFAULT, zbuf.BIOCSETZBUF, &zbuf.Zbuf{Bufa: &s.buf[0][0], Bufb: nowhere,
+				Buflen: page})
 		}},
 	rule{name: "memory/two views of one object: one is lent, the other read",
 		only: kernel, why: "a model's memory is Go's heap",

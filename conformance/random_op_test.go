@@ -34,7 +34,8 @@ func (s *side) step(o op) string {
 		if st != nil {
 			return "taken"
 		}
-		mode := []int{syscall.O_RDWR, syscall.O_RDWR, syscall.O_RDWR, syscall.O_RDWR, syscall.O_RDONLY, syscall.O_WRONLY}[o.N%6]
+		mode := []int{syscall.O_RDWR, syscall.O_RDWR, syscall.O_RDWR, syscall.O_RDWR, syscall.O_RDONLY,
+			syscall.O_WRONLY}[o.N%6]
 		d, err := s.w.OpenMode(mode | syscall.O_NONBLOCK)
 		if err != nil {
 			return err.Error()
@@ -98,7 +99,8 @@ func (s *side) step(o op) string {
 		}
 		return say(err)
 	case "poll":
-		ev, err := st.Poll([]int16{lab.PollIn, lab.PollIn | lab.PollOut, lab.PollRdNorm, lab.PollIn | lab.PollHup, lab.PollOut}[o.N%5], 0)
+		ev, err := st.Poll([]int16{lab.PollIn, lab.PollIn | lab.PollOut, lab.PollRdNorm,
+			lab.PollIn | lab.PollHup, lab.PollOut}[o.N%5], 0)
 		return fmt.Sprint(ev, err)
 	case "wait":
 		ev, err := st.Wait(o.N%2 == 0, 0)
@@ -157,7 +159,8 @@ func (s *side) step(o op) string {
 		if st.zero && !st.lent && o.Do == "BIOCSETF" {
 			return "would panic"
 		}
-		req := map[string]zbuf.Request{"BIOCSETF": zbuf.BIOCSETF, "BIOCSETFNR": zbuf.BIOCSETFNR, "BIOCSETWF": zbuf.BIOCSETWF}[o.Do]
+		req := map[string]zbuf.Request{"BIOCSETF": zbuf.BIOCSETF, "BIOCSETFNR": zbuf.BIOCSETFNR,
+			"BIOCSETWF": zbuf.BIOCSETWF}[o.Do]
 		return say(st.Ioctl(req, somePrograms(o.N)))
 	case "BIOCSETIF":
 		if st.stale && featuresOf(s.w).StalePromisc {
@@ -193,7 +196,8 @@ func (s *side) step(o op) string {
 		return fmt.Sprint(v.Sec, v.Usec, err)
 	case "BIOCSRTIMEOUT": // set, looked at, and unset before anything waits
 		var v zbuf.Timeval
-		in := []*zbuf.Timeval{timeval(0), timeval(time.Duration(o.M)), {Sec: 1, Usec: 1e6}, {Sec: -1}, {Usec: -5}}[o.N%5]
+		in := []*zbuf.Timeval{timeval(0), timeval(time.Duration(o.M)), {Sec: 1, Usec: 1e6}, {Sec: -1},
+			{Usec: -5}}[o.N%5]
 		err := st.Ioctl(zbuf.BIOCSRTIMEOUT, in)
 		err2 := st.Ioctl(zbuf.BIOCGRTIMEOUT, &v)
 		err3 := st.Ioctl(zbuf.BIOCSRTIMEOUT, timeval(0))

@@ -39,7 +39,8 @@ func play(a, b lab.World, seq sequence) (at int, diff string, err error) {
 		}
 		for deadline := time.Now().Add(3 * time.Second); seen(la) != seen(lb); {
 			if time.Now().After(deadline) {
-				return at, fmt.Sprintf("packets seen at A and B: %s %v, %s %v", a.Name(), seen(la), b.Name(), seen(lb)), nil
+				return at, fmt.Sprintf("packets seen at A and B: %s %v, %s %v", a.Name(), seen(la), b.Name(),
+					seen(lb)), nil
 			}
 			if la, err = s[0].stats(); err != nil {
 				return at, "", err
@@ -128,9 +129,12 @@ func generate(rng *rand.Rand, n int) sequence {
 		case x < 907:
 			do(op{"BIOCLOCK", s, 0, 0})
 		default:
-			o := []string{"BIOCGBLEN", "BIOCSBLEN", "BIOCGDLT", "BIOCSDLT", "BIOCGRSIG", "BIOCSRSIG", "BIOCGHDRCMPLT", "BIOCGDIRECTION", "BIOCGTSTAMP",
-				"BIOCGETBUFMODE", "BIOCSETVLANPCP", "BIOCPROMISC", "BIOCGETIF", "BIOCGDLTLIST", "BIOCGSTATS", "BIOCVERSION", "BIOCGRTIMEOUT",
-				"BIOCSRTIMEOUT", "FIONREAD", "FIONREAD", "FIONREAD", "unknown", "BIOCSETBUFMODE", "BIOCGETZMAX", "BIOCSETZBUF"}
+			o := []string{"BIOCGBLEN", "BIOCSBLEN", "BIOCGDLT", "BIOCSDLT", "BIOCGRSIG", "BIOCSRSIG",
+				"BIOCGHDRCMPLT", "BIOCGDIRECTION", "BIOCGTSTAMP",
+				"BIOCGETBUFMODE", "BIOCSETVLANPCP", "BIOCPROMISC", "BIOCGETIF", "BIOCGDLTLIST", "BIOCGSTATS",
+				"BIOCVERSION", "BIOCGRTIMEOUT",
+				"BIOCSRTIMEOUT", "FIONREAD", "FIONREAD", "FIONREAD", "unknown", "BIOCSETBUFMODE", "BIOCGETZMAX",
+				"BIOCSETZBUF"}
 			name := o[rng.IntN(len(o))]
 			arg := r
 			switch name {
@@ -185,7 +189,8 @@ func requireSame(t *testing.T, a, b lab.World, n int) {
 			if again == "" {
 				again = "it did not show again"
 			}
-			require.Fail(t, "a difference", "after %d steps: %s\nshortened to %d steps, step %d: %s\nreplay: ZBUF_REPLAY='%v'", steps+at, diff, len(short.Ops), last, again, short)
+			require.Fail(t, "a difference", "after %d steps: %s\nshortened to %d steps, step %d: %s\n"+
+				"replay: ZBUF_REPLAY='%v'", steps+at, diff, len(short.Ops), last, again, short)
 		}
 		if (steps+at)/10000 != steps/10000 {
 			t.Logf("%d steps in %v", steps+at, time.Since(from).Round(time.Second))

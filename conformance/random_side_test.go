@@ -45,7 +45,8 @@ func newSide(w lab.World, stamped bool) (*side, error) {
 	return s, s.plug()
 }
 
-var sysctlNames = []string{"net.bpf.zerocopy_enable", "net.bpf.maxinsns", "net.bpf.bufsize", "net.bpf.maxbufsize", "net.bpf.optimize_writers"}
+var sysctlNames = []string{"net.bpf.zerocopy_enable", "net.bpf.maxinsns", "net.bpf.bufsize",
+	"net.bpf.maxbufsize", "net.bpf.optimize_writers"}
 
 // plug makes a wire that takes frames of nearly a page.
 func (s *side) plug() error {

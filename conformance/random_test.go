@@ -72,7 +72,8 @@ func TestRandomSequences(t *testing.T) {
 // only64 skips where records have another layout.
 func only64(t *testing.T) {
 	if runtime.GOARCH == "386" {
-		t.Skip("a 386 binary gets no zero-copy from the kernel, and records of another layout: rules 386/… show those")
+		t.Skip("a 386 binary gets no zero-copy from the kernel, and records of another layout: rules " +
+			"386/… show those")
 	}
 }
 

@@ -18,7 +18,9 @@ func masked(data []byte, stamped bool) []byte {
 		if stamped {
 			clear(data[off : off+16])
 		}
-		end := off + int(binary.NativeEndian.Uint16(data[off+24:])) + int(binary.NativeEndian.Uint32(data[off+16:]))
+		caplen := int(binary.NativeEndian.Uint32(data[off+16:]))
+		header := int(binary.NativeEndian.Uint16(data[off+24:]))
+		end := off + header + caplen
 		if end <= off || end > len(data) {
 			break
 		}
@@ -91,11 +93,13 @@ func (s *side) view(list []zbuf.XbpfD) view {
 func unlike(an string, a view, bn string, b view) string {
 	for i := range max(len(a.listeners), len(b.listeners)) {
 		if i >= len(a.listeners) || i >= len(b.listeners) || a.listeners[i] != b.listeners[i] {
-			return fmt.Sprintf("\n%s: %+v\n%s: %+v", an, a.listeners[min(i, len(a.listeners)):], bn, b.listeners[min(i, len(b.listeners)):])
+			return fmt.Sprintf("\n%s: %+v\n%s: %+v", an, a.listeners[min(i, len(a.listeners)):], bn,
+				b.listeners[min(i, len(b.listeners)):])
 		}
 	}
 	if !slices.Equal(a.headers, b.headers) {
-		return fmt.Sprintf("headers {kernel_gen, kernel_len, user_gen}: %s %v, %s %v", an, a.headers, bn, b.headers)
+		return fmt.Sprintf("headers {kernel_gen, kernel_len, user_gen}: %s %v, %s %v", an, a.headers, bn,
+			b.headers)
 	}
 	for i, m := range a.mem {
 		if bytes.Equal(m, b.mem[i]) {
@@ -106,7 +110,8 @@ func unlike(an string, a view, bn string, b view) string {
 			at++
 		}
 		from := max(at-8, 0)
-		return fmt.Sprintf("memory %d differs at byte %d (from %d on): %s %x, %s %x", i, at, from, an, clip(string(m[from:])), bn, clip(string(b.mem[i][from:])))
+		return fmt.Sprintf("memory %d differs at byte %d (from %d on): %s %x, %s %x", i, at, from, an,
+			clip(string(m[from:])), bn, clip(string(b.mem[i][from:])))
 	}
 	return ""
 }

@@ -343,7 +343,8 @@ func TestProbe(t *testing.T) {
 		f.LongWrite = f.LongWrite || f.TapWrite // which takes 16 KiB, too
 		require.Equal(t, f, got, "that feature alone")
 	}
-	_, err := probe(newModel(bpftest.Features{}, bpftest.WithFault(func(string) error { return syscall.EIO })))
+	_, err := probe(newModel(bpftest.Features{},
+		bpftest.WithFault(func(string) error { return syscall.EIO })))
 	require.ErrorIs(t, err, syscall.EIO, "a probe that fails says so")
 	k, why := lab.Kernel()
 	if k == nil {

@@ -58,6 +58,7 @@ var _ = add(
 			require.Zero(t, x.Locked)
 			require.Zero(t, x.Promisc)
 			s.h[0].Ack()
-			require.Equal(t, 2*stride+one, int(s.listener().Hlen), "an acknowledgement shows only after the next packet")
+			require.Equal(t, 2*stride+one, int(s.listener().Hlen), "an acknowledgement shows only after "+
+				"the next packet")
 		}},
 )

@@ -55,7 +55,8 @@ var _ = add(
 			}
 		}},
 	rule{name: "sysctl/none of them is checked when written", run: func(t *testing.T, w lab.World) {
-		for _, name := range []string{"zerocopy_enable", "maxinsns", "bufsize", "maxbufsize", "optimize_writers"} {
+		for _, name := range []string{"zerocopy_enable", "maxinsns", "bufsize", "maxbufsize",
+			"optimize_writers"} {
 			for _, v := range []int{-1, 0, 1, 1 << 30} {
 				lab.SetSysctl(t, w, "net.bpf."+name, v)
 				got, err := w.Sysctl("net.bpf." + name)
@@ -188,13 +189,15 @@ var _ = add(
 			require.NoError(t, w.SetStats(make([]byte, lab.SizeofListener)))
 			s.p.Forgotten()
 			x := s.listener()
-			require.Equal(t, [7]uint64{0, 0, 0, 0, 0, 1, 0}, [7]uint64{x.Rcount, x.Dcount, x.Fcount, x.Wcount, x.Wfcount, x.Wdcount, x.Zcopy})
+			require.Equal(t, [7]uint64{0, 0, 0, 0, 0, 1, 0}, [7]uint64{x.Rcount, x.Dcount, x.Fcount,
+				x.Wcount, x.Wfcount, x.Wdcount, x.Zcopy})
 			require.Equal(t, 3*stride+one, s.nread(), "the packets stay")
 			s.inject(1)
 			require.Equal(t, 1, int(s.listener().Rcount))
 		}},
 	rule{name: "stats/writing anything else is EINVAL", run: func(t *testing.T, w lab.World) {
-		for _, n := range []int{1, lab.SizeofListener - 1, lab.SizeofListener + 1, 2 * lab.SizeofListener} {
+		for _, n := range []int{1, lab.SizeofListener - 1, lab.SizeofListener + 1,
+			2 * lab.SizeofListener} {
 			require.Equal(t, error(syscall.EINVAL), w.SetStats(make([]byte, n)), "%d bytes", n)
 		}
 		p := make([]byte, lab.SizeofListener)

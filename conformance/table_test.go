@@ -325,7 +325,8 @@ func (s *sess) requireHeader(i int, kgen, klen, ugen int) {
 	s.t.Helper()
 	h := s.h[i]
 	require.Equal(s.t, fmt.Sprintf("{%d,%d,%d}", kgen, klen, ugen),
-		fmt.Sprintf("{%d,%d,%d}", h.KernelGen.Load(), h.KernelLen.Load(), h.UserGen.Load()), "header of buffer %c", 'A'+i)
+		fmt.Sprintf("{%d,%d,%d}", h.KernelGen.Load(), h.KernelLen.Load(), h.UserGen.Load()),
+		"header of buffer %c", 'A'+i)
 }
 
 // inject makes n more 64-byte frames arrive and returns them.

@@ -51,7 +51,8 @@ func alternate(t *testing.T, w lab.World) {
 	var gens [2]uint32
 	next := 0
 	until := time.Now().Add(soak(5 * time.Second))
-	for time.Now().Before(until) || counts["assigned"] <= 100 && time.Now().Before(until.Add(5*lab.Patience)) {
+	for time.Now().Before(until) || counts["assigned"] <= 100 &&
+		time.Now().Before(until.Add(5*lab.Patience)) {
 		var op string
 		switch n := rng.IntN(100); {
 		case n < 60:
@@ -88,7 +89,8 @@ func alternate(t *testing.T, w lab.World) {
 			counts["assigned"]++
 			next = 1 - next
 		}
-		require.Equal(t, gens, [2]uint32{s.h[0].KernelGen.Load(), s.h[1].KernelGen.Load()}, "%s: out of turn", op)
+		require.Equal(t, gens, [2]uint32{s.h[0].KernelGen.Load(), s.h[1].KernelGen.Load()},
+			"%s: out of turn", op)
 	}
 	require.Greater(t, counts["assigned"], 100, "%v", counts)
 	t.Logf("%v", counts)
@@ -116,7 +118,8 @@ func inPlace(pages int) func(t *testing.T, w lab.World) {
 		go func(rng *rand.Rand) {
 			defer close(gone)
 			done <- burst(s.p, rng, &sent, func() bool {
-				return stop.Load() || time.Now().After(until) && (early.Load() > 10 || time.Now().After(until.Add(5*lab.Patience)))
+				return stop.Load() || time.Now().After(until) &&
+					(early.Load() > 10 || time.Now().After(until.Add(5*lab.Patience)))
 			}, pages)
 		}(rand.New(rand.NewPCG(rng.Uint64(), 0)))
 		defer func() { stop.Store(true); <-gone }() // before what it writes to is closed
@@ -157,7 +160,8 @@ func inPlace(pages int) func(t *testing.T, w lab.World) {
 		recv, drop := s.stats()
 		require.Equal(t, int(sent.Load()), int(recv))
 		require.Equal(t, int(recv), num.packets+int(drop), "delivered + dropped")
-		require.Equal(t, int(drop), num.gaps+int(sent.Load())-num.next, "packets missing in the numbering")
+		require.Equal(t, int(drop), num.gaps+int(sent.Load())-num.next,
+			"packets missing in the numbering")
 		require.Greater(t, int(early.Load()), 10, "packets read in place")
 		t.Logf("%d sent = %d delivered + %d dropped; %d read in place, %d rotations, both owned %d times",
 			sent.Load(), num.packets, drop, early.Load(), r.rotations, r.both)
@@ -187,7 +191,8 @@ func burst(p *lab.Pair, rng *rand.Rand, sent *atomic.Int64, stop func() bool, pa
 		case 0:
 			time.Sleep(time.Duration(rng.IntN(80)) * time.Millisecond)
 		case 1:
-			for end := time.Now().Add(time.Duration(rng.IntN(3000)) * time.Microsecond); time.Now().Before(end); {
+			end := time.Now().Add(time.Duration(rng.IntN(3000)) * time.Microsecond)
+			for time.Now().Before(end) {
 			}
 		}
 	}
@@ -304,7 +309,8 @@ func (r *inPlaceReader) pass(lazy bool) (got bool, err error) {
 	}
 	valid := int(n) - r.lens[1-i]
 	if valid <= 0 || valid > len(s.buf[i])-32 {
-		return false, fmt.Errorf("FIONREAD %d, buffer %c was last assigned %d: %d bytes can't be in %c", n, 'A'+1-i, r.lens[1-i], valid, 'A'+i)
+		return false, fmt.Errorf("FIONREAD %d, buffer %c was last assigned %d: %d bytes can't be in %c",
+			n, 'A'+1-i, r.lens[1-i], valid, 'A'+i)
 	}
 	if valid == r.skip[i] {
 		return false, nil
@@ -345,7 +351,8 @@ func first(data []byte) (packet []byte, next int, err error) {
 	if len(data) < hdrlen {
 		return nil, 0, fmt.Errorf("%d bytes are no header", len(data))
 	}
-	caplen, hlen := int(binary.NativeEndian.Uint32(data[16:])), int(binary.NativeEndian.Uint16(data[24:]))
+	caplen := int(binary.NativeEndian.Uint32(data[16:]))
+	hlen := int(binary.NativeEndian.Uint16(data[24:]))
 	if hlen != hdrlen || caplen < 18 || hlen+caplen > len(data) {
 		return nil, 0, fmt.Errorf("hdrlen %d, caplen %d, %d bytes left", hlen, caplen, len(data))
 	}
@@ -354,8 +361,10 @@ func first(data []byte) (packet []byte, next int, err error) {
 
 // randomInsn is an instruction that is valid more often than not in a program of n.
 func randomInsn(rng *rand.Rand, n int) zbuf.Insn {
-	ops := []uint16{0x00, 0x01, 0x02, 0x03, 0x20, 0x28, 0x30, 0x40, 0x48, 0x50, 0x60, 0x61, 0x80, 0x81, 0xb1,
-		0x04, 0x0c, 0x14, 0x1c, 0x24, 0x2c, 0x34, 0x3c, 0x44, 0x4c, 0x54, 0x5c, 0x64, 0x6c, 0x74, 0x7c, 0x84, 0x94, 0x9c, 0xa4, 0xac,
+	ops := []uint16{0x00, 0x01, 0x02, 0x03, 0x20, 0x28, 0x30, 0x40, 0x48, 0x50, 0x60, 0x61, 0x80, 0x81,
+		0xb1,
+		0x04, 0x0c, 0x14, 0x1c, 0x24, 0x2c, 0x34, 0x3c, 0x44, 0x4c, 0x54, 0x5c, 0x64, 0x6c, 0x74, 0x7c,
+		0x84, 0x94, 0x9c, 0xa4, 0xac,
 		0x05, 0x15, 0x1d, 0x25, 0x2d, 0x35, 0x3d, 0x45, 0x4d, 0x06, 0x16, 0x07, 0x87}
 	in := zbuf.Insn{
 		Op: ops[rng.IntN(len(ops))],

@@ -18,7 +18,8 @@ var _ = add(
 			s.set(zbuf.BIOCIMMEDIATE, 1)
 			for i := range 5 {
 				s.inject(1)
-				require.Equal(t, zbuf.Event{Readable: true, Data: i*stride + one}, s.wait(false), "packet %d", i+1)
+				require.Equal(t, zbuf.Event{Readable: true, Data: i*stride + one}, s.wait(false), "packet %d",
+					i+1)
 				s.requireQuiet(false, "the edge was taken, the bytes are still there")
 			}
 			require.Equal(t, 4*stride+one, s.nread())
@@ -65,7 +66,8 @@ var _ = add(
 			s.h[0].Ack()
 			s.h[1].Ack()
 			for range 3 {
-				require.Equal(t, zbuf.Event{Readable: true, Data: 2 * fullLen}, s.wait(true), "although there is nothing to have")
+				require.Equal(t, zbuf.Event{Readable: true, Data: 2 * fullLen}, s.wait(true),
+					"although there is nothing to have")
 				which, _ := s.rotate()
 				require.Equal(t, -1, which)
 			}
@@ -118,7 +120,8 @@ var _ = add(
 			s.inject(1)
 			require.Equal(t, zbuf.Event{Readable: true, Data: one}, s.wait(false))
 			s.inject(1)
-			require.Equal(t, zbuf.Event{Readable: true, Data: stride + one}, s.wait(false), "timed out stays: immediate for ever")
+			require.Equal(t, zbuf.Event{Readable: true, Data: stride + one}, s.wait(false),
+				"timed out stays: immediate for ever")
 			s.get(zbuf.BIOCGDLT)
 			s.inject(1)
 			s.requireQuiet(false, "an ioctl ended it")
@@ -189,10 +192,12 @@ var _ = add(
 			s.set(zbuf.BIOCIMMEDIATE, 1)
 			s.requireQuiet(false, "switching on is no edge")
 			s.inject(1)
-			require.Equal(t, zbuf.Event{Readable: true, Data: 2*stride + one}, s.wait(false), "a packet right after is")
+			require.Equal(t, zbuf.Event{Readable: true, Data: 2*stride + one}, s.wait(false),
+				"a packet right after is")
 			s.set(zbuf.BIOCIMMEDIATE, 0)
 			s.set(zbuf.BIOCIMMEDIATE, 1)
-			require.Equal(t, zbuf.Event{Readable: true, Data: 2*stride + one}, s.wait(true), "and EV_ADD sees the level")
+			require.Equal(t, zbuf.Event{Readable: true, Data: 2*stride + one}, s.wait(true),
+				"and EV_ADD sees the level")
 		}},
 	rule{name: "wake/ends a wait under way", run: func(t *testing.T, w lab.World) {
 		s := zerocopy(t, w, page)

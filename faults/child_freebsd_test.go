@@ -98,7 +98,8 @@ func prepare(t *testing.T, what string, args ...any) *child {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	c := &child{Cmd: exec.Command(self), t: t, lines: make(chan string, 16), patience: lab.Patience}
-	c.Env = append(os.Environ(), "ZBUF_CHILD="+what, "ZBUF_ARGS="+strings.TrimSpace(fmt.Sprintln(args...)))
+	c.Env = append(os.Environ(), "ZBUF_CHILD="+what, "ZBUF_ARGS="+
+		strings.TrimSpace(fmt.Sprintln(args...)))
 	c.Stderr = &c.errs
 	return c
 }
@@ -180,5 +181,6 @@ func (c *child) kill() {
 	err := c.Wait()
 	require.Error(c.t, err)
 	status := c.ProcessState.Sys().(syscall.WaitStatus)
-	require.True(c.t, status.Signaled() && status.Signal() == syscall.SIGKILL, "%v; %s", err, c.errs.String())
+	require.True(c.t, status.Signaled() && status.Signal() == syscall.SIGKILL, "%v; %s", err,
+		c.errs.String())
 }

@@ -31,7 +31,8 @@ func TestCloseAgainst(t *testing.T) {
 		} {
 			t.Run(c.what, func(t *testing.T) {
 				p := lab.NewPair(t, w)
-				one := &closing{p: p, lag: lab.WatchLag(t), rng: seeded(t), cfg: bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: readTimeout}}
+				one := &closing{p: p, lag: lab.WatchLag(t), rng: seeded(t),
+					cfg: bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: readTimeout}}
 				n := closes.n()
 				for range n / 10 {
 					c.run(one, t)
@@ -45,10 +46,12 @@ func TestCloseAgainst(t *testing.T) {
 				requireNobodyLeft(t, p.A)
 				slices.Sort(one.took)
 				median, worst := one.took[len(one.took)/2], one.took[len(one.took)-1]
-				t.Logf("from Close to the end: median %v, worst %v, worst lag of the machine %v", median, worst, one.lag.Worst())
+				t.Logf("from Close to the end: median %v, worst %v, worst lag of the machine %v", median, worst,
+					one.lag.Worst())
 				// By itself a reader would look up within 700 ms, 350 ms in the middle.
 				assert.Less(t, median, 150*time.Millisecond)
-				allowed := one.lag.Allow(time.Second) // munmap(2) waits for the other processor, which the host may starve
+				// munmap(2) waits for the other processor, which the host may starve
+				allowed := one.lag.Allow(time.Second)
 				assert.Less(t, worst, allowed)
 				lab.Report(t, lab.Faults, uint64(n))
 				lab.Report(t, lab.Packets, one.sum.Delivered)

@@ -27,8 +27,8 @@ var (
 	passed        = count{1, 10}        // descriptors handed on, in each way
 )
 
-// full reports whether the full form is asked for. It needs ZBUF_SOAK, a duration: the counts are reached
-// whatever it is, and what has none goes on for so long.
+// full reports whether the full form is asked for. It needs ZBUF_SOAK, a duration: the counts are
+// reached whatever it is, and what has none goes on for so long.
 func full() bool { return os.Getenv("ZBUF_SOAK") != "" && !testing.Short() }
 
 func (c count) n() int {

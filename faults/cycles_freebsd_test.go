@@ -66,11 +66,13 @@ func look() (h holdings, err error) {
 }
 
 func (h holdings) String() string {
-	return fmt.Sprintf("%d descriptors, %d mappings of %d KiB, %d of them usable, %d pages wired", h.descriptors, h.mappings, h.mapped>>10, h.usable>>10, h.wired)
+	return fmt.Sprintf("%d descriptors, %d mappings of %d KiB, %d of them usable, %d pages wired",
+		h.descriptors, h.mappings, h.mapped>>10, h.usable>>10, h.wired)
 }
 
-// requireFlat waits until the process has no more than before; what one round alone would leave behind if it
-// leaked is far more than the slack after many. Go's own memory may still grow a little.
+// requireFlat waits until the process has no more than before; what one round alone would leave
+// behind if it leaked is far more than the slack after many. Go's own memory may still grow a
+// little.
 func requireFlat(t *testing.T, before holdings) {
 	t.Helper()
 	var now holdings

@@ -108,7 +108,8 @@ func TestInterfaceDestroyedAtRandomMoments(t *testing.T) {
 		slices.Sort(took)
 		median, worst := took[len(took)/2], took[len(took)-1]
 		inTime, _ := slices.BinarySearch(took, time.Second)
-		t.Logf("from the last release, or the end of the interface, to ErrInterfaceGone: median %v, worst %v, %d of %d within a second, worst lag of the machine %v",
+		t.Logf("from the last release, or the end of the interface, to ErrInterfaceGone: median %v, "+
+			"worst %v, %d of %d within a second, worst lag of the machine %v",
 			median, worst, inTime, len(took), lag.Worst())
 		assert.Less(t, median, time.Second, "whatever the machine's lag")
 		allowed := lag.Allow(time.Second)

@@ -83,7 +83,8 @@ func heir(args []string) error {
 		}
 		for at := 0; at < n; { // struct bpf_xhdr
 			rec := buf[at:n]
-			caplen, hdrlen := int(binary.NativeEndian.Uint32(rec[16:])), int(binary.NativeEndian.Uint16(rec[24:]))
+			caplen := int(binary.NativeEndian.Uint32(rec[16:]))
+			hdrlen := int(binary.NativeEndian.Uint16(rec[24:]))
 			end.Tally.take(rec[hdrlen:][:caplen])
 			at += (hdrlen + caplen + zbuf.Alignment - 1) &^ (zbuf.Alignment - 1)
 		}
@@ -136,7 +137,9 @@ func pass(t *testing.T, f *os.File, what string, args ...any) *child {
 func TestDescriptorPassedToAChild(t *testing.T) {
 	t.Run("that opens a reader on it", func(t *testing.T) {
 		inBothModes(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
-			handOver(t, w, func(p *lab.Pair) (*child, uint32) { return pass(t, openFile(t), "adopter", p.A, mode), 0 })
+			handOver(t, w, func(p *lab.Pair) (*child, uint32) {
+				return pass(t, openFile(t), "adopter", p.A, mode), 0
+			})
 		})
 	})
 	t.Run("that goes on where it was", func(t *testing.T) {
@@ -164,7 +167,8 @@ func TestDescriptorPassedToAChild(t *testing.T) {
 	})
 }
 
-// handOver makes children that capture numbered frames with what they were given, and sees to it that none is lost.
+// handOver makes children that capture numbered frames with what they were given, and sees to it
+// that none is lost.
 func handOver(t *testing.T, w lab.World, begin func(p *lab.Pair) (c *child, sent uint32)) {
 	before := wired(t)
 	var packets, lost uint64
@@ -193,8 +197,8 @@ func handOver(t *testing.T, w lab.World, begin func(p *lab.Pair) (c *child, sent
 	lab.Report(t, lab.Lost, lost)
 }
 
-// A fork has the descriptor, too: the capture outlives whoever closes or dies, and ends with the last of them. A program that
-// was started has not.
+// A fork has the descriptor, too: the capture outlives whoever closes or dies, and ends with the
+// last of them. A program that was started has not.
 func TestDescriptorKeptByAChild(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		p := lab.NewPair(t, w)
@@ -208,7 +212,8 @@ func TestDescriptorKeptByAChild(t *testing.T) {
 			require.Len(t, now, 1)
 			require.Equal(t, on[0].Received+2, now[0].Received)
 			if mode == bpf.ZeroCopy {
-				require.Greater(t, wired(t)-before, 2*largest/os.Getpagesize()-256, "what was lent is the kernel's still")
+				require.Greater(t, wired(t)-before, 2*largest/os.Getpagesize()-256,
+					"what was lent is the kernel's still")
 			}
 			require.NoError(t, unix.Kill(fork, unix.SIGKILL))
 			requireNobodyLeft(t, p.A)
@@ -246,7 +251,8 @@ func TestDescriptorKeptByAChild(t *testing.T) {
 	})
 }
 
-// The buffers of a descriptor in zero-copy mode are in the memory of who lent them: whoever else has it is told so.
+// The buffers of a descriptor in zero-copy mode are in the memory of who lent them: whoever else
+// has it is told so.
 func TestLentDescriptorPassedToAChild(t *testing.T) {
 	w := lab.OnKernel(t)
 	lab.WantZeroCopy(t, w)
@@ -261,23 +267,25 @@ func TestLentDescriptorPassedToAChild(t *testing.T) {
 		require.NoError(t, err)
 		return d
 	}
-	watched(t, p, bpf.Config{Device: dup(), Mode: bpf.ZeroCopy, ReadTimeout: readTimeout}, func(c *capture, sent func() uint32) int {
-		for range passed.n() {
-			_, err := bpf.Open(p.A, bpf.Config{Device: dup(), Mode: bpf.ZeroCopy})
-			require.Error(t, err)
-			t.Log(err)
-			d := dup()
-			_, err = d.SetBuffers(4096)
-			require.ErrorIs(t, err, zbuf.ErrNotOurBuffers)
-			s, err := d.Stats()
-			require.NoError(t, err)
-			require.LessOrEqual(t, s.Recv, sent()+batch)
-			require.NoError(t, d.Close())
-			at := sent()
-			require.NoError(t, lab.Until(func() (bool, error) { return c.taken.Load() > uint64(at), nil }), "the capture goes on")
-		}
-		return 2 * passed.n()
-	})
+	watched(t, p, bpf.Config{Device: dup(), Mode: bpf.ZeroCopy, ReadTimeout: readTimeout},
+		func(c *capture, sent func() uint32) int {
+			for range passed.n() {
+				_, err := bpf.Open(p.A, bpf.Config{Device: dup(), Mode: bpf.ZeroCopy})
+				require.Error(t, err)
+				t.Log(err)
+				d := dup()
+				_, err = d.SetBuffers(4096)
+				require.ErrorIs(t, err, zbuf.ErrNotOurBuffers)
+				s, err := d.Stats()
+				require.NoError(t, err)
+				require.LessOrEqual(t, s.Recv, sent()+batch)
+				require.NoError(t, d.Close())
+				at := sent()
+				require.NoError(t, lab.Until(func() (bool, error) { return c.taken.Load() > uint64(at), nil }),
+					"the capture goes on")
+			}
+			return 2 * passed.n()
+		})
 	require.NoError(t, f.Close())
 	requireNobodyLeft(t, p.A)
 }

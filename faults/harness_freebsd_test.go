@@ -204,7 +204,9 @@ func (c *capture) end(sent uint32) (tally, error) {
 
 // watched captures with a reader of its own while f does its worst, and sees to it that nothing is
 // lost. What f returns is the number of faults.
-func watched(t *testing.T, p *lab.Pair, cfg bpf.Config, f func(c *capture, sent func() uint32) (faults int)) {
+func watched(
+	t *testing.T, p *lab.Pair, cfg bpf.Config, f func(c *capture, sent func() uint32) (faults int),
+) {
 	t.Helper()
 	r := open(t, p.A, cfg)
 	c := take(r)
@@ -228,7 +230,8 @@ func requireNothingLost(t *testing.T, sum tally) {
 	t.Helper()
 	t.Logf("%+v", sum)
 	require.NotZero(t, sum.Delivered)
-	require.Zero(t, sum.lost(), "sent = received = delivered + dropped, in order, none twice, none torn: %+v", sum)
+	require.Zero(t, sum.lost(), "sent = received = delivered + dropped, in order, none twice, "+
+		"none torn: %+v", sum)
 }
 
 // wired is the number of pages that the kernel may not page out.
@@ -238,7 +241,8 @@ func wired(t *testing.T) int {
 	return int(n)
 }
 
-// listeners returns the descriptors on an interface that net.bpf.stats knows, without the pair's own.
+// listeners returns the descriptors on an interface that net.bpf.stats knows, without the pair's
+// own.
 func listeners(t *testing.T, ifname string) []sysctl.Listener {
 	all, err := sysctl.Host().BPF().Stats()
 	require.NoError(t, err)
@@ -268,7 +272,8 @@ func requireNobodyLeft(t *testing.T, ifname string) {
 	require.NoError(t, err, "left in net.bpf.stats: %+v", on)
 }
 
-// requireWiredBack waits until no more than 1,024 pages, one pair of the largest buffers, are wired than before.
+// requireWiredBack waits until no more than 1,024 pages, one pair of the largest buffers, are wired
+// than before.
 func requireWiredBack(t *testing.T, before int) {
 	t.Helper()
 	var now int

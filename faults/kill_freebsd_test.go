@@ -103,18 +103,20 @@ func TestKilledAtRandomMoments(t *testing.T) {
 		}
 		p := lab.NewPair(t, w)
 		at := map[string]int{}
-		watched(t, p, bpf.Config{Mode: mode, ReadTimeout: readTimeout}, func(c *capture, sent func() uint32) int {
-			before := wired(t) // with the witness' buffers
-			order := rng.Perm(len(moments))
-			for i := range n {
-				moment := moments[order[i%len(moments)]]
-				at[moment]++
-				killAt(t, rng, moment, p.A, mode)
-			}
-			require.NoError(t, lab.Until(func() (bool, error) { return len(listeners(t, p.A)) == 1, nil }), "only the witness is left: %+v", listeners(t, p.A))
-			requireWiredBack(t, before)
-			return n
-		})
+		watched(t, p, bpf.Config{Mode: mode, ReadTimeout: readTimeout},
+			func(c *capture, sent func() uint32) int {
+				before := wired(t) // with the witness' buffers
+				order := rng.Perm(len(moments))
+				for i := range n {
+					moment := moments[order[i%len(moments)]]
+					at[moment]++
+					killAt(t, rng, moment, p.A, mode)
+				}
+				require.NoError(t, lab.Until(func() (bool, error) { return len(listeners(t, p.A)) == 1, nil }),
+					"only the witness is left: %+v", listeners(t, p.A))
+				requireWiredBack(t, before)
+				return n
+			})
 		requireNobodyLeft(t, p.A)
 		t.Logf("%d killed: %v", n, at)
 	})

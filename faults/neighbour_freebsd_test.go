@@ -50,56 +50,60 @@ func TestStoppedNeighbour(t *testing.T) {
 		for _, when := range []string{"waits", "has a lease"} {
 			t.Run("stopped while it "+when, func(t *testing.T) {
 				p := lab.NewPair(t, w)
-				watched(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: readTimeout}, func(witness *capture, sent func() uint32) int {
-					c := startChild(t, "neighbour", p.A, mode, when)
-					c.ready()
-					require.NoError(t, c.Process.Signal(syscall.SIGSTOP))
-					var status unix.WaitStatus
-					_, err := unix.Wait4(c.Process.Pid, &status, unix.WUNTRACED, nil)
-					require.NoError(t, err)
-					require.EqualValues(t, 0x7f, status&0x7f, "it is stopped") // Stopped itself does not count SIGSTOP
-					overrun(t, p, c.Process.Pid, sent)
-					require.NoError(t, c.Process.Signal(syscall.SIGCONT))
-					var end told
-					func() {
-						witness.from.turn.Lock() // it counts at rest
-						defer witness.from.turn.Unlock()
-						c.release()
-						c.hear(&end)
-					}()
-					c.finish()
-					end.Tally.Sent = end.Tally.Received // it came later
-					t.Log("the neighbour, when it goes on:")
-					requireNothingLost(t, end.Tally)
-					assert.NotZero(t, end.Tally.Dropped)
+				watched(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: readTimeout},
+					func(witness *capture, sent func() uint32) int {
+						c := startChild(t, "neighbour", p.A, mode, when)
+						c.ready()
+						require.NoError(t, c.Process.Signal(syscall.SIGSTOP))
+						var status unix.WaitStatus
+						_, err := unix.Wait4(c.Process.Pid, &status, unix.WUNTRACED, nil)
+						require.NoError(t, err)
+						// Stopped itself does not count SIGSTOP
+						require.EqualValues(t, 0x7f, status&0x7f, "it is stopped")
+						overrun(t, p, c.Process.Pid, sent)
+						require.NoError(t, c.Process.Signal(syscall.SIGCONT))
+						var end told
+						func() {
+							witness.from.turn.Lock() // it counts at rest
+							defer witness.from.turn.Unlock()
+							c.release()
+							c.hear(&end)
+						}()
+						c.finish()
+						end.Tally.Sent = end.Tally.Received // it came later
+						t.Log("the neighbour, when it goes on:")
+						requireNothingLost(t, end.Tally)
+						assert.NotZero(t, end.Tally.Dropped)
 
-					c = startChild(t, "neighbour", p.A, mode, when)
-					c.ready()
-					require.NoError(t, c.Process.Signal(syscall.SIGSTOP))
-					overrun(t, p, c.Process.Pid, sent)
-					c.kill() // stopped for ever
-					return 2
-				})
+						c = startChild(t, "neighbour", p.A, mode, when)
+						c.ready()
+						require.NoError(t, c.Process.Signal(syscall.SIGSTOP))
+						overrun(t, p, c.Process.Pid, sent)
+						c.kill() // stopped for ever
+						return 2
+					})
 				requireNobodyLeft(t, p.A)
 			})
 		}
 		t.Run("never reads", func(t *testing.T) {
 			p := lab.NewPair(t, w)
 			never := open(t, p.A, bpf.Config{Mode: mode, BufferSize: 4096})
-			watched(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: readTimeout}, func(_ *capture, sent func() uint32) int {
-				goOn(t, sent)
-				s, err := never.Stats()
-				require.NoError(t, err)
-				require.NotZero(t, s.Dropped)
-				return 1
-			})
+			watched(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: readTimeout},
+				func(_ *capture, sent func() uint32) int {
+					goOn(t, sent)
+					s, err := never.Stats()
+					require.NoError(t, err)
+					require.NotZero(t, s.Dropped)
+					return 1
+				})
 			require.NoError(t, never.Close())
 			requireNobodyLeft(t, p.A)
 		})
 	})
 }
 
-// overrun waits until many packets more have been sent than the process that does not read had room for.
+// overrun waits until many packets more have been sent than the process that does not read had room
+// for.
 func overrun(t *testing.T, p *lab.Pair, pid int, sent func() uint32) {
 	goOn(t, sent)
 	require.NoError(t, lab.Until(func() (bool, error) {
@@ -116,6 +120,7 @@ func overrun(t *testing.T, p *lab.Pair, pid int, sent func() uint32) {
 func goOn(t *testing.T, sent func() uint32) {
 	for need := sent() + uint32(strangers.n()); sent() < need; {
 		at := sent()
-		require.NoError(t, lab.Until(func() (bool, error) { return sent() > at, nil }), "the traffic goes on")
+		require.NoError(t, lab.Until(func() (bool, error) { return sent() > at, nil }),
+			"the traffic goes on")
 	}
 }

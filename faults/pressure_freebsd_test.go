@@ -25,8 +25,9 @@ func freePages() (int, error) {
 	return int(n), err
 }
 
-// hog takes memory until only so many pages are free as its argument says, and takes again what becomes free. It is
-// wired: the kernel need not look through it all the time for what could be paged out, of which there is nothing.
+// hog takes memory until only so many pages are free as its argument says, and takes again what
+// becomes free. It is wired: the kernel need not look through it all the time for what could be
+// paged out, of which there is nothing.
 func hog(args []string) error {
 	floor, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -59,7 +60,8 @@ func hog(args []string) error {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		mem, err := unix.Mmap(-1, 0, n*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+		mem, err := unix.Mmap(-1, 0, n*page, unix.PROT_READ|unix.PROT_WRITE,
+			unix.MAP_ANON|unix.MAP_PRIVATE)
 		if err != nil {
 			return err
 		}
@@ -70,8 +72,8 @@ func hog(args []string) error {
 	}
 }
 
-// The stream goes on while the machine is nearly out of memory, and readers with the largest buffers come
-// and go in what is left. Without swap, the memory that is taken can't be had back.
+// The stream goes on while the machine is nearly out of memory, and readers with the largest
+// buffers come and go in what is left. Without swap, the memory that is taken can't be had back.
 func TestMemoryPressure(t *testing.T) {
 	lab.OnKernel(t)
 	host := sysctl.Host()
@@ -80,8 +82,8 @@ func TestMemoryPressure(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(func() { assert.NoError(t, restore()) })
 	}
-	// There is no swap. The kernel neither kills anybody for want of memory nor puts whole processes to
-	// sleep, the guest's agent among them.
+	// There is no swap. The kernel neither kills anybody for want of memory nor puts whole
+	// processes to sleep, the guest's agent among them.
 	override("vm.pageout_oom_seq", 1<<30)
 	override("vm.swap_enabled", 0)
 	if _, err := host.Int64("vm.max_wired"); errors.Is(err, fs.ErrNotExist) {
@@ -102,35 +104,38 @@ func TestMemoryPressure(t *testing.T) {
 	h.patience = 5 * time.Minute
 	var taken int
 	h.hear(&taken)
-	t.Logf("of %d free pages %d are taken, in %v; the kernel begins to look for memory below %d, and to make processes wait below %d",
+	t.Logf("of %d free pages %d are taken, in %v; the kernel begins to look for memory below %d, and "+
+		"to make processes wait below %d",
 		free, taken, time.Since(start).Round(time.Millisecond), target, least)
 
 	inBothModes(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		p := lab.NewPair(t, w)
 		lowest := free
-		watched(t, p, bpf.Config{Mode: mode, ReadTimeout: readTimeout}, func(c *capture, sent func() uint32) int {
-			until := time.Now().Add(atLeast(t))
-			rounds := 0
-			for ; rounds < pressure.n() || time.Now().Before(until); rounds++ {
-				require.NoError(t, lab.Until(func() (bool, error) {
+		watched(t, p, bpf.Config{Mode: mode, ReadTimeout: readTimeout},
+			func(c *capture, sent func() uint32) int {
+				until := time.Now().Add(atLeast(t))
+				rounds := 0
+				for ; rounds < pressure.n() || time.Now().Before(until); rounds++ {
+					require.NoError(t, lab.Until(func() (bool, error) {
+						free, err := freePages()
+						return free < floor+pair/2, err
+					}), "what was freed is taken again")
+					at := sent()
+					r, err := bpf.Open(p.A, bpf.Config{Mode: mode, BufferSize: largest, ReadTimeout: readTimeout})
+					require.NoError(t, err)
 					free, err := freePages()
-					return free < floor+pair/2, err
-				}), "what was freed is taken again")
-				at := sent()
-				r, err := bpf.Open(p.A, bpf.Config{Mode: mode, BufferSize: largest, ReadTimeout: readTimeout})
-				require.NoError(t, err)
-				free, err := freePages()
-				require.NoError(t, err)
-				lowest = min(lowest, free)
-				data, _, err := r.ReadPacket(t.Context())
-				require.NoError(t, err)
-				assert.NotEmpty(t, data)
-				require.NoError(t, r.Close())
-				require.NoError(t, lab.Until(func() (bool, error) { return c.taken.Load() > uint64(at), nil }), "the capture goes on")
-			}
-			t.Logf("%d readers came and went; the fewest free pages seen are %d", rounds, lowest)
-			return rounds
-		})
+					require.NoError(t, err)
+					lowest = min(lowest, free)
+					data, _, err := r.ReadPacket(t.Context())
+					require.NoError(t, err)
+					assert.NotEmpty(t, data)
+					require.NoError(t, r.Close())
+					require.NoError(t, lab.Until(func() (bool, error) { return c.taken.Load() > uint64(at), nil }),
+						"the capture goes on")
+				}
+				t.Logf("%d readers came and went; the fewest free pages seen are %d", rounds, lowest)
+				return rounds
+			})
 		assert.Less(t, lowest, floor, "memory was short")
 		requireNobodyLeft(t, p.A)
 	})
@@ -154,7 +159,8 @@ func limited(args []string) error {
 	if err := unix.Getrlimit(unix.RLIMIT_AS, &was); err != nil {
 		return err
 	}
-	// Go's heap, which can't grow below the limit either, gets its room before, and its timers their kqueue.
+	// Go's heap, which can't grow below the limit either, gets its room before, and its timers
+	// their kqueue.
 	room := make([]byte, 32<<20)
 	runtime.KeepAlive(room)
 	runtime.GC()
@@ -168,7 +174,8 @@ func limited(args []string) error {
 		if err := unix.Setrlimit(unix.RLIMIT_AS, &lim); err != nil {
 			return err
 		}
-		if mem, err = unix.Mmap(-1, 0, 2*largest, unix.PROT_READ, unix.MAP_ANON|unix.MAP_SHARED); err != nil {
+		if mem, err = unix.Mmap(-1, 0, 2*largest, unix.PROT_READ,
+			unix.MAP_ANON|unix.MAP_SHARED); err != nil {
 			break
 		}
 		if err := unix.Munmap(mem); err != nil {

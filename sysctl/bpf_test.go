@@ -128,8 +128,10 @@ func TestStatsShowWhatWasSet(t *testing.T) {
 		all, err := w.tree.BPF().Stats()
 		require.NoError(t, err)
 		require.Equal(t, []sysctl.Listener{{
-			Interface: "lo0", PID: os.Getpid(), Process: program(), BufferMode: zbuf.BPF_BUFMODE_BUFFER, Direction: zbuf.BPF_D_IN,
-			Promiscuous: true, Immediate: true, HeaderComplete: true, Feedback: true, Signal: 23, Locked: true, BufferSize: int(size),
+			Interface: "lo0", PID: os.Getpid(), Process: program(), BufferMode: zbuf.BPF_BUFMODE_BUFFER,
+			Direction:   zbuf.BPF_D_IN,
+			Promiscuous: true, Immediate: true, HeaderComplete: true, Feedback: true, Signal: 23,
+			Locked: true, BufferSize: int(size),
 		}}, all)
 	})
 }
@@ -163,7 +165,8 @@ func TestStatsOfZeroCopy(t *testing.T) {
 		require.NotZero(t, all[0].Store)
 		st, err := d.Stats()
 		require.NoError(t, err)
-		require.Equal(t, st, zbuf.Stat{Recv: uint32(all[0].Received), Drop: uint32(all[0].Dropped)}, "BIOCGSTATS says the same")
+		require.Equal(t, st, zbuf.Stat{Recv: uint32(all[0].Received), Drop: uint32(all[0].Dropped)},
+			"BIOCGSTATS says the same")
 	})
 }
 
@@ -316,8 +319,10 @@ func TestParseListenersKnowsBothLayouts(t *testing.T) {
 			put(off, uint64(i+1)<<33, 8)
 		}
 	}
-	want := sysctl.Listener{Interface: "em0", PID: 9, BufferMode: 11, Direction: 2, HeaderComplete: true, Feedback: true, Async: true,
-		Signal: 5, Locked: true, BufferSize: 8, Store: 6, Hold: 7, Received: 1 << 33, Dropped: 2 << 33, Matched: 3 << 33,
+	want := sysctl.Listener{Interface: "em0", PID: 9, BufferMode: 11, Direction: 2,
+		HeaderComplete: true, Feedback: true, Async: true,
+		Signal: 5, Locked: true, BufferSize: 8, Store: 6, Hold: 7, Received: 1 << 33, Dropped: 2 << 33,
+		Matched: 3 << 33,
 		Written: 4 << 33, WrittenMatched: 5 << 33, WriteErrors: 6 << 33, ZeroCopyAppends: 7 << 33}
 	b := append(xbpfd(168, 0, fill), xbpfd(160, 4, fill)...)
 	all, err := sysctl.ParseListeners(b)
@@ -325,8 +330,10 @@ func TestParseListenersKnowsBothLayouts(t *testing.T) {
 	require.Equal(t, []sysctl.Listener{want, want}, all)
 
 	// The root package's struct, whose offsets the compiler checks, is one of the two.
-	x := zbuf.XbpfD{Hdrcmplt: 1, Direction: 2, Feedback: 3, Async: 4, Rcount: 1 << 33, Dcount: 2 << 33, Fcount: 3 << 33, Sig: 5, Slen: 6,
-		Hlen: 7, Bufsize: 8, Pid: 9, Locked: 10, Wcount: 4 << 33, Wfcount: 5 << 33, Wdcount: 6 << 33, Zcopy: 7 << 33, Bufmode: 11}
+	x := zbuf.XbpfD{Hdrcmplt: 1, Direction: 2, Feedback: 3, Async: 4, Rcount: 1 << 33, Dcount: 2 << 33,
+		Fcount: 3 << 33, Sig: 5, Slen: 6,
+		Hlen: 7, Bufsize: 8, Pid: 9, Locked: 10, Wcount: 4 << 33, Wfcount: 5 << 33, Wdcount: 6 << 33,
+		Zcopy: 7 << 33, Bufmode: 11}
 	x.Structsize = uint32(binary.Size(x))
 	copy(x.Ifname[:], "em0")
 	b, err = binary.Append(nil, binary.NativeEndian, x)
@@ -385,7 +392,8 @@ func FuzzParseListeners(f *testing.F) {
 }
 
 func FuzzParseFormat(f *testing.F) {
-	for _, seed := range []string{"", "\x02\x00\x00\x80I\x00", "\x01\x00\x00\xc0N\x00", "\x05\x00\x08\x00S,timeval\x00", "\x02\x00\x00\x80I"} {
+	for _, seed := range []string{"", "\x02\x00\x00\x80I\x00", "\x01\x00\x00\xc0N\x00",
+		"\x05\x00\x08\x00S,timeval\x00", "\x02\x00\x00\x80I"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

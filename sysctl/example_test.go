@@ -16,7 +16,9 @@ import (
 func machine(opts ...bpftest.Option) (sysctl.Tree, *bpftest.Kernel) {
 	k := bpftest.New(append([]bpftest.Option{bpftest.WithProcess(4711, 4711)}, opts...)...)
 	k.AddInterface("em0", zbuf.DLT_EN10MB)
-	vars := append(sysctltest.BPF(k), sysctltest.Processes(func(pid int) (string, bool) { return "dhclient", pid == 4711 }))
+	vars := append(sysctltest.BPF(k), sysctltest.Processes(func(pid int) (string, bool) {
+		return "dhclient", pid == 4711
+	}))
 	return sysctl.New(sysctltest.New(vars...)), k
 }
 
@@ -68,7 +70,8 @@ func ExampleBPF_Stats() {
 		log.Fatal(err)
 	}
 	for _, l := range all {
-		fmt.Printf("%s (%d) on %s: %d received, %d dropped\n", l.Process, l.PID, l.Interface, l.Received, l.Dropped)
+		fmt.Printf("%s (%d) on %s: %d received, %d dropped\n", l.Process, l.PID, l.Interface, l.Received,
+			l.Dropped)
 	}
 	// Output: dhclient (4711) on em0: 1 received, 0 dropped
 }

@@ -14,6 +14,7 @@ func Host() Tree { return New(foreign{}) }
 
 type foreign struct{}
 
-var errForeign = fmt.Errorf("FreeBSD's sysctls are not there on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+var errForeign = fmt.Errorf("FreeBSD's sysctls are not there on %s: %w", runtime.GOOS,
+	errors.ErrUnsupported)
 
 func (foreign) Sysctl([]int32, []byte, []byte) (int, error) { return 0, errForeign }

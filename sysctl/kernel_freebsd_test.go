@@ -19,7 +19,8 @@ import (
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
-// child, in the environment, marks a test process that gives rights away: the name of the test that it was started for.
+// child, in the environment, marks a test process that gives rights away: the name of the test that
+// it was started for.
 const child = "SYSCTL_TEST_CHILD"
 
 func kernel(t *testing.T) target {
@@ -74,8 +75,9 @@ func TestCapabilityModeRefusesTheRest(t *testing.T) {
 	})
 }
 
-// holder, in the environment, makes this program open a listener on lo0 ("open"), the same and leave it to a
-// program that it starts ("leave"), or only wait ("wait"). Each ends when its standard input does.
+// holder, in the environment, makes this program open a listener on lo0 ("open"), the same and
+// leave it to a program that it starts ("leave"), or only wait ("wait"). Each ends when its
+// standard input does.
 const holder = "SYSCTL_TEST_HOLDER"
 
 func TestMain(m *testing.M) {

@@ -60,7 +60,8 @@ func parseKinfoProc(b []byte) (pid int32, comm string, err error) {
 	size := binary.NativeEndian.Uint32(b)
 	l, known := kinfoProcLayouts[size]
 	if !known || int(size) > len(b) {
-		return 0, "", fmt.Errorf("%w: %d bytes with a struct kinfo_proc of %d, where 1088, 816 or 768 are known", ErrType, len(b), size)
+		return 0, "", fmt.Errorf("%w: %d bytes with a struct kinfo_proc of %d, where 1088, 816 or "+
+			"768 are known", ErrType, len(b), size)
 	}
 	text, _, _ := bytes.Cut(b[l.comm:][:commLen+1], []byte{0})
 	return int32(binary.NativeEndian.Uint32(b[l.pid:])), string(text), nil

@@ -18,7 +18,8 @@ func TestSet(t *testing.T) {
 		restore, err := w.tree.Override("net.bpf.maxbufsize", 1<<20)
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, restore()) })
-		for _, v := range []any{int8(100), int16(1000), int32(4096), int64(1 << 20), 8192, uint8(200), uint16(40000), uint32(65536),
+		for _, v := range []any{int8(100), int16(1000), int32(4096), int64(1 << 20), 8192, uint8(200),
+			uint16(40000), uint32(65536),
 			uint64(1 << 19), uint(5000), true, []byte{0, 0, 0, 0}, -1, math.MaxInt32, math.MinInt32} {
 			require.NoError(t, w.tree.Set("net.bpf.maxbufsize", v), "%T(%v)", v, v)
 			got, err := w.tree.Int32("net.bpf.maxbufsize")
@@ -112,7 +113,8 @@ func TestOverride(t *testing.T) {
 	})
 }
 
-// overrideThenFail, in the environment, makes the test below override and then do this: "fail" or "panic".
+// overrideThenFail, in the environment, makes the test below override and then do this: "fail" or
+// "panic".
 const overrideThenFail = "SYSCTL_TEST_OVERRIDE_THEN"
 
 func TestOverrideRestoresAfterAFailingTest(t *testing.T) {

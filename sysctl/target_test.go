@@ -38,8 +38,8 @@ func program() string {
 	return name[:min(len(name), 19)]
 }
 
-// modelTree is net.bpf of a model and, under the names they have on FreeBSD, one sysctl of each kind that the
-// tests need.
+// modelTree is net.bpf of a model and, under the names they have on FreeBSD, one sysctl of each
+// kind that the tests need.
 func modelTree(k *bpftest.Kernel) sysctl.Tree {
 	var clockinfo []byte
 	for _, n := range []uint32{1000, 1000, 0, 127, 8126} {
@@ -47,15 +47,21 @@ func modelTree(k *bpftest.Kernel) sysctl.Tree {
 	}
 	vars := append(sysctltest.BPF(k),
 		sysctltest.Processes(func(pid int) (string, bool) { return program(), pid == os.Getpid() }),
-		sysctltest.Value("kern.ostype", sysctl.CTLTYPE_STRING, sysctl.CTLFLAG_RD, "A", []byte("FreeBSD\x00")),
-		sysctltest.Value("kern.osreldate", sysctl.CTLTYPE_INT, sysctl.CTLFLAG_RD, "I", binary.NativeEndian.AppendUint32(nil, 1201000)),
-		sysctltest.Value("kern.hostname", sysctl.CTLTYPE_STRING, sysctl.CTLFLAG_RW, "A", []byte("model\x00")),
-		sysctltest.Value("kern.maxproc", sysctl.CTLTYPE_INT, sysctl.CTLFLAG_RD|sysctl.CTLFLAG_TUN, "I", binary.NativeEndian.AppendUint32(nil, 1000)),
+		sysctltest.Value("kern.ostype", sysctl.CTLTYPE_STRING, sysctl.CTLFLAG_RD, "A",
+			[]byte("FreeBSD\x00")),
+		sysctltest.Value("kern.osreldate", sysctl.CTLTYPE_INT, sysctl.CTLFLAG_RD, "I",
+			binary.NativeEndian.AppendUint32(nil, 1201000)),
+		sysctltest.Value("kern.hostname", sysctl.CTLTYPE_STRING, sysctl.CTLFLAG_RW, "A",
+			[]byte("model\x00")),
+		sysctltest.Value("kern.maxproc", sysctl.CTLTYPE_INT, sysctl.CTLFLAG_RD|sysctl.CTLFLAG_TUN, "I",
+			binary.NativeEndian.AppendUint32(nil, 1000)),
 		sysctltest.Value("kern.cp_time", sysctl.CTLTYPE_LONG, sysctl.CTLFLAG_RD, "LU",
 			append(append(append(append(long(1), long(2)...), long(3)...), long(4)...), long(5)...)),
 		sysctltest.Value("hw.physmem", sysctl.CTLTYPE_ULONG, sysctl.CTLFLAG_RD, "LU", long(512<<20)),
-		sysctltest.Value("kern.powercycle_on_panic", sysctl.CTLTYPE_U8, sysctl.CTLFLAG_RW|sysctl.CTLFLAG_TUN, "CU", []byte{0}),
-		sysctltest.Value("kern.clockrate", sysctl.CTLTYPE_OPAQUE, sysctl.CTLFLAG_RD, "S,clockinfo", clockinfo),
+		sysctltest.Value("kern.powercycle_on_panic", sysctl.CTLTYPE_U8,
+			sysctl.CTLFLAG_RW|sysctl.CTLFLAG_TUN, "CU", []byte{0}),
+		sysctltest.Value("kern.clockrate", sysctl.CTLTYPE_OPAQUE, sysctl.CTLFLAG_RD, "S,clockinfo",
+			clockinfo),
 	)
 	return sysctl.New(sysctltest.New(vars...))
 }

@@ -26,7 +26,8 @@ func (t Tree) System() System { return t.sys }
 func (t Tree) call(mib []int32, old, new []byte) (int, error) {
 	n, err := t.sys.Sysctl(mib, old, new)
 	if err == nil && (n < 0 || old != nil && n > len(old)) {
-		return 0, fmt.Errorf("%w: an answer of %d bytes where there was room for %d", ErrType, n, len(old))
+		return 0, fmt.Errorf("%w: an answer of %d bytes where there was room for %d", ErrType, n,
+			len(old))
 	}
 	return n, err
 }
@@ -168,7 +169,8 @@ func (t Tree) integer(name string) (bits uint64, signed bool, err error) {
 	case err != nil:
 		return 0, false, err
 	case n != size:
-		return 0, false, fmt.Errorf("%w: the kernel answered %d bytes where %v has %d", ErrType, n, f.Type, size)
+		return 0, false, fmt.Errorf("%w: the kernel answered %d bytes where %v has %d", ErrType, n,
+			f.Type, size)
 	}
 	return decodeInteger(buf[:size], signed), signed, nil
 }
@@ -280,7 +282,8 @@ func slice[T any](t Tree, name string, args []int32) ([]T, error) {
 		return nil, err
 	}
 	if len(b)%size != 0 {
-		return nil, fmt.Errorf("%w: %d bytes are no array of %T, %d bytes each", ErrType, len(b), zero, size)
+		return nil, fmt.Errorf("%w: %d bytes are no array of %T, %d bytes each", ErrType, len(b), zero,
+			size)
 	}
 	out := make([]T, len(b)/size)
 	if _, err := binary.Decode(b, binary.NativeEndian, out); err != nil {

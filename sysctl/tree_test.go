@@ -113,22 +113,46 @@ func TestErrors(t *testing.T) {
 		{"name with a NUL", "net.bpf.bufsize\x00x", get32("net.bpf.bufsize\x00x"), fs.ErrNotExist, syscall.ENOENT},
 		{"name with another behind a value", "kern.ostype.x", get32("kern.ostype.x"), fs.ErrNotExist, syscall.ENOENT},
 		{"set of an unknown name", "net.bpf.nothing", set("net.bpf.nothing", 1), fs.ErrNotExist, syscall.ENOENT},
-		{"describe an unknown name", "a.b", func(tr sysctl.Tree) error { _, err := tr.Describe("a.b"); return err }, fs.ErrNotExist, syscall.ENOENT},
-		{"format of an unknown name", "a.b", func(tr sysctl.Tree) error { _, err := tr.Format("a.b"); return err }, fs.ErrNotExist, syscall.ENOENT},
+		{"describe an unknown name", "a.b", func(tr sysctl.Tree) error {
+			_, err := tr.Describe("a.b")
+			return err
+		}, fs.ErrNotExist, syscall.ENOENT},
+		{"format of an unknown name", "a.b", func(tr sysctl.Tree) error {
+			_, err := tr.Format("a.b")
+			return err
+		}, fs.ErrNotExist, syscall.ENOENT},
 		{"walk of an unknown name", "a.b", func(tr sysctl.Tree) (err error) {
 			for _, err = range tr.Walk("a.b") {
 			}
 			return err
 		}, fs.ErrNotExist, syscall.ENOENT},
-		{"override an unknown name", "a.b", func(tr sysctl.Tree) error { _, err := tr.Override("a.b", 1); return err }, fs.ErrNotExist, syscall.ENOENT},
+		{"override an unknown name", "a.b", func(tr sysctl.Tree) error {
+			_, err := tr.Override("a.b", 1)
+			return err
+		}, fs.ErrNotExist, syscall.ENOENT},
 		{"string read as an integer", "kern.ostype", get32("kern.ostype"), sysctl.ErrType, nil},
-		{"integer read as a string", "kern.osreldate", func(tr sysctl.Tree) error { _, err := tr.String("kern.osreldate"); return err }, sysctl.ErrType, nil},
+		{"integer read as a string", "kern.osreldate", func(tr sysctl.Tree) error {
+			_, err := tr.String("kern.osreldate")
+			return err
+		}, sysctl.ErrType, nil},
 		{"array read as an integer", "kern.cp_time", get32("kern.cp_time"), sysctl.ErrType, syscall.ENOMEM},
 		{"folder read as an integer", "net.bpf", get32("net.bpf"), sysctl.ErrType, nil},
-		{"folder read raw", "net.bpf", func(tr sysctl.Tree) error { _, err := tr.Raw("net.bpf"); return err }, sysctl.ErrType, syscall.EISDIR},
-		{"number behind a value", "kern.osreldate", func(tr sysctl.Tree) error { _, err := tr.Raw("kern.osreldate", 1); return err }, sysctl.ErrType, syscall.ENOTDIR},
-		{"integers read as structs", "kern.cp_time", func(tr sysctl.Tree) error { _, err := sysctl.Slice[point](tr, "kern.cp_time"); return err }, sysctl.ErrType, nil},
-		{"integers read as other integers", "kern.cp_time", func(tr sysctl.Tree) error { _, err := sysctl.Slice[uint16](tr, "kern.cp_time"); return err }, sysctl.ErrType, nil},
+		{"folder read raw", "net.bpf", func(tr sysctl.Tree) error {
+			_, err := tr.Raw("net.bpf")
+			return err
+		}, sysctl.ErrType, syscall.EISDIR},
+		{"number behind a value", "kern.osreldate", func(tr sysctl.Tree) error {
+			_, err := tr.Raw("kern.osreldate", 1)
+			return err
+		}, sysctl.ErrType, syscall.ENOTDIR},
+		{"integers read as structs", "kern.cp_time", func(tr sysctl.Tree) error {
+			_, err := sysctl.Slice[point](tr, "kern.cp_time")
+			return err
+		}, sysctl.ErrType, nil},
+		{"integers read as other integers", "kern.cp_time", func(tr sysctl.Tree) error {
+			_, err := sysctl.Slice[uint16](tr, "kern.cp_time")
+			return err
+		}, sysctl.ErrType, nil},
 		{"struct without a fixed size", "kern.proc.pid", func(tr sysctl.Tree) error {
 			_, err := sysctl.Slice[struct{ S string }](tr, "kern.proc.pid", 1)
 			return err
@@ -143,7 +167,10 @@ func TestErrors(t *testing.T) {
 		{"float for an integer", "net.bpf.bufsize", set("net.bpf.bufsize", 1.5), sysctl.ErrType, nil},
 		{"8 bytes for an int", "net.bpf.bufsize", set("net.bpf.bufsize", make([]byte, 8)), sysctl.ErrType, nil},
 		{"set of a folder", "net.bpf", set("net.bpf", []byte{1}), sysctl.ErrType, syscall.EISDIR},
-		{"override of a node", "net.bpf.stats", func(tr sysctl.Tree) error { _, err := tr.Override("net.bpf.stats", []byte{0}); return err }, sysctl.ErrType, nil},
+		{"override of a node", "net.bpf.stats", func(tr sysctl.Tree) error {
+			_, err := tr.Override("net.bpf.stats", []byte{0})
+			return err
+		}, sysctl.ErrType, nil},
 		{"more than an int", "net.bpf.bufsize", set("net.bpf.bufsize", int64(math.MaxInt32)+1), sysctl.ErrRange, nil},
 		{"less than an int", "net.bpf.bufsize", set("net.bpf.bufsize", int64(math.MinInt32)-1), sysctl.ErrRange, nil},
 		{"unsigned more than an int", "net.bpf.bufsize", set("net.bpf.bufsize", uint64(math.MaxUint64)), sysctl.ErrRange, nil},
@@ -151,7 +178,8 @@ func TestErrors(t *testing.T) {
 		{"process id of more than 32 bits", "kern.proc.pid", func(tr sysctl.Tree) error {
 			wide := int64(1) << 32
 			if int64(int(wide)) != wide {
-				return &sysctl.Error{Op: "get", Name: "kern.proc.pid", Err: sysctl.ErrRange} // an int has 32 bits here
+				// an int has 32 bits here
+				return &sysctl.Error{Op: "get", Name: "kern.proc.pid", Err: sysctl.ErrRange}
 			}
 			_, err := tr.ProcessName(int(wide))
 			return err
@@ -161,7 +189,10 @@ func TestErrors(t *testing.T) {
 		{"read-only integer", "kern.osreldate", set("kern.osreldate", 1), sysctl.ErrReadOnly, syscall.EPERM},
 		{"read-only string", "kern.ostype", set("kern.ostype", "Linux"), sysctl.ErrReadOnly, syscall.EPERM},
 		{"read-only is permission, too", "kern.ostype", set("kern.ostype", "Linux"), fs.ErrPermission, syscall.EPERM},
-		{"override of a read-only", "kern.ostype", func(tr sysctl.Tree) error { _, err := tr.Override("kern.ostype", "x"); return err }, sysctl.ErrReadOnly, syscall.EPERM},
+		{"override of a read-only", "kern.ostype", func(tr sysctl.Tree) error {
+			_, err := tr.Override("kern.ostype", "x")
+			return err
+		}, sysctl.ErrReadOnly, syscall.EPERM},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			everywhere(t, func(t *testing.T, w target) {
@@ -177,7 +208,8 @@ func TestErrors(t *testing.T) {
 				} else {
 					require.False(t, errors.As(err, &errno), "no errno: the kernel was not asked; got %v", err)
 				}
-				for _, other := range []error{sysctl.ErrType, sysctl.ErrRange, sysctl.ErrReadOnly, fs.ErrNotExist} {
+				for _, other := range []error{sysctl.ErrType, sysctl.ErrRange, sysctl.ErrReadOnly,
+					fs.ErrNotExist} {
 					if other != c.is && c.is != fs.ErrPermission {
 						require.NotErrorIs(t, err, other)
 					}
@@ -192,9 +224,12 @@ func TestWithoutRoot(t *testing.T) {
 	everywhere(t, func(t *testing.T, w target) {
 		w.unprivileged(t, func(t *testing.T, tree sysctl.Tree) {
 			for rule, call := range map[string]func() error{
-				"set an integer":       func() error { return tree.Set("net.bpf.bufsize", 8192) },
-				"switch zero-copy":     func() error { return tree.BPF().SetZeroCopyEnabled(true) },
-				"override":             func() error { _, err := tree.Override("net.bpf.bufsize", 8192); return err },
+				"set an integer":   func() error { return tree.Set("net.bpf.bufsize", 8192) },
+				"switch zero-copy": func() error { return tree.BPF().SetZeroCopyEnabled(true) },
+				"override": func() error {
+					_, err := tree.Override("net.bpf.bufsize", 8192)
+					return err
+				},
 				"read the statistics":  func() error { _, err := tree.BPF().Stats(); return err },
 				"reset the statistics": func() error { return tree.BPF().ResetStats() },
 			} {

@@ -74,7 +74,9 @@ func (t Tree) leaf(root string, mib []int32, err error, yield func(string, error
 	return nil
 }
 
-func below(mib, top []int32) bool { return len(mib) > len(top) && slices.Equal(mib[:len(top)], top) }
+func below(mib, top []int32) bool {
+	return len(mib) > len(top) && slices.Equal(mib[:len(top)], top)
+}
 
 // next returns the name of the value after mib (sysctl.next). After the last one the error is
 // ENOENT.

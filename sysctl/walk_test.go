@@ -25,7 +25,8 @@ func names(t *testing.T, tree sysctl.Tree, root string) (all []string) {
 func TestWalk(t *testing.T) {
 	everywhere(t, func(t *testing.T, w target) {
 		t.Run("a folder", func(t *testing.T) {
-			require.Subset(t, names(t, w.tree, "net.bpf"), []string{"net.bpf.zerocopy_enable", "net.bpf.maxinsns", "net.bpf.stats",
+			require.Subset(t, names(t, w.tree, "net.bpf"), []string{"net.bpf.zerocopy_enable",
+				"net.bpf.maxinsns", "net.bpf.stats",
 				"net.bpf.optimize_writers", "net.bpf.bufsize", "net.bpf.maxbufsize"})
 		})
 		t.Run("nothing but what is below", func(t *testing.T) {

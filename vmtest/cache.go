@@ -53,11 +53,13 @@ func ownFolder(dir string) error {
 			return errors.New("the system does not tell whose it is")
 		}
 		if int(st.Uid) != os.Getuid() {
-			return fmt.Errorf("it belongs to user %d, not to %d: name a folder of your own by XDG_CACHE_HOME", st.Uid, os.Getuid())
+			return fmt.Errorf("it belongs to user %d, not to %d: name a folder of your own by "+
+				"XDG_CACHE_HOME", st.Uid, os.Getuid())
 		}
 	}
 	if mode := fi.Mode().Perm(); mode&0o022 != 0 {
-		return fmt.Errorf("others may write to it (mode %#o): look at what is in it, then chmod go-w", mode)
+		return fmt.Errorf("others may write to it (mode %#o): look at what is in it, then chmod go-w",
+			mode)
 	}
 	return nil
 }

@@ -20,7 +20,9 @@ func TestCacheFolderIsOnesOwn(t *testing.T) {
 	}{
 		{"none yet", func(*testing.T, string) {}, ""},
 		{"one's own", func(t *testing.T, dir string) { require.NoError(t, os.Mkdir(dir, 0o755)) }, ""},
-		{"one's own by a link", func(t *testing.T, dir string) { require.NoError(t, os.Symlink(t.TempDir(), dir)) }, ""},
+		{"one's own by a link", func(t *testing.T, dir string) {
+			require.NoError(t, os.Symlink(t.TempDir(), dir))
+		}, ""},
 		{"the group may write", func(t *testing.T, dir string) {
 			require.NoError(t, os.Mkdir(dir, 0o755))
 			require.NoError(t, os.Chmod(dir, 0o775))
@@ -42,7 +44,8 @@ func TestCacheFolderIsOnesOwn(t *testing.T) {
 				t.Skipf("NOT RUN: needs the right to give a link away: %v", err)
 			}
 		}, "it belongs to user 12345"},
-		{"a file", func(t *testing.T, dir string) { require.NoError(t, os.WriteFile(dir, nil, 0o600)) }, "not a directory"},
+		{"a file", func(t *testing.T, dir string) { require.NoError(t, os.WriteFile(dir, nil, 0o600)) },
+			"not a directory"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			base := t.TempDir()

@@ -57,7 +57,8 @@ func Doctor(c Config, w io.Writer) bool {
 		}
 		line("image", err, c.Image)
 		if _, err := exec.LookPath("qemu-img"); err != nil {
-			fmt.Fprintf(w, "%-8s %-13s %s\n", "note", "qemu-img", "not in PATH: QEMU keeps the image's changes in a temporary file (Debian: apt install qemu-utils)")
+			fmt.Fprintf(w, "%-8s %-13s %s\n", "note", "qemu-img", "not in PATH: QEMU keeps the image's "+
+				"changes in a temporary file (Debian: apt install qemu-utils)")
 		}
 		c.Modules = nil // the image has its own
 	} else {
@@ -89,7 +90,8 @@ func Doctor(c Config, w io.Writer) bool {
 	}
 
 	// Doing without is slow, not wrong.
-	fmt.Fprintf(w, "%-8s %-13s %s\n", "note", "acceleration", server.Acceleration(CacheDir(), c.Arch, version))
+	fmt.Fprintf(w, "%-8s %-13s %s\n", "note", "acceleration", server.Acceleration(CacheDir(), c.Arch,
+		version))
 	return ok
 }
 
@@ -108,7 +110,8 @@ func userNetwork(binary string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s was built without user networking (slirp): install a QEMU that has it", binary)
+	return fmt.Errorf("%s was built without user networking (slirp): install a QEMU that has it",
+		binary)
 }
 
 // Console runs the agent's own prompt in a guest, on the standard streams of c.

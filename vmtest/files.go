@@ -42,7 +42,9 @@ func (p *plan) collect() (paths []string) {
 // makePlan decides on the files: the program, the regular files of a test's
 // folder, its testdata with all that is below, what copies names, and the
 // places its flags and environment name for output.
-func makePlan(program string, isTest bool, args, env []string, dir string, copies []string, limit int64) (*plan, error) {
+func makePlan(
+	program string, isTest bool, args, env []string, dir string, copies []string, limit int64,
+) (*plan, error) {
 	p := &plan{places: []place{{path: filepath.Clean(dir), folder: true}}}
 	if err := p.addFile(program); err != nil {
 		return nil, err
@@ -174,8 +176,11 @@ func (p *plan) checkSize(dir string, limit int64) error {
 	if sum <= limit {
 		return nil
 	}
-	slices.SortFunc(files, func(a, b sendFile) int { return int(b.info.Size()>>10 - a.info.Size()>>10) })
-	return fmt.Errorf("the files of %s are %d MiB, more than the %d MiB that may go to the guest (the largest is %s; raise --files-limit and --mem, or move it away)",
+	slices.SortFunc(files, func(a, b sendFile) int {
+		return int(b.info.Size()>>10 - a.info.Size()>>10)
+	})
+	return fmt.Errorf("the files of %s are %d MiB, more than the %d MiB that may go to the guest "+
+		"(the largest is %s; raise --files-limit and --mem, or move it away)",
 		dir, sum>>20, limit>>20, files[0].path)
 }
 

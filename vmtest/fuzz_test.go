@@ -19,7 +19,9 @@ func FuzzCheckELF(f *testing.F) {
 		f.Add(head[:n], false)
 	}
 	// An ELF file without sections or segments: class, order, version, system; executable, x86-64.
-	f.Add(append([]byte("\x7fELF\x02\x01\x01\x09\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x3e\x00\x01\x00\x00\x00"), make([]byte, 40)...), true)
+	f.Add(append(
+		[]byte("\x7fELF\x02\x01\x01\x09\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x3e\x00\x01\x00\x00\x00"),
+		make([]byte, 40)...), true)
 	f.Fuzz(func(t *testing.T, file []byte, arm bool) {
 		arch, want := "amd64", []elf.Machine{elf.EM_X86_64, elf.EM_386}
 		if arm {

@@ -81,7 +81,8 @@ func (c *Config) prepareKernel(ctx context.Context) error {
 
 // noKernel is the error for a kernel that is not there.
 func (c *Config) noKernel(name string) error {
-	advice := fmt.Sprintf("put a FreeBSD/%s kernel there, name one or a release's kernel.txz by --kernel or VMTEST_KERNEL, or fetch one with --release 15.1 (see `vmtest doctor`)", c.Arch)
+	advice := fmt.Sprintf("put a FreeBSD/%s kernel there, name one or a release's kernel.txz by "+
+		"--kernel or VMTEST_KERNEL, or fetch one with --release 15.1 (see `vmtest doctor`)", c.Arch)
 	if name != "" && !strings.Contains(name, "/") {
 		advice = "`vmtest kernels` lists what is there"
 		if fileExists(name) {
@@ -101,10 +102,12 @@ func (c *Config) checkKernel(program string) error {
 		return err
 	}
 	if info.Arch != c.Arch {
-		return fmt.Errorf("the kernel %s is for %s, and the program for %s: it needs a kernel for %s", c.Kernel, info.Arch, program, c.Arch)
+		return fmt.Errorf("the kernel %s is for %s, and the program for %s: it needs a kernel for %s",
+			c.Kernel, info.Arch, program, c.Arch)
 	}
 	if program != "" && program != c.Arch && info.Compat32 == payload.No {
-		return fmt.Errorf("the kernel %s was built without COMPAT_FREEBSD32: it cannot run a program for %s", c.Kernel, program)
+		return fmt.Errorf("the kernel %s was built without COMPAT_FREEBSD32: it cannot run a "+
+			"program for %s", c.Kernel, program)
 	}
 	return nil
 }
@@ -132,7 +135,8 @@ var firmwares = []string{
 func (c *Config) check(guest string) error {
 	if c.ICount {
 		if c.Accel != "" && c.Accel != qemu.TCG {
-			return fmt.Errorf("a clock that counts instructions (--icount) needs software emulation, not %s: leave out --accel", c.Accel)
+			return fmt.Errorf("a clock that counts instructions (--icount) needs software emulation, not "+
+				"%s: leave out --accel", c.Accel)
 		}
 		c.Accel = qemu.TCG
 	}
@@ -150,15 +154,19 @@ func (c *Config) checkArch(guest string) error {
 	}
 	if c.Arch == "" {
 		c.Arch = "amd64"
-		if name := filepath.Base(c.Image); strings.Contains(name, "aarch64") || strings.Contains(name, "arm64") {
+		if name := filepath.Base(c.Image); strings.Contains(name, "aarch64") ||
+			strings.Contains(name, "arm64") {
 			c.Arch = "arm64"
 		}
 	}
-	if !slices.Contains([]string{"amd64", "arm64", "riscv64"}, c.Arch) || c.Image != "" && c.Arch == "riscv64" {
-		return fmt.Errorf("guests of architecture %q are not supported: want amd64, arm64 or riscv64, of an image amd64 or arm64", c.Arch)
+	if !slices.Contains([]string{"amd64", "arm64", "riscv64"}, c.Arch) || c.Image != "" &&
+		c.Arch == "riscv64" {
+		return fmt.Errorf("guests of architecture %q are not supported: want amd64, arm64 or riscv64, "+
+			"of an image amd64 or arm64", c.Arch)
 	}
 	if c.Image != "" && len(c.Tunables) > 0 {
-		return errors.New("tunables are for a kernel boot: an image has a loader and a /boot/loader.conf of its own")
+		return errors.New("tunables are for a kernel boot: an image has a loader and a " +
+			"/boot/loader.conf of its own")
 	}
 	if c.Image != "" && c.Arch == "arm64" && c.Firmware == "" {
 		for _, f := range firmwares {
@@ -167,7 +175,8 @@ func (c *Config) checkArch(guest string) error {
 				return nil
 			}
 		}
-		return errors.New("an arm64 image needs UEFI firmware: install qemu-efi-aarch64, or name QEMU_EFI.fd or edk2-aarch64-code.fd by --firmware")
+		return errors.New("an arm64 image needs UEFI firmware: install qemu-efi-aarch64, or name " +
+			"QEMU_EFI.fd or edk2-aarch64-code.fd by --firmware")
 	}
 	if c.Firmware != "" && !fileExists(c.Firmware) {
 		return fmt.Errorf("there is no firmware at %s", c.Firmware)

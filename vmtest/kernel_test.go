@@ -30,17 +30,21 @@ func TestChoiceOfAKernel(t *testing.T) {
 	}
 }
 
-// kernelFile is an ELF file of a machine that tells its release and its configuration by symbols or not at all.
+// kernelFile is an ELF file of a machine that tells its release and its configuration by symbols or
+// not at all.
 func kernelFile(t *testing.T, path string, machine elf.Machine) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(path, append(program(t, elf.ELFOSABI_FREEBSD, machine, elf.PT_NULL), "@(#)FreeBSD 14.0-STABLE x\n"...), 0o644))
+	require.NoError(t, os.WriteFile(path,
+		append(program(t, elf.ELFOSABI_FREEBSD, machine, elf.PT_NULL), "@(#)FreeBSD 14.0-STABLE x\n"...),
+		0o644))
 }
 
 func TestKernelOfAnotherMachineIsRefusedBeforeBooting(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", dir)
 	prog := filepath.Join(dir, "prog")
-	require.NoError(t, os.WriteFile(prog, program(t, elf.ELFOSABI_FREEBSD, elf.EM_AARCH64, elf.PT_LOAD), 0o755))
+	require.NoError(t, os.WriteFile(prog, program(t, elf.ELFOSABI_FREEBSD, elf.EM_AARCH64,
+		elf.PT_LOAD), 0o755))
 	kernel := filepath.Join(dir, "kernel")
 	kernelFile(t, kernel, elf.EM_X86_64)
 	c := DefaultConfig()
@@ -70,7 +74,8 @@ func TestKernelsAreListed(t *testing.T) {
 	kernelFile(t, filepath.Join(cache, "kernel-amd64-14"), elf.EM_X86_64)
 	out, ok = list()
 	assert.True(t, ok, out)
-	assert.Regexp(t, `(?m)^kernel-amd64-14 +amd64 +14.0-STABLE +unknown +unknown +unknown +unknown$`, out)
+	assert.Regexp(t, `(?m)^kernel-amd64-14 +amd64 +14.0-STABLE +unknown +unknown +unknown +unknown$`,
+		out)
 	assert.Regexp(t, `(?m)^kernel-arm64 +arm64 +14.0-STABLE `, out)
 	kernelFile(t, filepath.Join(cache, "kernel-riscv64"), elf.EM_AARCH64)
 	out, ok = list()

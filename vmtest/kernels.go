@@ -29,7 +29,8 @@ func Kernels(ctx context.Context, c Config, probe bool, w io.Writer) (bool, erro
 		return false, err
 	}
 	if len(paths) == 0 {
-		fmt.Fprintf(w, "no kernels in %s: put one there as kernel-amd64, kernel-arm64 or kernel-riscv64, or such a name with -NAME behind it\n", cache)
+		fmt.Fprintf(w, "no kernels in %s: put one there as kernel-amd64, kernel-arm64 or "+
+			"kernel-riscv64, or such a name with -NAME behind it\n", cache)
 		return true, nil
 	}
 	ok := true
@@ -42,7 +43,8 @@ func Kernels(ctx context.Context, c Config, probe bool, w io.Writer) (bool, erro
 			fmt.Fprintf(t, "%s\t%v\n", filepath.Base(path), err)
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", filepath.Base(path), info.Arch, printable.Text(info.Release), info.Invariants, info.VIMAGE, info.Compat32, builtIn(info.Epair))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", filepath.Base(path), info.Arch,
+			printable.Text(info.Release), info.Invariants, info.VIMAGE, info.Compat32, builtIn(info.Epair))
 		if !strings.HasPrefix(filepath.Base(path), "kernel-"+info.Arch) {
 			ok = false
 			fmt.Fprintf(t, "\tits name should begin with kernel-%s\n", info.Arch)

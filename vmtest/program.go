@@ -51,18 +51,22 @@ func checkELF(r io.ReaderAt, arch string) (program, guest string, err error) {
 		if f.OSABI == elf.ELFOSABI_NONE || f.OSABI == elf.ELFOSABI_LINUX {
 			return "", "", errors.New("this is a Linux program: set GOOS=freebsd")
 		}
-		return "", "", fmt.Errorf("it is a program for %s, not for FreeBSD: set GOOS=freebsd", strings.TrimPrefix(f.OSABI.String(), "ELFOSABI_"))
+		return "", "", fmt.Errorf("it is a program for %s, not for FreeBSD: set GOOS=freebsd",
+			strings.TrimPrefix(f.OSABI.String(), "ELFOSABI_"))
 	}
 	g, ok := guests[f.Machine]
 	if !ok || f.Machine == elf.EM_RISCV && f.Class != elf.ELFCLASS64 {
-		return "", "", fmt.Errorf("it is for %s, and guests are amd64, arm64 or riscv64", strings.TrimPrefix(f.Machine.String(), "EM_"))
+		return "", "", fmt.Errorf("it is for %s, and guests are amd64, arm64 or riscv64",
+			strings.TrimPrefix(f.Machine.String(), "EM_"))
 	}
 	if arch != "" && arch != g.guest {
-		return "", "", fmt.Errorf("it is for %s, the guest is %s (build it with GOARCH=%s)", g.program, arch, arch)
+		return "", "", fmt.Errorf("it is for %s, the guest is %s (build it with GOARCH=%s)", g.program,
+			arch, arch)
 	}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
-			return "", "", errors.New("it is dynamically linked and the guest has no libraries (build it with CGO_ENABLED=0, without -race)")
+			return "", "", errors.New("it is dynamically linked and the guest has no libraries (build it " +
+				"with CGO_ENABLED=0, without -race)")
 		}
 	}
 	return g.program, g.guest, nil

@@ -69,7 +69,8 @@ func TestGuestOfAProgram(t *testing.T) {
 		{elf.EM_X86_64, "amd64", "amd64"}, {elf.EM_386, "386", "amd64"}, {elf.EM_AARCH64, "arm64", "arm64"}, {elf.EM_ARM, "arm", "arm64"}, {elf.EM_RISCV, "riscv64", "riscv64"},
 	} {
 		path := filepath.Join(t.TempDir(), "program")
-		require.NoError(t, os.WriteFile(path, program(t, elf.ELFOSABI_FREEBSD, tt.machine, elf.PT_LOAD), 0o755))
+		require.NoError(t, os.WriteFile(path, program(t, elf.ELFOSABI_FREEBSD, tt.machine, elf.PT_LOAD),
+			0o755))
 		program, guest, err := CheckProgram(path, "")
 		require.NoError(t, err)
 		assert.Equal(t, [2]string{tt.program, tt.guest}, [2]string{program, guest})

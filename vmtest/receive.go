@@ -55,7 +55,8 @@ func (r *receiver) file(header []byte) error {
 		return fmt.Errorf("the program left more than %d files behind", maxFiles)
 	}
 	if h.Size > r.limit-r.bytes {
-		return fmt.Errorf("the files that the program left behind are more than %d MiB (raise --files-limit)", r.limit>>20)
+		return fmt.Errorf("the files that the program left behind are more than %d MiB (raise "+
+			"--files-limit)", r.limit>>20)
 	}
 	r.bytes += h.Size
 	w := &incoming{left: h.Size}
@@ -117,7 +118,8 @@ func (r *receiver) locate(path string) (dir, name string, named, ok bool) {
 		return filepath.Dir(path), filepath.Base(path), true, true
 	}
 	for _, p := range r.places {
-		if name, below := strings.CutPrefix(path, strings.TrimSuffix(p.path, "/")+"/"); p.folder && below && name != "" {
+		if name, below := strings.CutPrefix(path, strings.TrimSuffix(p.path, "/")+"/"); p.folder &&
+			below && name != "" {
 			return p.path, name, false, true
 		}
 	}
@@ -125,11 +127,14 @@ func (r *receiver) locate(path string) (dir, name string, named, ok bool) {
 }
 
 // obeyed are names of files, in lower case, from which tools take instructions.
-var obeyed = []string{"makefile", "gnumakefile", "bsdmakefile", "go.mod", "go.sum", "go.work", "go.work.sum"}
+var obeyed = []string{"makefile", "gnumakefile", "bsdmakefile", "go.mod", "go.sum", "go.work",
+	"go.work.sum"}
 
-// compiled are the extensions, in lower case, of what the go command compiles or links, and of scripts.
+// compiled are the extensions, in lower case, of what the go command compiles or links, and of
+// scripts.
 var compiled = []string{
-	".go", ".s", ".sx", ".c", ".cc", ".cpp", ".cxx", ".m", ".h", ".hh", ".hpp", ".hxx", ".f", ".for", ".f90",
+	".go", ".s", ".sx", ".c", ".cc", ".cpp", ".cxx", ".m", ".h", ".hh", ".hpp", ".hxx", ".f", ".for",
+	".f90",
 	".swig", ".swigcxx", ".syso", ".o", ".a", ".so", ".mk", ".sh",
 }
 

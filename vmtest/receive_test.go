@@ -33,7 +33,8 @@ func TestFilesFromTheGuest(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, left, "nor anything of it")
 
-	_, _, _, err = answerFor(t, p, append(append([]received{exit}, whole...), received{t: wire.End})...)
+	_, _, _, err = answerFor(t, p, append(append([]received{exit}, whole...),
+		received{t: wire.End})...)
 	require.NoError(t, err)
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -45,7 +46,8 @@ func TestFilesFromTheGuest(t *testing.T) {
 
 // guestFile is what a guest says about a file of one byte.
 func guestFile(t *testing.T, path string, mode uint32) []received {
-	return []received{jsonFrame(t, wire.File, wire.FileHeader{Path: path, Mode: mode, Size: 1}), {t: wire.Data, body: []byte("x")}}
+	return []received{jsonFrame(t, wire.File, wire.FileHeader{Path: path, Mode: mode, Size: 1}),
+		{t: wire.Data, body: []byte("x")}}
 }
 
 func TestGuestWritesWhereItWasAskedTo(t *testing.T) {
@@ -83,11 +85,13 @@ func TestGuestWritesWhereItWasAskedTo(t *testing.T) {
 			outside := t.TempDir()
 			require.NoError(t, os.Symlink(outside, filepath.Join(dir, "link")))
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "program"), []byte("old"), 0o755))
-			p := &plan{places: []place{{path: dir, folder: true}, {path: filepath.Join(filepath.Dir(dir), "cover.go")}}}
+			p := &plan{places: []place{{path: dir, folder: true},
+				{path: filepath.Join(filepath.Dir(dir), "cover.go")}}}
 			path := strings.Replace(tt.path, "{d}/../cover", filepath.Dir(dir)+"/cover", 1)
 			path = strings.Replace(path, "{d}", dir, 1)
 
-			frames := append(guestFile(t, path, 0o644), jsonFrame(t, wire.Exit, wire.ExitStatus{}), received{t: wire.End})
+			frames := append(guestFile(t, path, 0o644), jsonFrame(t, wire.Exit, wire.ExitStatus{}),
+				received{t: wire.End})
 			_, _, stderr, err := answerFor(t, p, frames...)
 			if tt.err != "" {
 				require.ErrorContains(t, err, tt.err)
@@ -104,7 +108,9 @@ func TestGuestWritesWhereItWasAskedTo(t *testing.T) {
 			require.NoError(t, err)
 			assert.Empty(t, entries)
 			var written []string
-			require.NoError(t, filepath.WalkDir(filepath.Dir(dir), func(path string, d fs.DirEntry, err error) error {
+			require.NoError(t, filepath.WalkDir(filepath.Dir(dir), func(
+				path string, d fs.DirEntry, err error,
+			) error {
 				if err == nil && d.Type().IsRegular() && d.Name() != "program" {
 					rel, rerr := filepath.Rel(dir, path)
 					require.NoError(t, rerr)
@@ -129,7 +135,8 @@ func TestModeOfAGuestsFile(t *testing.T) {
 		{0o777, 0o640}, {0o4777, 0o640}, {0o600, 0o600}, {0o666 | 1<<31, 0o640}, {0o400, 0o400}, {0, 0},
 	} {
 		path := filepath.Join(dir, fmt.Sprintf("%o", tt.mode))
-		frames := append(guestFile(t, path, uint32(tt.mode)), jsonFrame(t, wire.Exit, wire.ExitStatus{}), received{t: wire.End})
+		frames := append(guestFile(t, path, uint32(tt.mode)), jsonFrame(t, wire.Exit, wire.ExitStatus{}),
+			received{t: wire.End})
 		_, _, _, err := answerFor(t, &plan{places: []place{{path: dir, folder: true}}}, frames...)
 		require.NoError(t, err)
 		fi, err := os.Stat(path)
@@ -142,7 +149,8 @@ func TestBoundsOfAGuestsFiles(t *testing.T) {
 	dir := t.TempDir()
 	p := &plan{places: []place{{path: dir, folder: true}}}
 	announce := func(name string, size int64) received {
-		return jsonFrame(t, wire.File, wire.FileHeader{Path: filepath.Join(dir, name), Mode: 0o644, Size: size})
+		return jsonFrame(t, wire.File, wire.FileHeader{Path: filepath.Join(dir, name), Mode: 0o644,
+			Size: size})
 	}
 	var many []received
 	for range maxFiles + 1 {
@@ -164,7 +172,8 @@ func TestBoundsOfAGuestsFiles(t *testing.T) {
 		{"too many", many, "more than 10000 files"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, _, _, err := answerFor(t, p, append(tt.frames, jsonFrame(t, wire.Exit, wire.ExitStatus{}), received{t: wire.End})...)
+			_, _, _, err := answerFor(t, p, append(tt.frames, jsonFrame(t, wire.Exit, wire.ExitStatus{}),
+				received{t: wire.End})...)
 			assert.ErrorContains(t, err, tt.err)
 		})
 	}
@@ -172,7 +181,8 @@ func TestBoundsOfAGuestsFiles(t *testing.T) {
 
 // FuzzLocate: wherever a guest points, what is accepted is below a place that was asked for.
 func FuzzLocate(f *testing.F) {
-	for _, s := range []string{"/work/x", "/work/../x", "/work", "//work/x", "/out/c.out", "/work/\x00", "/"} {
+	for _, s := range []string{"/work/x", "/work/../x", "/work", "//work/x", "/out/c.out",
+		"/work/\x00", "/"} {
 		f.Add(s)
 	}
 	r := receiver{places: []place{{path: "/work", folder: true}, {path: "/out/c.out"}}}

@@ -30,8 +30,8 @@ type Config struct {
 	Release    string   // FreeBSD release such as 15.1 to fetch the kernel of, instead of Kernel
 	Mirror     string   // where releases are fetched from
 	Image      string   // raw or qcow2 image, or such with .xz, to boot instead of a kernel
-	Arch       string   // of the guest: amd64, arm64 or riscv64; empty for what the program or image asks for
-	Firmware   string   // file for QEMU's -bios, for an image; empty for one in the usual places on arm64
+	Arch       string   // of the guest: amd64, arm64 or riscv64; empty: of the program or image
+	Firmware   string   // file for QEMU's -bios; empty for one in the usual places on arm64
 	CPU        string   // QEMU's processor model; empty for the one that suits
 	Sysctls    []string // name=value, set before the program and put back after it
 	Tunables   []string // name=value for the kernel environment, see loader(8)
@@ -40,7 +40,7 @@ type Config struct {
 	CPUs       int
 	NoReuse    bool   // boot a guest for this program alone
 	Accel      string // kvm, hvf or tcg; empty for the best that works
-	ICount     bool   // let the guest's clock count instructions instead of time; only in software emulation
+	ICount     bool   // the guest's clock counts instructions; only in software emulation
 	QEMU       string // path or name of the QEMU binary; empty for the usual one
 	Copy       []string
 	FilesLimit int64 // bytes of files that may go along
@@ -59,8 +59,9 @@ type Config struct {
 // DefaultConfig returns the configuration of the command vmtest without flags.
 func DefaultConfig() Config {
 	return Config{
-		Kernel: os.Getenv("VMTEST_KERNEL"), Image: os.Getenv("VMTEST_IMAGE"), Mirror: DefaultMirror(), MemMiB: 1024, CPUs: 2, FilesLimit: 64 << 20,
-		Stdout: os.Stdout, Stderr: os.Stderr, Input: os.Stdin,
+		Kernel: os.Getenv("VMTEST_KERNEL"), Image: os.Getenv("VMTEST_IMAGE"), Mirror: DefaultMirror(),
+		MemMiB: 1024, CPUs: 2, FilesLimit: 64 << 20, Stdout: os.Stdout, Stderr: os.Stderr,
+		Input: os.Stdin,
 	}
 }
 
@@ -178,7 +179,8 @@ func (r *runner) run(ctx context.Context, path string, args []string) (int, erro
 	if err != nil {
 		return 0, err
 	}
-	nc, conn, err := server.Dial(sc, append(append([]string{}, r.cfg.Self...), helperServe), wire.JoinRequest{Version: wire.Version, Verbose: r.cfg.Verbose})
+	nc, conn, err := server.Dial(sc, append(append([]string{}, r.cfg.Self...), helperServe),
+		wire.JoinRequest{Version: wire.Version, Verbose: r.cfg.Verbose})
 	if err != nil {
 		return 0, err
 	}
@@ -238,9 +240,10 @@ func (r *runner) serverConfig() (server.Config, error) {
 		return server.Config{}, err
 	}
 	sc := server.Config{
-		KernelTime: fi.ModTime(), Arch: c.Arch, Firmware: c.Firmware, CPU: c.CPU, Agent: agent, Modules: c.Modules, Tunables: c.Tunables,
-		MemMiB: r.cfg.MemMiB, CPUs: r.cfg.CPUs, QEMU: r.cfg.QEMU, Accel: r.cfg.Accel, ICount: r.cfg.ICount,
-		Version: version, Idle: idle, Cache: CacheDir(),
+		KernelTime: fi.ModTime(), Arch: c.Arch, Firmware: c.Firmware, CPU: c.CPU, Agent: agent,
+		Modules: c.Modules, Tunables: c.Tunables, MemMiB: r.cfg.MemMiB, CPUs: r.cfg.CPUs,
+		QEMU: r.cfg.QEMU, Accel: r.cfg.Accel, ICount: r.cfg.ICount, Version: version, Idle: idle,
+		Cache: CacheDir(),
 	}
 	if c.Image != "" {
 		sc.Image = file
@@ -282,7 +285,9 @@ func pump(conn *wire.Conn, in chan<- received, quit <-chan struct{}) {
 var errServerGone = errors.New("the guest's server is gone: the program did not reach its end")
 
 // talk takes the run from the queue to the end mark.
-func (r *runner) talk(conn *wire.Conn, in <-chan received, signals <-chan os.Signal, req wire.RunRequest, p *plan) (int, error) {
+func (r *runner) talk(
+	conn *wire.Conn, in <-chan received, signals <-chan os.Signal, req wire.RunRequest, p *plan,
+) (int, error) {
 	var status *wire.ExitStatus
 	files := &receiver{places: p.places, limit: r.cfg.FilesLimit, notice: r.noticef}
 	defer files.drop()
@@ -367,7 +372,8 @@ func (r *runner) talk(conn *wire.Conn, in <-chan received, signals <-chan os.Sig
 				}
 				r.logEnd(status)
 				if status.Signal != 0 {
-					fmt.Fprintf(r.cfg.Stderr, "vmtest: the program was killed by signal %d (%v)\n", status.Signal, syscall.Signal(status.Signal))
+					fmt.Fprintf(r.cfg.Stderr, "vmtest: the program was killed by signal %d (%v)\n", status.Signal,
+						syscall.Signal(status.Signal))
 				}
 				return status.Code, nil
 			case wire.Fail:
@@ -385,10 +391,12 @@ func (r *runner) talk(conn *wire.Conn, in <-chan received, signals <-chan os.Sig
 
 func (r *runner) logReady() {
 	if r.ready.Reused {
-		r.logf("guest ready after %s, used again (%s, %s)", seconds(time.Since(r.start)), r.ready.Kernel, r.ready.Accel)
+		r.logf("guest ready after %s, used again (%s, %s)", seconds(time.Since(r.start)), r.ready.Kernel,
+			r.ready.Accel)
 		return
 	}
-	r.logf("guest ready after %s, boot %s (%s, %s)", seconds(time.Since(r.start)), seconds(time.Duration(r.ready.BootNanoseconds)), r.ready.Kernel, r.ready.Accel)
+	r.logf("guest ready after %s, boot %s (%s, %s)", seconds(time.Since(r.start)),
+		seconds(time.Duration(r.ready.BootNanoseconds)), r.ready.Kernel, r.ready.Accel)
 }
 
 func (r *runner) logEnd(st *wire.ExitStatus) {
@@ -396,7 +404,8 @@ func (r *runner) logEnd(st *wire.ExitStatus) {
 	if r.first != 0 {
 		first = "first byte after " + seconds(r.first)
 	}
-	r.logf("%s, program %s, total %s, exit code %d", first, seconds(time.Duration(st.Nanoseconds)), seconds(time.Since(r.start)), st.Code)
+	r.logf("%s, program %s, total %s, exit code %d", first, seconds(time.Duration(st.Nanoseconds)),
+		seconds(time.Since(r.start)), st.Code)
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
@@ -428,7 +437,8 @@ func sendOne(conn *wire.Conn, f sendFile) error {
 	if err != nil {
 		return err
 	}
-	return conn.SendFile(wire.FileHeader{Path: f.path, Mode: uint32(fi.Mode().Perm()), Size: fi.Size()}, r)
+	return conn.SendFile(wire.FileHeader{Path: f.path, Mode: uint32(fi.Mode().Perm()),
+		Size: fi.Size()}, r)
 }
 
 // forwardInput sends standard input piece by piece, each when the last is

@@ -23,7 +23,9 @@ func answer(t *testing.T, frames ...received) (code int, stdout, stderr string, 
 }
 
 // answerFor does the same for a program that may leave files.
-func answerFor(t *testing.T, p *plan, frames ...received) (code int, stdout, stderr string, err error) {
+func answerFor(
+	t *testing.T, p *plan, frames ...received,
+) (code int, stdout, stderr string, err error) {
 	t.Helper()
 	in := make(chan received, len(frames)+2)
 	in <- jsonFrame(t, wire.Ready, wire.ReadyReport{})
@@ -45,7 +47,9 @@ func jsonFrame(t *testing.T, typ wire.Type, v any) received {
 }
 
 func TestResultNeedsTheEndMark(t *testing.T) {
-	exit := func(code, sig int) received { return jsonFrame(t, wire.Exit, wire.ExitStatus{Code: code, Signal: sig}) }
+	exit := func(code, sig int) received {
+		return jsonFrame(t, wire.Exit, wire.ExitStatus{Code: code, Signal: sig})
+	}
 	end := received{t: wire.End}
 	for _, tt := range []struct {
 		name   string
@@ -79,7 +83,8 @@ func TestResultNeedsTheEndMark(t *testing.T) {
 func TestStreamsStayApart(t *testing.T) {
 	_, out, errOut, err := answer(t,
 		received{t: wire.Stdout, body: []byte("a\x00\xff")}, received{t: wire.Stderr, body: []byte("e")},
-		received{t: wire.Stdout, body: []byte("b")}, jsonFrame(t, wire.Exit, wire.ExitStatus{}), received{t: wire.End})
+		received{t: wire.Stdout, body: []byte("b")}, jsonFrame(t, wire.Exit, wire.ExitStatus{}),
+		received{t: wire.End})
 	require.NoError(t, err)
 	assert.Equal(t, "a\x00\xffb", out)
 	assert.Equal(t, "e", errOut)
@@ -129,11 +134,14 @@ func TestPlan(t *testing.T) {
 	})
 	t.Run("places for output", func(t *testing.T) {
 		p, err := makePlan(prog, true,
-			[]string{"-test.v", "-test.coverprofile=" + abs("out/c.out"), "-test.outputdir", "rel", "-test.fuzzcachedir=" + abs("cache"), "-test.run=-test.trace"},
+			[]string{"-test.v", "-test.coverprofile=" + abs("out/c.out"), "-test.outputdir", "rel",
+				"-test.fuzzcachedir=" + abs("cache"), "-test.run=-test.trace"},
 			[]string{"GOCOVERDIR=" + abs("cov"), "HOME=/home/me", "OTHER=/x"}, pkg, nil, 1<<20)
 		require.NoError(t, err)
-		assert.Equal(t, []place{{pkg, true}, {abs("out/c.out"), false}, {abs("pkg/rel"), true}, {abs("cache"), true}, {abs("cov"), true}}, p.places)
-		assert.Equal(t, []string{pkg, abs("out/c.out"), abs("pkg/rel"), abs("cache"), abs("cov")}, p.collect())
+		assert.Equal(t, []place{{pkg, true}, {abs("out/c.out"), false}, {abs("pkg/rel"), true},
+			{abs("cache"), true}, {abs("cov"), true}}, p.places)
+		assert.Equal(t, []string{pkg, abs("out/c.out"), abs("pkg/rel"), abs("cache"), abs("cov")},
+			p.collect())
 		assert.Contains(t, names(p), "cache/corpus")
 		for _, d := range []string{abs("out"), abs("pkg/rel"), abs("cov"), "/home/me"} {
 			assert.Contains(t, p.dirs, d)

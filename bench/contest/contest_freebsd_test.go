@@ -28,7 +28,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-var profile = flag.String("trial.profile", "", "write a CPU profile of each contestant into files that begin so")
+var profile = flag.String("trial.profile", "", "write a CPU profile of each contestant into files "+
+	"that begin so")
 
 const (
 	// memoryOfAll is that of all packet buffers together: three of the largest that read(2) is allowed
@@ -153,8 +154,9 @@ func BenchmarkContest(b *testing.B) {
 				for _, name := range contestant.Names {
 					b.Run(fmt.Sprintf("load=%s/reader=%s", l.name, name), func(b *testing.B) {
 						spec := trial.Spec{
-							Contestant: name, Interface: src.ifname, Share: l.share, Memory: memoryOfAll, Timeout: timeout,
-							Warm: warm, Length: time.Duration(b.N) * l.length, Trace: l.traced,
+							Contestant: name, Interface: src.ifname, Share: l.share, Memory: memoryOfAll,
+							Timeout: timeout, Warm: warm, Length: time.Duration(b.N) * l.length,
+							Trace: l.traced,
 						}
 						if l.work {
 							spec.Work, spec.Memory = work, scarce
@@ -162,7 +164,9 @@ func BenchmarkContest(b *testing.B) {
 						if *profile != "" {
 							spec.Profile = fmt.Sprintf("%s%d-%s-%s.prof", *profile, size, l.name, name)
 						}
-						all, err := times(l.runs, spec, func(spec trial.Spec) (trial.Result, error) { return src.run(spec, l.own) })
+						all, err := times(l.runs, spec, func(spec trial.Spec) (trial.Result, error) {
+							return src.run(spec, l.own)
+						})
 						require.NoError(b, err)
 						report(b, all, size, l.work)
 					})
@@ -174,7 +178,9 @@ func BenchmarkContest(b *testing.B) {
 
 // times runs a contestant n times, each time in a new process, the first one also with system calls
 // traced.
-func times(n int, spec trial.Spec, run func(trial.Spec) (trial.Result, error)) (all []trial.Result, err error) {
+func times(
+	n int, spec trial.Spec, run func(trial.Spec) (trial.Result, error),
+) (all []trial.Result, err error) {
 	for range n {
 		r, err := run(spec)
 		if err != nil {
@@ -193,7 +199,9 @@ func times(n int, spec trial.Spec, run func(trial.Spec) (trial.Result, error)) (
 // which can cost more than everything else at a wake-up. Which one it is, is chance, for all
 // contestants alike, so that only the cheaper ones compare.
 func best(all []trial.Result) trial.Result {
-	cost := func(r trial.Result) float64 { return float64(r.User+r.System) / float64(max(r.Packets, 1)) }
+	cost := func(r trial.Result) float64 {
+		return float64(r.User+r.System) / float64(max(r.Packets, 1))
+	}
 	least := slices.MinFunc(all, func(a, b trial.Result) int { return cmp.Compare(cost(a), cost(b)) })
 	least.Traced = all[0].Traced
 	return least
@@ -276,8 +284,9 @@ func BenchmarkDelay(b *testing.B) {
 				require.NoError(b, err)
 				require.NoError(b, s.Share(1))
 				all, err := times(delays, trial.Spec{
-					Contestant: name, Interface: p.A, Memory: memoryOfAll, Timeout: max(wait, time.Millisecond), Immediate: wait == 0,
-					Delays: 1 << 16, Warm: warm, Length: time.Duration(b.N) * length,
+					Contestant: name, Interface: p.A, Memory: memoryOfAll, Timeout: max(wait, time.Millisecond),
+					Immediate: wait == 0, Delays: 1 << 16, Warm: warm,
+					Length: time.Duration(b.N) * length,
 				}, trial.Run)
 				require.NoError(b, err)
 				require.NoError(b, s.Close())

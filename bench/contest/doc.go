@@ -47,8 +47,8 @@
 //	go-pcap        github.com/packetcap/go-pcap: always immediate, the system's buffer size (4 KiB);
 //	               of each read(2) it delivers only the first packet, and the others count as dropped
 //	read2          read(2) in a loop; it walks the buffer by pointer
-//	bare           lent buffers, poll(2) and BIOCROTZBUF in a loop; it walks the buffer by pointer. It
-//	               has the protocol and nothing else, so it does not read a tail that sticks.
+//	bare           lent buffers, poll(2) and BIOCROTZBUF in a loop; it walks the buffer by pointer.
+//	               It has the protocol and nothing else, so it does not read a tail that sticks.
 //
 // Except at the overload above, all contestants but go-pcap have 1.5 MiB of packet buffers: two
 // lent buffers of 768 KiB, or three of 512 KiB with read(2), where the third is the reader's. All

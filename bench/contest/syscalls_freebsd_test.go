@@ -25,8 +25,8 @@ func TestCountersOfSystemCallsAreExact(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s %s immediate=%v", name, l.name, immediate), func(t *testing.T) {
 					r, err := trial.Run(trial.Spec{
-						Contestant: name, Interface: s.Ifname, Share: l.share, Memory: memoryOfAll, Timeout: timeout, Immediate: immediate,
-						Warm: warm, Length: warm, Trace: time.Second,
+						Contestant: name, Interface: s.Ifname, Share: l.share, Memory: memoryOfAll, Timeout: timeout,
+						Immediate: immediate, Warm: warm, Length: warm, Trace: time.Second,
 					})
 					require.NoError(t, err)
 					if !r.Traced.HasOwn {
@@ -49,14 +49,16 @@ func TestNoSystemCallWhileBehind(t *testing.T) {
 				const perBuffer = 40
 				s := storm(t, size)
 				r, err := trial.Run(trial.Spec{
-					Contestant: name, Interface: s.Ifname, Share: load.Frames, Memory: 2 * perBuffer * (size + 32), Timeout: timeout, Behind: true,
-					Warm: warm, Length: warm, Trace: time.Minute, Enough: 6 * perBuffer,
+					Contestant: name, Interface: s.Ifname, Share: load.Frames, Memory: 2 * perBuffer * (size + 32),
+					Timeout: timeout, Behind: true, Warm: warm, Length: warm, Trace: time.Minute,
+					Enough: 6 * perBuffer,
 				})
 				require.NoError(t, err)
 				require.Greater(t, r.Traced.Packets, uint64(4*perBuffer), "it did not go round the buffers")
 				assert.Zero(t, r.Traced.Reader, "%v", r.Traced.ByName)
 				assert.Zero(t, r.Traced.Own)
-				t.Logf("%d packets, %d system calls; on the same thread Go's scheduler and what holds it up made: %v", r.Traced.Packets, r.Traced.Reader, r.Traced.ByName)
+				t.Logf("%d packets, %d system calls; on the same thread Go's scheduler and what holds it "+
+					"up made: %v", r.Traced.Packets, r.Traced.Reader, r.Traced.ByName)
 			})
 		}
 	}

@@ -146,29 +146,31 @@ func newSpread(b *testing.B, w lab.World, workers, spin int) *spread {
 	p, r := open(b, w)
 	s := &spread{
 		pair: p, r: r, counters: make([]counter, workers),
-		reached: make(chan struct{}), open: make(chan struct{}), through: make(chan struct{}), ended: make(chan error, 1),
+		reached: make(chan struct{}), open: make(chan struct{}), through: make(chan struct{}),
+		ended: make(chan error, 1),
 	}
 	ctx, stop := context.WithCancel(b.Context())
 	go func() {
-		s.ended <- fanout.Run(ctx, r, fanout.Config{Workers: workers, Handle: func(worker int, packets []bpf.Packet) error {
-			if packets[0].Data()[1] == gate {
-				s.reached <- struct{}{}
-				<-s.open
-				s.handled.Add(1)
+		s.ended <- fanout.Run(ctx, r, fanout.Config{Workers: workers,
+			Handle: func(worker int, packets []bpf.Packet) error {
+				if packets[0].Data()[1] == gate {
+					s.reached <- struct{}{}
+					<-s.open
+					s.handled.Add(1)
+					return nil
+				}
+				c := &s.counters[worker]
+				for _, p := range packets {
+					c.handle(p, spin)
+				}
+				switch s.handled.Add(int64(len(packets))) {
+				case s.first.Load():
+					s.begin = time.Now()
+				case s.want.Load():
+					s.through <- struct{}{}
+				}
 				return nil
-			}
-			c := &s.counters[worker]
-			for _, p := range packets {
-				c.handle(p, spin)
-			}
-			switch s.handled.Add(int64(len(packets))) {
-			case s.first.Load():
-				s.begin = time.Now()
-			case s.want.Load():
-				s.through <- struct{}{}
-			}
-			return nil
-		}})
+			}})
 	}()
 	b.Cleanup(func() {
 		stop()
@@ -210,7 +212,8 @@ func (s *spread) await(b *testing.B, event <-chan struct{}) {
 
 func open(b *testing.B, w lab.World) (*lab.Pair, *bpf.Reader) {
 	p := lab.NewPair(b, w)
-	r, err := bpf.Open(p.A, bpf.Config{System: w, Mode: bpf.ZeroCopy, BufferSize: bufferSize, Immediate: true, Direction: bpf.In})
+	r, err := bpf.Open(p.A, bpf.Config{System: w, Mode: bpf.ZeroCopy, BufferSize: bufferSize,
+		Immediate: true, Direction: bpf.In})
 	require.NoError(b, err)
 	b.Cleanup(func() { r.Close() })
 	return p, r
@@ -224,22 +227,24 @@ func BenchmarkFanout(b *testing.B) {
 	}
 	for _, d := range []time.Duration{200 * time.Nanosecond, 2 * time.Microsecond} {
 		for _, workers := range []int{1, 2, 4} {
-			b.Run(fmt.Sprintf("world=%s/work=%dns/cpus=%d/workers=%d", w.Name(), d.Nanoseconds(), runtime.NumCPU(), workers), func(b *testing.B) {
-				spin := spins(d)
-				var alone alone
-				alone.pair, alone.r = open(b, w)
-				spread := newSpread(b, w, workers, spin)
-				spread.round(b, frames)               // lists grow
-				var alones, spreads, ratios []float64 // of each round
-				for b.Loop() {
-					one, n := alone.round(b, frames, spin), spread.round(b, frames)
-					alones, spreads, ratios = append(alones, one), append(spreads, n), append(ratios, one/n)
-				}
-				b.ReportMetric(0, "ns/op")
-				b.ReportMetric(median(alones), "alone-ns/pkt")
-				b.ReportMetric(median(spreads), "ns/pkt")
-				b.ReportMetric(median(ratios), "speedup")
-			})
+			b.Run(fmt.Sprintf("world=%s/work=%dns/cpus=%d/workers=%d", w.Name(), d.Nanoseconds(),
+				runtime.NumCPU(), workers),
+				func(b *testing.B) {
+					spin := spins(d)
+					var alone alone
+					alone.pair, alone.r = open(b, w)
+					spread := newSpread(b, w, workers, spin)
+					spread.round(b, frames)               // lists grow
+					var alones, spreads, ratios []float64 // of each round
+					for b.Loop() {
+						one, n := alone.round(b, frames, spin), spread.round(b, frames)
+						alones, spreads, ratios = append(alones, one), append(spreads, n), append(ratios, one/n)
+					}
+					b.ReportMetric(0, "ns/op")
+					b.ReportMetric(median(alones), "alone-ns/pkt")
+					b.ReportMetric(median(spreads), "ns/pkt")
+					b.ReportMetric(median(ratios), "speedup")
+				})
 		}
 	}
 }

@@ -137,7 +137,8 @@ func (d *data) merge() {
 		id := run.bench + "/" + run.where()
 		r := known[id]
 		if r == nil {
-			r = &result{bench: run.bench, keys: run.keys, at: run.at, values: map[string]float64{}, all: map[string][]float64{}}
+			r = &result{bench: run.bench, keys: run.keys, at: run.at, values: map[string]float64{},
+				all: map[string][]float64{}}
 			known[id] = r
 			d.results = append(d.results, r)
 		}
@@ -158,7 +159,8 @@ func (r *result) add(unit string, value float64) {
 
 func newResult(file string, rec *benchfmt.Result) *result {
 	base, parts := rec.Name.Parts()
-	r := &result{file: file, bench: string(base), at: map[string]string{}, values: map[string]float64{}, all: map[string][]float64{}}
+	r := &result{file: file, bench: string(base), at: map[string]string{},
+		values: map[string]float64{}, all: map[string][]float64{}}
 	for _, p := range parts {
 		if p[0] == '-' { // GOMAXPROCS
 			continue

@@ -40,7 +40,8 @@ func fill(text string, d *data, link string, pictures map[string][]byte) (string
 	}
 	for _, n := range need {
 		if !slices.Contains(placed, n) {
-			return "", fmt.Errorf("no place for %s: <!-- results: %s --> and <!-- end of %s --> are missing", n, n, n)
+			return "", fmt.Errorf("no place for %s: <!-- results: %s --> and <!-- end of %s --> are missing",
+				n, n, n)
 		}
 	}
 	return filled, nil

@@ -20,7 +20,8 @@ var update = flag.Bool("update", false, "write testdata/filled.md anew")
 func folder(t *testing.T, doc string, results map[string]string) (in, md, plots string) {
 	t.Helper()
 	dir := t.TempDir()
-	in, md, plots = filepath.Join(dir, "in"), filepath.Join(dir, "docs", "performance.md"), filepath.Join(dir, "docs", "performance")
+	in, plots = filepath.Join(dir, "in"), filepath.Join(dir, "docs", "performance")
+	md = filepath.Join(dir, "docs", "performance.md")
 	require.NoError(t, os.MkdirAll(in, 0o755))
 	require.NoError(t, os.MkdirAll(plots, 0o755))
 	require.NoError(t, os.WriteFile(md, []byte(doc), 0o644))
@@ -50,7 +51,8 @@ func TestDocumentIsFilled(t *testing.T) {
 	assert.NoFileExists(t, stale)
 	for line := range strings.Lines(got) {
 		if _, link, ok := strings.Cut(line, "](performance/"); ok {
-			assert.FileExists(t, filepath.Join(plots, strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(link), ")"))))
+			assert.FileExists(t, filepath.Join(plots,
+				strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(link), ")"))))
 		}
 	}
 
@@ -59,7 +61,8 @@ func TestDocumentIsFilled(t *testing.T) {
 }
 
 func TestPlotsAreWellFormedAndTheSameEachTime(t *testing.T) {
-	d, err := read([]string{"testdata/in/contest.txt", "testdata/in/fanout.txt", "testdata/in/scaling.txt"})
+	d, err := read([]string{"testdata/in/contest.txt", "testdata/in/fanout.txt",
+		"testdata/in/scaling.txt"})
 	require.NoError(t, err)
 	drawn := 0
 	for _, s := range sections {
@@ -96,18 +99,22 @@ func TestPlotsAreWellFormedAndTheSameEachTime(t *testing.T) {
 func TestRatiosAreOfOneRun(t *testing.T) {
 	const head = "goos: freebsd\n"
 	d := &data{}
-	require.NoError(t, d.add("a.txt", []byte(head+"BenchmarkContest/size=64/load=full/reader=zbuf-lease-2 1 300 cpu-ns/pkt\nPASS\n")))
-	require.NoError(t, d.add("b.txt", []byte(head+"BenchmarkContest/size=64/load=full/reader=bare-2 1 100 cpu-ns/pkt\nPASS\n")))
+	require.NoError(t, d.add("a.txt", []byte(head+
+		"BenchmarkContest/size=64/load=full/reader=zbuf-lease-2 1 300 cpu-ns/pkt\nPASS\n")))
+	require.NoError(t, d.add("b.txt", []byte(head+"BenchmarkContest/size=64/load=full/reader=bare-2 "+
+		"1 100 cpu-ns/pkt\nPASS\n")))
 	require.Len(t, d.results, 2)
 	_, ok := d.ratio(d.results[0], map[string]string{"reader": "bare"}, "cpu-ns/pkt")
 	assert.False(t, ok, "another file is another run")
 	require.NoError(t, d.add("c.txt", []byte(head+
-		"BenchmarkContest/size=64/load=full/reader=zbuf-lease-2 1 300 cpu-ns/pkt\nBenchmarkContest/size=64/load=full/reader=bare-2 1 200 cpu-ns/pkt\nPASS\n")))
+		"BenchmarkContest/size=64/load=full/reader=zbuf-lease-2 1 300 cpu-ns/pkt\n"+
+		"BenchmarkContest/size=64/load=full/reader=bare-2 1 200 cpu-ns/pkt\nPASS\n")))
 	v, ok := d.ratio(d.results[0], map[string]string{"reader": "bare"}, "cpu-ns/pkt")
 	assert.True(t, ok)
 	assert.InDelta(t, 1.5, v, 1e-9)
 	require.NoError(t, d.add("d.txt", []byte(head+
-		"BenchmarkContest/size=64/load=full/reader=zbuf-lease-2 1 700 cpu-ns/pkt\nBenchmarkContest/size=64/load=full/reader=bare-2 1 200 cpu-ns/pkt\nPASS\n")))
+		"BenchmarkContest/size=64/load=full/reader=zbuf-lease-2 1 700 cpu-ns/pkt\n"+
+		"BenchmarkContest/size=64/load=full/reader=bare-2 1 200 cpu-ns/pkt\nPASS\n")))
 	require.Len(t, d.results, 2, "one result of all runs")
 	v, ok = d.ratio(d.results[0], map[string]string{"reader": "bare"}, "cpu-ns/pkt")
 	assert.True(t, ok)
@@ -117,9 +124,11 @@ func TestRatiosAreOfOneRun(t *testing.T) {
 
 func TestMedianOfRepeatedResults(t *testing.T) {
 	d := &data{}
-	require.NoError(t, d.add("a.txt", []byte("BenchmarkX/k=1-2 1 30 ns/op 5 widgets\nBenchmarkX/k=1-2 1 10 ns/op 9 widgets\nBenchmarkX/k=1-2 1 20 ns/op\nPASS\n")))
+	require.NoError(t, d.add("a.txt", []byte("BenchmarkX/k=1-2 1 30 ns/op 5 widgets\n"+
+		"BenchmarkX/k=1-2 1 10 ns/op 9 widgets\nBenchmarkX/k=1-2 1 20 ns/op\nPASS\n")))
 	require.Len(t, d.results, 1)
-	assert.Equal(t, map[string]float64{"ns/op": 20, "widgets": 7}, d.results[0].values, "and units as they were written")
+	assert.Equal(t, map[string]float64{"ns/op": 20, "widgets": 7}, d.results[0].values,
+		"and units as they were written")
 }
 
 // Nothing is written of input that is not the whole of a run that went well.
@@ -165,9 +174,12 @@ func TestTargetsTellTheWorst(t *testing.T) {
 	d := &data{}
 	var text strings.Builder
 	for _, c := range []string{
-		"size=64/load=full/reader=zbuf-lease-2 1 200 cpu-ns/pkt 0 drop-%", "size=64/load=full/reader=bare-2 1 190 cpu-ns/pkt 0 drop-%",
-		"size=1500/load=full/reader=zbuf-lease-2 1 260 cpu-ns/pkt 3 drop-% 0.3 drop-error-%", "size=1500/load=full/reader=bare-2 1 200 cpu-ns/pkt 1 drop-% 0.4 drop-error-%",
-		"size=64/load=overload/reader=zbuf-lease-2 1 9000 cpu-ns/pkt 50.4 drop-% 0.3 drop-error-% 7 syscalls/Mpkt",
+		"size=64/load=full/reader=zbuf-lease-2 1 200 cpu-ns/pkt 0 drop-%",
+		"size=64/load=full/reader=bare-2 1 190 cpu-ns/pkt 0 drop-%",
+		"size=1500/load=full/reader=zbuf-lease-2 1 260 cpu-ns/pkt 3 drop-% 0.3 drop-error-%",
+		"size=1500/load=full/reader=bare-2 1 200 cpu-ns/pkt 1 drop-% 0.4 drop-error-%",
+		"size=64/load=overload/reader=zbuf-lease-2 1 9000 cpu-ns/pkt " +
+			"50.4 drop-% 0.3 drop-error-% 7 syscalls/Mpkt",
 		"size=64/load=overload/reader=bare-2 1 200 cpu-ns/pkt 50 drop-% 0 syscalls/Mpkt",
 		"size=64/load=shared-overload/reader=zbuf-lease-2 1 9000 cpu-ns/pkt 60.4 drop-% 0 syscalls/Mpkt",
 		"size=64/load=shared-overload/reader=bare-2 1 200 cpu-ns/pkt 60 drop-% 0 syscalls/Mpkt",
@@ -176,9 +188,14 @@ func TestTargetsTellTheWorst(t *testing.T) {
 	}
 	require.NoError(t, d.add("a.txt", []byte(text.String()+"PASS\n")))
 	table := d.targets()
-	assert.Contains(t, table, "| no system call by the reader while it is behind (per million packets) | at most 0 | 0 | 7.00 |  | size=64/load=overload | **no**: 1 of 2 |")
-	assert.Contains(t, table, "| CPU per packet, lease to the bare loop | at most 1.1 × | 1.05 | 1.30 |  | size=1500/load=full | **no**: 1 of 2 |")
-	assert.Contains(t, table, "beyond the contestant that drops least | at most 0 points | 0 | 2.00 | 1.50 | size=1500/load=full | **no**: 2 of 3 |")
-	assert.Contains(t, table, "shares the only processor | at most 0 points | 0.40 | 0.40 | 0 | size=64/load=shared-overload | **no**: 0 of 1 |")
-	assert.Contains(t, table, "| speed-up by a worker for each processor | at least 1 × | – | – | | | not measured |")
+	assert.Contains(t, table, "| no system call by the reader while it is behind (per million "+
+		"packets) | at most 0 | 0 | 7.00 |  | size=64/load=overload | **no**: 1 of 2 |")
+	assert.Contains(t, table, "| CPU per packet, lease to the bare loop | at most 1.1 × | 1.05 | "+
+		"1.30 |  | size=1500/load=full | **no**: 1 of 2 |")
+	assert.Contains(t, table, "beyond the contestant that drops least | at most 0 points | 0 | 2.00 "+
+		"| 1.50 | size=1500/load=full | **no**: 2 of 3 |")
+	assert.Contains(t, table, "shares the only processor | at most 0 points | 0.40 | 0.40 | 0 | "+
+		"size=64/load=shared-overload | **no**: 0 of 1 |")
+	assert.Contains(t, table, "| speed-up by a worker for each processor | at least 1 × | – | – | | "+
+		"| not measured |")
 }

@@ -36,7 +36,8 @@ type section struct {
 // sections are the benchmarks that are known; others are shown as they are.
 var sections = []section{
 	{
-		bench: "Contest", split: []string{"size", "load"}, rows: []string{"reader"}, against: map[string]string{"reader": "bare"},
+		bench: "Contest", split: []string{"size", "load"}, rows: []string{"reader"},
+		against: map[string]string{"reader": "bare"},
 		columns: []column{
 			{"cpu-ns/pkt", "CPU per packet", true},
 			{"user-ns/pkt", "user", true},
@@ -52,16 +53,19 @@ var sections = []section{
 			{"pkts/s", "packets/s", false},
 		},
 		plots: []plotSpec{
-			{file: "contest-cpu-64", title: "CPU per packet, 64 bytes", unit: "cpu-ns/pkt", ratio: true, x: "load", ylabel: "times the bare loop",
+			{file: "contest-cpu-64", title: "CPU per packet, 64 bytes", unit: "cpu-ns/pkt", ratio: true,
+				x: "load", ylabel: "times the bare loop",
 				only: map[string]string{"size": "64"}, not: map[string]string{"reader": "go-pcap", "load": "overload"}, lines: []string{"reader"}},
-			{file: "contest-cpu-1500", title: "CPU per packet, 1500 bytes", unit: "cpu-ns/pkt", ratio: true, x: "load", ylabel: "times the bare loop",
+			{file: "contest-cpu-1500", title: "CPU per packet, 1500 bytes", unit: "cpu-ns/pkt", ratio: true,
+				x: "load", ylabel: "times the bare loop",
 				only: map[string]string{"size": "1500"}, not: map[string]string{"reader": "go-pcap", "load": "overload"}, lines: []string{"reader"}},
 			{file: "contest-drops-64", title: "Dropped, 64 bytes", unit: "drop-%", x: "load", ylabel: "% of packets", only: map[string]string{"size": "64"}, lines: []string{"reader"}},
 			{file: "contest-drops-1500", title: "Dropped, 1500 bytes", unit: "drop-%", x: "load", ylabel: "% of packets", only: map[string]string{"size": "1500"}, lines: []string{"reader"}},
 		},
 	},
 	{
-		bench: "Delay", split: []string{"wait"}, rows: []string{"reader"}, against: map[string]string{"reader": "read2"},
+		bench: "Delay", split: []string{"wait"}, rows: []string{"reader"},
+		against: map[string]string{"reader": "read2"},
 		columns: []column{
 			{"p50-us", "half within", true},
 			{"p99-us", "99 % within", true},
@@ -74,11 +78,13 @@ var sections = []section{
 			{"max-us", "all within, µs", false},
 		},
 		plots: []plotSpec{{
-			file: "delay", title: "99 % of delays, at a low rate", unit: "p99-us", ratio: true, x: "wait", ylabel: "times read(2)", lines: []string{"reader"},
+			file: "delay", title: "99 % of delays, at a low rate", unit: "p99-us", ratio: true, x: "wait",
+			ylabel: "times read(2)", lines: []string{"reader"},
 		}},
 	},
 	{
-		bench: "Buffers", split: []string{"size", "mode"}, rows: []string{"buffer"}, against: map[string]string{"buffer": "524288", "mode": "buffered"},
+		bench: "Buffers", split: []string{"size", "mode"}, rows: []string{"buffer"},
+		against: map[string]string{"buffer": "524288", "mode": "buffered"},
 		columns: []column{
 			{"cpu-ns/pkt", "CPU per packet", true},
 			{"drop-%", "dropped, %", false},
@@ -87,9 +93,11 @@ var sections = []section{
 			{"pkts/s", "packets/s", false},
 		},
 		plots: []plotSpec{
-			{file: "buffers", title: "CPU per packet by size of buffer", unit: "cpu-ns/pkt", ratio: true, x: "buffer", xlabel: "KiB of each buffer",
+			{file: "buffers", title: "CPU per packet by size of buffer", unit: "cpu-ns/pkt", ratio: true,
+				x: "buffer", xlabel: "KiB of each buffer",
 				ylabel: "times read(2) with 512 KiB", log: true, lines: []string{"mode"}},
-			{file: "buffers-drops", title: "Dropped by size of buffer", unit: "drop-%", x: "buffer", xlabel: "KiB of each buffer",
+			{file: "buffers-drops", title: "Dropped by size of buffer", unit: "drop-%", x: "buffer",
+				xlabel: "KiB of each buffer",
 				ylabel: "% of packets", log: true, lines: []string{"mode"}},
 		},
 	},
@@ -104,8 +112,9 @@ var sections = []section{
 			{"pkts/s", "packets/s, all readers", false},
 		},
 		plots: []plotSpec{{
-			file: "readers", title: "CPU per packet by number of readers", unit: "cpu-ns/pkt", ratio: true, x: "readers", xlabel: "readers",
-			ylabel: "times one buffered reader", log: true, lines: []string{"mode", "interfaces"},
+			file: "readers", title: "CPU per packet by number of readers", unit: "cpu-ns/pkt", ratio: true,
+			x: "readers", xlabel: "readers", ylabel: "times one buffered reader", log: true,
+			lines: []string{"mode", "interfaces"},
 		}},
 	},
 	{
@@ -116,7 +125,8 @@ var sections = []section{
 			{"ns/pkt", "fan-out, ns/packet", false},
 		},
 		plots: []plotSpec{{
-			file: "fanout", title: "Fan-out", unit: "speedup", x: "workers", xlabel: "workers", ylabel: "times one goroutine", log: true,
+			file: "fanout", title: "Fan-out", unit: "speedup", x: "workers", xlabel: "workers",
+			ylabel: "times one goroutine", log: true,
 			lines: []string{"world", "work"},
 		}},
 	},
@@ -133,6 +143,8 @@ var sections = []section{
 
 // keyTitles are what keys are called in tables and legends.
 var keyTitles = map[string]string{
-	"size": "packets of", "load": "load", "reader": "reader", "wait": "wait", "mode": "mode", "buffer": "buffer", "interfaces": "interfaces",
-	"readers": "readers", "world": "on the", "cpus": "processors", "work": "work for each packet", "workers": "workers", "packet": "packet", variant: "",
+	"size": "packets of", "load": "load", "reader": "reader", "wait": "wait", "mode": "mode",
+	"buffer": "buffer", "interfaces": "interfaces", "readers": "readers", "world": "on the",
+	"cpus": "processors", "work": "work for each packet", "workers": "workers", "packet": "packet",
+	variant: "",
 }

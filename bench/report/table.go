@@ -178,7 +178,8 @@ func (d *data) table() string {
 	var b strings.Builder
 	b.WriteString("| file | results | system | processor | package |\n|---|--:|---|---|---|\n")
 	for _, r := range d.runs {
-		fmt.Fprintf(&b, "| %s | %d | %s/%s | %s | %s |\n", r.file, r.results, r.config["goos"], r.config["goarch"], r.config["cpu"],
+		fmt.Fprintf(&b, "| %s | %d | %s/%s | %s | %s |\n", r.file, r.results, r.config["goos"],
+			r.config["goarch"], r.config["cpu"],
 			strings.TrimPrefix(r.config["pkg"], "github.com/zbuf-go/zbuf/"))
 	}
 	return b.String()

@@ -25,10 +25,14 @@ type target struct {
 // apart is how far the values of two results may be from their true difference: three standard
 // errors, which is 95 % certain for four runs, and more for more. unit is that of the standard
 // errors.
-func apart(a, b *result, unit string) float64 { return 3 * math.Hypot(a.values[unit], b.values[unit]) }
+func apart(a, b *result, unit string) float64 {
+	return 3 * math.Hypot(a.values[unit], b.values[unit])
+}
 
 // to is the ratio of one reader's value to another's in the same run, where both deliver packets.
-func to(reader, other, unit string, only func(r *result) bool) func(*data, *result) (float64, bool) {
+func to(reader, other, unit string, only func(r *result) bool) func(
+	*data, *result,
+) (float64, bool) {
 	return func(d *data, r *result) (float64, bool) {
 		if r.at["reader"] != reader || only != nil && !only(r) {
 			return 0, false
@@ -101,7 +105,8 @@ func delayChance(unit, errorUnit string) func(*data, *result) float64 {
 
 // targets are the project's, for what is measured here.
 var targets = []target{
-	{text: "no system call by the reader while it is behind (per million packets)", bench: "Contest", limit: 0,
+	{text: "no system call by the reader while it is behind (per million packets)", bench: "Contest",
+		limit: 0,
 		figure: func(_ *data, r *result) (float64, bool) {
 			v, ok := r.values["syscalls/Mpkt"]
 			lent := r.at["reader"] == "zbuf-lease" || r.at["reader"] == "zbuf-copy"
@@ -113,17 +118,25 @@ var targets = []target{
 		figure: to("zbuf-lease", "zbuf-buffered", "cpu-ns/pkt", at("size", "1500"))},
 	{text: "CPU per packet, lease to gopacket", bench: "Contest", limit: 0.3, unit: "×",
 		figure: to("zbuf-lease", "gopacket", "cpu-ns/pkt", noWork)},
-	{text: "packets dropped, lease, beyond the contestant that drops least", bench: "Contest", limit: 0, unit: "points",
+	{text: "packets dropped, lease, beyond the contestant that drops least", bench: "Contest",
+		limit: 0, unit: "points",
 		figure: drops(func(r *result) bool { return r.at["load"] != shared }), chance: dropChance},
-	{text: "the same, where what brings the packets shares the only processor", bench: "Contest", limit: 0, unit: "points",
+	{text: "the same, where what brings the packets shares the only processor", bench: "Contest",
+		limit: 0, unit: "points",
 		figure: drops(at("load", shared)), chance: dropChance},
-	{text: "delay in immediate mode, half of the packets, lease to buffered", bench: "Delay", limit: 1, unit: "×",
-		figure: to("zbuf-lease", "zbuf-buffered", "p50-us", at("wait", "immediate")), chance: delayChance("p50-us", "p50-error-us")},
-	{text: "delay in immediate mode, 99 %, lease to buffered", bench: "Delay", limit: 1, unit: "×",
-		figure: to("zbuf-lease", "zbuf-buffered", "p99-us", at("wait", "immediate")), chance: delayChance("p99-us", "p99-error-us")},
-	{text: "CPU when idle and at the low rate, lease to buffered", bench: "Contest", limit: 1, unit: "×",
+	{text: "delay in immediate mode, half of the packets, lease to buffered", bench: "Delay",
+		limit: 1, unit: "×",
+		figure: to("zbuf-lease", "zbuf-buffered", "p50-us", at("wait", "immediate")),
+		chance: delayChance("p50-us", "p50-error-us")},
+	{text: "delay in immediate mode, 99 %, lease to buffered", bench: "Delay",
+		limit: 1, unit: "×",
+		figure: to("zbuf-lease", "zbuf-buffered", "p99-us", at("wait", "immediate")),
+		chance: delayChance("p99-us", "p99-error-us")},
+	{text: "CPU when idle and at the low rate, lease to buffered", bench: "Contest",
+		limit: 1, unit: "×",
 		figure: to("zbuf-lease", "zbuf-buffered", "cpu-us/s", at("load", "idle", "low"))},
-	{text: "speed-up by a worker for each processor", bench: "Fanout", limit: 1, least: true, unit: "×",
+	{text: "speed-up by a worker for each processor", bench: "Fanout", limit: 1, least: true,
+		unit: "×",
 		figure: func(_ *data, r *result) (float64, bool) {
 			v, ok := r.values["speedup"]
 			return v, ok && r.at["workers"] == r.at["cpus"]
@@ -138,7 +151,8 @@ var targets = []target{
 // targets shows how well each is kept.
 func (d *data) targets() string {
 	var b strings.Builder
-	b.WriteString("| target | limit | best | worst | ± | where | kept |\n|---|--:|--:|--:|--:|---|---|\n")
+	b.WriteString("| target | limit | best | worst | ± | where | kept |\n" +
+		"|---|--:|--:|--:|--:|---|---|\n")
 	for _, t := range targets {
 		limit := "at most "
 		if t.least {
@@ -179,7 +193,8 @@ func (d *data) targets() string {
 		if t.chance != nil {
 			within = number(off)
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", t.text, limit, number(bestV), number(worstV), within, worst.where("reader"), verdict)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n", t.text, limit, number(bestV),
+			number(worstV), within, worst.where("reader"), verdict)
 	}
 	return b.String()
 }

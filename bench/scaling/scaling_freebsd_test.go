@@ -162,7 +162,9 @@ func BenchmarkReaders(b *testing.B) {
 					ifnames = append(ifnames, made[i%loops])
 				}
 				for _, mode := range modes {
-					b.Run("mode="+mode.String(), func(b *testing.B) { measure(b, ifnames, bpf.Config{Mode: mode}) })
+					b.Run("mode="+mode.String(), func(b *testing.B) {
+						measure(b, ifnames, bpf.Config{Mode: mode})
+					})
 				}
 			})
 		}

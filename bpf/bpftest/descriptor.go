@@ -189,7 +189,8 @@ func (d *Descriptor) catch(s *sighting, snaplen uint32) {
 	var header [headerSlack]byte
 	putStamp(header[:], l, d.tstamp, s.time, d.k.boot.UnixNano())
 	lent := d.bufmode == zbuf.BPF_BUFMODE_ZBUF
-	putRecord(d.store.mem[off:], l, &header, hdrlen, s.wirelen, s.data[:total-hdrlen], lent && off == 0)
+	putRecord(d.store.mem[off:], l, &header, hdrlen, s.wirelen, s.data[:total-hdrlen],
+		lent && off == 0)
 	d.appended(2)
 	d.slen = off + total
 	if wake {

@@ -22,7 +22,8 @@ func Example() {
 	b, _ := d.Map(8 * d.PageSize())
 	mode := uint32(zbuf.BPF_BUFMODE_ZBUF)
 	fmt.Println("mode:", d.Ioctl(zbuf.BIOCSETBUFMODE, &mode))
-	fmt.Println("buffers:", d.Ioctl(zbuf.BIOCSETZBUF, &zbuf.Zbuf{Bufa: &a[0], Bufb: &b[0], Buflen: uintptr(len(a))}))
+	fmt.Println("buffers:", d.Ioctl(zbuf.BIOCSETZBUF, &zbuf.Zbuf{Bufa: &a[0], Bufb: &b[0],
+		Buflen: uintptr(len(a))}))
 	ifr := zbuf.Ifreq{}
 	copy(ifr.Name[:], "em0")
 	fmt.Println("interface:", d.Ioctl(zbuf.BIOCSETIF, &ifr))

@@ -26,7 +26,8 @@ func TestValidateOpcodes(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, 50, valid+2, "opcodes in bpf_code_map; a jump by 1 leaves the program, whatever else it does")
+	require.Equal(t, 50, valid+2, "opcodes in bpf_code_map; a jump by 1 leaves the program, whatever "+
+		"else it does")
 }
 
 func TestValidate(t *testing.T) {
@@ -128,7 +129,8 @@ func randomProgram(r *rand.Rand) []zbuf.Insn {
 		prog := make([]zbuf.Insn, 1+r.IntN(12))
 		for i := range prog {
 			left := len(prog) - i
-			prog[i] = zbuf.Insn{Op: ops[r.IntN(len(ops))], K: uint32(r.IntN(24)), Jt: uint8(r.IntN(left)), Jf: uint8(r.IntN(left))}
+			prog[i] = zbuf.Insn{Op: ops[r.IntN(len(ops))], K: uint32(r.IntN(24)), Jt: uint8(r.IntN(left)),
+				Jf: uint8(r.IntN(left))}
 			switch r.IntN(12) {
 			case 0:
 				prog[i].K = r.Uint32()
@@ -159,7 +161,8 @@ func TestFilterEnginesAgree(t *testing.T) {
 		}
 		viaX++
 		for _, mbuf := range []bool{false, true} {
-			require.Equal(t, interpret(prog, pkt, len(pkt), mbuf), f.match(pkt, len(pkt), mbuf), "%v on %x, mbuf %v", prog, pkt, mbuf)
+			require.Equal(t, interpret(prog, pkt, len(pkt), mbuf), f.match(pkt, len(pkt), mbuf),
+				"%v on %x, mbuf %v", prog, pkt, mbuf)
 		}
 	}
 	require.Greater(t, viaX, 20_000)

@@ -33,7 +33,8 @@ type session struct {
 }
 
 func newKernel(opts ...bpftest.Option) *bpftest.Kernel {
-	return bpftest.New(append([]bpftest.Option{bpftest.WithSysctl("net.bpf.zerocopy_enable", 1)}, opts...)...)
+	return bpftest.New(append([]bpftest.Option{bpftest.WithSysctl("net.bpf.zerocopy_enable", 1)},
+		opts...)...)
 }
 
 func open(t testing.TB, k *bpftest.Kernel) *session {

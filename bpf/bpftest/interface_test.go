@@ -17,13 +17,15 @@ import (
 func TestInterfaces(t *testing.T) {
 	for name, rule := range map[string]func(t *testing.T, k *bpftest.Kernel){
 		"directions": func(t *testing.T, k *bpftest.Kernel) {
-			for direction, want := range map[uint32]int{zbuf.BPF_D_IN: 2, zbuf.BPF_D_INOUT: 3, zbuf.BPF_D_OUT: 1} {
+			for direction, want := range map[uint32]int{zbuf.BPF_D_IN: 2, zbuf.BPF_D_INOUT: 3,
+				zbuf.BPF_D_OUT: 1} {
 				s := buffered(t, k, page)
 				s.set(zbuf.BIOCSDIRECTION, direction)
 				s.em0.Receive(frame(64))
 				s.em0.Transmit(frame(64))
 				s.em0.Receive(frame(64))
-				require.EqualValues(t, want, s.stat().Recv, "direction %d: the rest is not even counted", direction)
+				require.EqualValues(t, want, s.stat().Recv, "direction %d: the rest is not even counted",
+					direction)
 			}
 		},
 		"a pair is a wire": func(t *testing.T, k *bpftest.Kernel) {
@@ -65,7 +67,9 @@ func TestInterfaces(t *testing.T) {
 			require.Panics(t, func() { k.AddInterface("em0", zbuf.DLT_EN10MB) })
 			require.Panics(t, func() { k.AddInterface("sixteen-bytes-xx", zbuf.DLT_EN10MB) })
 		},
-		"moving to another vnet: out of sight and down, but attached": func(t *testing.T, k *bpftest.Kernel) {
+		"moving to another vnet: out of sight and down, but attached": func(
+			t *testing.T, k *bpftest.Kernel,
+		) {
 			s := buffered(t, k, page)
 			s.em0.MoveAway()
 			require.Nil(t, k.Interface("em0"))
@@ -154,7 +158,8 @@ func TestInterfaces(t *testing.T) {
 			l.Len = 4
 			s.do(zbuf.BIOCGDLTLIST, &l)
 			require.EqualValues(t, 3, l.Len)
-			require.Equal(t, []uint32{zbuf.DLT_IEEE802_11_RADIO, zbuf.DLT_IEEE802_11, zbuf.DLT_EN10MB, 0}, list)
+			require.Equal(t, []uint32{zbuf.DLT_IEEE802_11_RADIO, zbuf.DLT_IEEE802_11, zbuf.DLT_EN10MB, 0},
+				list)
 
 			ath.Receive(frame(64))
 			s.set(zbuf.BIOCSDLT, zbuf.DLT_EN10MB)
@@ -171,7 +176,9 @@ func TestInterfaces(t *testing.T) {
 			ath.Inject(bpftest.Packet{Data: frame(64), DLT: zbuf.DLT_RAW})
 			s.refuse(syscall.EINVAL, zbuf.BIOCSDLT, ptr(uint32(zbuf.DLT_RAW)))
 		},
-		"optimize_writers [24]: nothing until BIOCSETFNR, a real program, or two of one instruction": func(t *testing.T, k *bpftest.Kernel) {
+		"optimize_writers [24]: nothing until BIOCSETFNR, a program, or two of one instruction": func(
+			t *testing.T, k *bpftest.Kernel,
+		) {
 			require.NoError(t, k.SetSysctl("net.bpf.optimize_writers", 1))
 			for _, c := range []struct {
 				name  string
@@ -180,7 +187,9 @@ func TestInterfaces(t *testing.T) {
 			}{
 				{"filter before attach only", nil, 0},
 				{"SETFNR", []func(s *session){func(s *session) { s.do(zbuf.BIOCSETFNR, program(accept)) }}, 1},
-				{"one SETF of one instruction", []func(s *session){func(s *session) { s.do(zbuf.BIOCSETF, program(accept)) }}, 0},
+				{"one SETF of one instruction", []func(s *session){func(s *session) {
+					s.do(zbuf.BIOCSETF, program(accept))
+				}}, 0},
 				{"two of them", []func(s *session){
 					func(s *session) { s.do(zbuf.BIOCSETF, program(accept)) },
 					func(s *session) { s.do(zbuf.BIOCSETF, program(accept)) },
@@ -188,8 +197,11 @@ func TestInterfaces(t *testing.T) {
 				{"SETF of two instructions", []func(s *session){func(s *session) {
 					s.do(zbuf.BIOCSETF, program(zbuf.Insn{Op: 0x00}, accept))
 				}}, 1},
-				{"an empty program", []func(s *session){func(s *session) { s.do(zbuf.BIOCSETFNR, program()) }}, 0},
-				{"a write filter", []func(s *session){func(s *session) { s.do(zbuf.BIOCSETWF, program(accept)) }}, 0},
+				{"an empty program", []func(s *session){func(s *session) { s.do(zbuf.BIOCSETFNR, program()) }},
+					0},
+				{"a write filter", []func(s *session){func(s *session) {
+					s.do(zbuf.BIOCSETWF, program(accept))
+				}}, 0},
 			} {
 				s := open(t, k)
 				s.do(zbuf.BIOCSETFNR, program(accept))
@@ -265,7 +277,9 @@ func TestWrite(t *testing.T) {
 			require.EqualValues(t, 7, st.Wdcount)
 			require.EqualValues(t, 1, st.Wfcount)
 		},
-		"the source address is the interface's, unless the header is complete": func(t *testing.T, k *bpftest.Kernel) {
+		"the source address is the interface's, unless the header is complete": func(
+			t *testing.T, k *bpftest.Kernel,
+		) {
 			var out []byte
 			k.AddInterface("hw0", zbuf.DLT_EN10MB, bpftest.HardwareAddr([6]byte{6, 5, 4, 3, 2, 1}),
 				bpftest.Output(func(p []byte) error { out = append([]byte(nil), p...); return nil }))
@@ -280,7 +294,9 @@ func TestWrite(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, f, out)
 		},
-		"what is written goes out, past the writer too, and reaches the peer": func(t *testing.T, k *bpftest.Kernel) {
+		"what is written goes out, past the writer too, and reaches the peer": func(
+			t *testing.T, k *bpftest.Kernel,
+		) {
 			b := k.AddInterface("b", zbuf.DLT_EN10MB)
 			s := buffered(t, k, page)
 			bpftest.Pair(s.em0, b)
@@ -293,7 +309,9 @@ func TestWrite(t *testing.T) {
 			require.Zero(t, other.stat().Recv)
 			require.EqualValues(t, 1, far.stat().Recv)
 		},
-		"feedback: the copy comes in; the original is hidden unless the writer chose a direction": func(t *testing.T, k *bpftest.Kernel) {
+		"feedback: the copy comes in; the original is hidden unless the writer chose a direction": func(
+			t *testing.T, k *bpftest.Kernel,
+		) {
 			s, in, out := buffered(t, k, page), buffered(t, k, page), buffered(t, k, page)
 			in.set(zbuf.BIOCSDIRECTION, zbuf.BPF_D_IN)
 			out.set(zbuf.BIOCSDIRECTION, zbuf.BPF_D_OUT)
@@ -307,7 +325,9 @@ func TestWrite(t *testing.T) {
 			require.Equal(t, [3]uint32{2, 2, 1}, [3]uint32{s.stat().Recv, in.stat().Recv, out.stat().Recv})
 		},
 		"the driver's error is write's": func(t *testing.T, k *bpftest.Kernel) {
-			k.AddInterface("bad0", zbuf.DLT_EN10MB, bpftest.Output(func([]byte) error { return syscall.ENOBUFS }))
+			k.AddInterface("bad0", zbuf.DLT_EN10MB, bpftest.Output(func([]byte) error {
+				return syscall.ENOBUFS
+			}))
 			s := open(t, k).attach("bad0")
 			s.set(zbuf.BIOCFEEDBACK, 1)
 			_, err := s.Write(frame(64))
@@ -355,7 +375,10 @@ func TestWrite(t *testing.T) {
 				{147, 20, syscall.EIO, 0},
 			} {
 				var sent int
-				i := k.AddInterface("x0", c.dlt, bpftest.Output(func(p []byte) error { sent = len(p); return nil }))
+				i := k.AddInterface("x0", c.dlt, bpftest.Output(func(p []byte) error {
+					sent = len(p)
+					return nil
+				}))
 				s := open(t, k).attach(i.Name())
 				p := make([]byte, c.n)
 				if c.n > 1 {

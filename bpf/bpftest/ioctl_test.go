@@ -31,48 +31,52 @@ func requests() map[zbuf.Request]any {
 func ptr[T any](v T) *T { return &v }
 
 func TestRequests(t *testing.T) {
-	t.Run("every request, and what it gives before and after attach in both modes", func(t *testing.T) {
-		const ok = syscall.Errno(0)
-		type want struct{ fresh, buffered, lent, gone syscall.Errno }
-		fails := map[zbuf.Request]want{
-			zbuf.BIOCSBLEN:      {ok, syscall.EINVAL, syscall.EOPNOTSUPP, ok},
-			zbuf.BIOCPROMISC:    {syscall.EINVAL, ok, ok, syscall.EINVAL},
-			zbuf.BIOCGDLT:       {syscall.EINVAL, ok, ok, syscall.EINVAL},
-			zbuf.BIOCGETIF:      {syscall.EINVAL, ok, ok, syscall.EINVAL},
-			zbuf.BIOCSETIF:      {ok, ok, ok, syscall.ENXIO},
-			zbuf.BIOCSDLT:       {syscall.EINVAL, ok, ok, syscall.EINVAL},
-			zbuf.BIOCGDLTLIST:   {syscall.EINVAL, ok, ok, syscall.EINVAL},
-			zbuf.BIOCSETBUFMODE: {ok, syscall.EBUSY, syscall.EBUSY, syscall.EBUSY},
-			zbuf.BIOCGETZMAX:    {syscall.EOPNOTSUPP, syscall.EOPNOTSUPP, ok, syscall.EOPNOTSUPP},
-			zbuf.BIOCROTZBUF:    {syscall.EOPNOTSUPP, syscall.EOPNOTSUPP, ok, syscall.EOPNOTSUPP},
-			zbuf.BIOCSETZBUF:    {syscall.EOPNOTSUPP, syscall.EOPNOTSUPP, syscall.EINVAL, syscall.EOPNOTSUPP},
-			zbuf.BIOCSETVLANPCP: {syscall.EINVAL, syscall.EINVAL, syscall.EINVAL, syscall.EINVAL},
-			zbuf.BIOCGETIFLIST:  {syscall.EINVAL, syscall.EINVAL, syscall.EINVAL, syscall.EINVAL},
-		}
-		check := func(s *session, req zbuf.Request, arg any, want syscall.Errno, state string) {
-			err := s.Ioctl(req, arg)
-			if want == ok {
-				require.NoError(t, err, "%v %s", req, state)
-				return
+	t.Run("every request, and what it gives before and after attach in both modes",
+		func(t *testing.T) {
+			const ok = syscall.Errno(0)
+			type want struct{ fresh, buffered, lent, gone syscall.Errno }
+			fails := map[zbuf.Request]want{
+				zbuf.BIOCSBLEN:      {ok, syscall.EINVAL, syscall.EOPNOTSUPP, ok},
+				zbuf.BIOCPROMISC:    {syscall.EINVAL, ok, ok, syscall.EINVAL},
+				zbuf.BIOCGDLT:       {syscall.EINVAL, ok, ok, syscall.EINVAL},
+				zbuf.BIOCGETIF:      {syscall.EINVAL, ok, ok, syscall.EINVAL},
+				zbuf.BIOCSETIF:      {ok, ok, ok, syscall.ENXIO},
+				zbuf.BIOCSDLT:       {syscall.EINVAL, ok, ok, syscall.EINVAL},
+				zbuf.BIOCGDLTLIST:   {syscall.EINVAL, ok, ok, syscall.EINVAL},
+				zbuf.BIOCSETBUFMODE: {ok, syscall.EBUSY, syscall.EBUSY, syscall.EBUSY},
+				zbuf.BIOCGETZMAX:    {syscall.EOPNOTSUPP, syscall.EOPNOTSUPP, ok, syscall.EOPNOTSUPP},
+				zbuf.BIOCROTZBUF:    {syscall.EOPNOTSUPP, syscall.EOPNOTSUPP, ok, syscall.EOPNOTSUPP},
+				zbuf.BIOCSETZBUF:    {syscall.EOPNOTSUPP, syscall.EOPNOTSUPP, syscall.EINVAL, syscall.EOPNOTSUPP},
+				zbuf.BIOCSETVLANPCP: {syscall.EINVAL, syscall.EINVAL, syscall.EINVAL, syscall.EINVAL},
+				zbuf.BIOCGETIFLIST:  {syscall.EINVAL, syscall.EINVAL, syscall.EINVAL, syscall.EINVAL},
 			}
-			require.Equal(t, error(want), err, "%v %s", req, state)
-		}
-		for req, arg := range requests() {
-			w := fails[req]
-			check(open(t, newKernel()), req, arg, w.fresh, "fresh")
-			check(buffered(t, newKernel(), page), req, arg, w.buffered, "buffered")
-			check(zerocopy(t, newKernel()), req, arg, w.lent, "zero-copy")
-			s := buffered(t, newKernel(), page)
-			s.k.RemoveInterface("em0")
-			check(s, req, arg, w.gone, "detached")
-		}
-	})
+			check := func(s *session, req zbuf.Request, arg any, want syscall.Errno, state string) {
+				err := s.Ioctl(req, arg)
+				if want == ok {
+					require.NoError(t, err, "%v %s", req, state)
+					return
+				}
+				require.Equal(t, error(want), err, "%v %s", req, state)
+			}
+			for req, arg := range requests() {
+				w := fails[req]
+				check(open(t, newKernel()), req, arg, w.fresh, "fresh")
+				check(buffered(t, newKernel(), page), req, arg, w.buffered, "buffered")
+				check(zerocopy(t, newKernel()), req, arg, w.lent, "zero-copy")
+				s := buffered(t, newKernel(), page)
+				s.k.RemoveInterface("em0")
+				check(s, req, arg, w.gone, "detached")
+			}
+		})
 	t.Run("locked: what is allowed, the rest is EPERM", func(t *testing.T) {
 		allowed := map[zbuf.Request]bool{}
 		for _, r := range []zbuf.Request{
-			zbuf.BIOCGBLEN, zbuf.BIOCFLUSH, zbuf.BIOCGDLT, zbuf.BIOCGDLTLIST, zbuf.BIOCGETIF, zbuf.BIOCGRTIMEOUT,
-			zbuf.BIOCGSTATS, zbuf.BIOCVERSION, zbuf.BIOCGRSIG, zbuf.BIOCGHDRCMPLT, zbuf.BIOCSTSTAMP, zbuf.BIOCFEEDBACK,
-			zbuf.FIONREAD, zbuf.BIOCLOCK, zbuf.BIOCSRTIMEOUT, zbuf.BIOCIMMEDIATE, zbuf.TIOCGPGRP, zbuf.BIOCROTZBUF,
+			zbuf.BIOCGBLEN, zbuf.BIOCFLUSH, zbuf.BIOCGDLT, zbuf.BIOCGDLTLIST, zbuf.BIOCGETIF,
+			zbuf.BIOCGRTIMEOUT,
+			zbuf.BIOCGSTATS, zbuf.BIOCVERSION, zbuf.BIOCGRSIG, zbuf.BIOCGHDRCMPLT, zbuf.BIOCSTSTAMP,
+			zbuf.BIOCFEEDBACK,
+			zbuf.FIONREAD, zbuf.BIOCLOCK, zbuf.BIOCSRTIMEOUT, zbuf.BIOCIMMEDIATE, zbuf.TIOCGPGRP,
+			zbuf.BIOCROTZBUF,
 		} {
 			allowed[r] = true
 		}
@@ -193,7 +197,8 @@ func TestRequests(t *testing.T) {
 		}
 	})
 	t.Run("later releases: BIOCSETVLANPCP, flags that stick", func(t *testing.T) {
-		s := buffered(t, newKernel(bpftest.WithFeatures(bpftest.Features{SetVLANPCP: true, StickyFlags: true})), page)
+		s := buffered(t, newKernel(bpftest.WithFeatures(bpftest.Features{SetVLANPCP: true,
+			StickyFlags: true})), page)
 		s.set(zbuf.BIOCSETVLANPCP, 7)
 		s.refuse(syscall.EINVAL, zbuf.BIOCSETVLANPCP, ptr(uint32(8)))
 		for _, req := range []zbuf.Request{zbuf.BIOCIMMEDIATE, zbuf.BIOCSHDRCMPLT, zbuf.BIOCFEEDBACK} {
@@ -267,7 +272,8 @@ func TestLimit(t *testing.T) {
 	require.False(t, s.Detached())
 	require.NoError(t, s.Close())
 	for _, known := range []error{syscall.EPERM, syscall.EACCES, syscall.EINVAL} {
-		require.NotErrorIs(t, bpftest.ENOTCAPABLE, known, "it is told from errors that mean something else")
+		require.NotErrorIs(t, bpftest.ENOTCAPABLE, known, "it is told from errors that mean "+
+			"something else")
 	}
 }
 
@@ -276,7 +282,8 @@ func TestCompat32(t *testing.T) {
 	s := open(t, newKernel(bpftest.WithCompat32()))
 	s.set(zbuf.BIOCSETBUFMODE, zbuf.BPF_BUFMODE_ZBUF)
 	for req, arg := range map[zbuf.Request]any{
-		zbuf.BIOCGETZMAX: new(uintptr), zbuf.BIOCSETZBUF: new(zbuf.Zbuf), zbuf.BIOCROTZBUF: new(zbuf.Zbuf),
+		zbuf.BIOCGETZMAX: new(uintptr), zbuf.BIOCSETZBUF: new(zbuf.Zbuf),
+		zbuf.BIOCROTZBUF:   new(zbuf.Zbuf),
 		zbuf.BIOCGETIFLIST: new(zbuf.IfList),
 	} {
 		s.refuse(syscall.EINVAL, req, arg)
@@ -346,64 +353,68 @@ func TestSysctls(t *testing.T) {
 		require.Equal(t, syscall.EPERM, err)
 		require.Equal(t, syscall.EPERM, k.WriteSysctl("net.bpf.stats", nil))
 	})
-	t.Run("net.bpf.stats lists attached descriptors, interface by interface, the newest first", func(t *testing.T) {
-		k := newKernel()
-		open(t, k)
-		require.Empty(t, k.Stats())
-		first := zerocopy(t, k)
-		k.AddInterface("em1", zbuf.DLT_EN10MB)
-		second := open(t, k).attach("em1")
-		require.NoError(t, k.SetSysctl("net.bpf.optimize_writers", 1))
-		third := open(t, k).attach("em0")
-		first.do(zbuf.BIOCPROMISC, nil)
-		first.set(zbuf.BIOCSDIRECTION, zbuf.BPF_D_IN)
-		first.do(zbuf.BIOCLOCK, nil)
-		const packets = 200
-		first.receive(packets)
-		_, err := second.Write(frame(64))
-		require.NoError(t, err)
-		_, err = second.Write(frame(9999))
-		require.Equal(t, syscall.EMSGSIZE, err)
+	t.Run("net.bpf.stats lists attached descriptors, interface by interface, the newest first",
+		func(t *testing.T) {
+			k := newKernel()
+			open(t, k)
+			require.Empty(t, k.Stats())
+			first := zerocopy(t, k)
+			k.AddInterface("em1", zbuf.DLT_EN10MB)
+			second := open(t, k).attach("em1")
+			require.NoError(t, k.SetSysctl("net.bpf.optimize_writers", 1))
+			third := open(t, k).attach("em0")
+			first.do(zbuf.BIOCPROMISC, nil)
+			first.set(zbuf.BIOCSDIRECTION, zbuf.BPF_D_IN)
+			first.do(zbuf.BIOCLOCK, nil)
+			const packets = 200
+			first.receive(packets)
+			_, err := second.Write(frame(64))
+			require.NoError(t, err)
+			_, err = second.Write(frame(9999))
+			require.Equal(t, syscall.EMSGSIZE, err)
 
-		size := int(reflect.TypeFor[zbuf.XbpfD]().Size())
-		n, err := k.ReadSysctl("net.bpf.stats", nil)
-		require.NoError(t, err)
-		require.Equal(t, 3*size, n)
-		_, err = k.ReadSysctl("net.bpf.stats", make([]byte, n-1))
-		require.Equal(t, syscall.ENOMEM, err)
-		raw := make([]byte, n+1)
-		n, err = k.ReadSysctl("net.bpf.stats", raw)
-		require.NoError(t, err)
-		require.Equal(t, 3*size, n)
+			size := int(reflect.TypeFor[zbuf.XbpfD]().Size())
+			n, err := k.ReadSysctl("net.bpf.stats", nil)
+			require.NoError(t, err)
+			require.Equal(t, 3*size, n)
+			_, err = k.ReadSysctl("net.bpf.stats", make([]byte, n-1))
+			require.Equal(t, syscall.ENOMEM, err)
+			raw := make([]byte, n+1)
+			n, err = k.ReadSysctl("net.bpf.stats", raw)
+			require.NoError(t, err)
+			require.Equal(t, 3*size, n)
 
-		st := k.Stats()
-		var em0, em1 [16]byte
-		copy(em0[:], "em0")
-		copy(em1[:], "em1")
-		require.Equal(t, zbuf.XbpfD{
-			Structsize: uint32(size), Direction: 1, Sig: 23, Bufsize: 4096, Pid: int32(os.Getpid()), Ifname: em1,
-			Rcount: 1, Fcount: 1, Slen: st[0].Slen, Wcount: 2, Wfcount: 1, Wdcount: 1, Bufmode: 1,
-		}, st[0])
-		require.Equal(t, zbuf.XbpfD{
-			Structsize: uint32(size), Direction: 1, Sig: 23, Bufsize: 4096, Pid: int32(os.Getpid()), Ifname: em0, Bufmode: 1,
-		}, st[1], "the writer before the reader")
-		require.Equal(t, zbuf.XbpfD{
-			Structsize: uint32(size), Promisc: 1, Direction: 0, Sig: 23, Bufsize: page - 32, Pid: int32(os.Getpid()), Ifname: em0,
-			Rcount: packets, Fcount: packets, Dcount: st[2].Dcount, Slen: st[2].Slen, Hlen: st[2].Hlen, Locked: 1, Zcopy: 2 * (packets - st[2].Dcount), Bufmode: 2,
-		}, st[2])
+			st := k.Stats()
+			var em0, em1 [16]byte
+			copy(em0[:], "em0")
+			copy(em1[:], "em1")
+			require.Equal(t, zbuf.XbpfD{
+				Structsize: uint32(size), Direction: 1, Sig: 23, Bufsize: 4096, Pid: int32(os.Getpid()),
+				Ifname: em1,
+				Rcount: 1, Fcount: 1, Slen: st[0].Slen, Wcount: 2, Wfcount: 1, Wdcount: 1, Bufmode: 1,
+			}, st[0])
+			require.Equal(t, zbuf.XbpfD{
+				Structsize: uint32(size), Direction: 1, Sig: 23, Bufsize: 4096, Pid: int32(os.Getpid()),
+				Ifname: em0, Bufmode: 1,
+			}, st[1], "the writer before the reader")
+			require.Equal(t, zbuf.XbpfD{
+				Structsize: uint32(size), Promisc: 1, Direction: 0, Sig: 23, Bufsize: page - 32,
+				Pid: int32(os.Getpid()), Ifname: em0, Rcount: packets, Fcount: packets, Dcount: st[2].Dcount,
+				Slen: st[2].Slen, Hlen: st[2].Hlen, Locked: 1, Zcopy: 2 * (packets - st[2].Dcount), Bufmode: 2,
+			}, st[2])
 
-		require.NotZero(t, st[2].Dcount)
-		require.Equal(t, int32(first.nread()), st[2].Slen+st[2].Hlen)
-		_, err = third.Write(frame(64))
-		require.NoError(t, err)
-		require.Equal(t, syscall.EINVAL, k.WriteSysctl("net.bpf.stats", make([]byte, size-1)))
-		require.Equal(t, syscall.EINVAL, k.WriteSysctl("net.bpf.stats", raw[:size]))
-		require.NoError(t, k.WriteSysctl("net.bpf.stats", make([]byte, size)))
-		st = k.Stats()
-		require.Zero(t, st[0].Rcount+st[0].Fcount+st[0].Dcount+st[0].Wcount+st[0].Wfcount+st[2].Zcopy)
-		require.EqualValues(t, 1, st[0].Wdcount, "not this one")
-		require.EqualValues(t, 1, st[1].Wcount, "nor those that only write")
-	})
+			require.NotZero(t, st[2].Dcount)
+			require.Equal(t, int32(first.nread()), st[2].Slen+st[2].Hlen)
+			_, err = third.Write(frame(64))
+			require.NoError(t, err)
+			require.Equal(t, syscall.EINVAL, k.WriteSysctl("net.bpf.stats", make([]byte, size-1)))
+			require.Equal(t, syscall.EINVAL, k.WriteSysctl("net.bpf.stats", raw[:size]))
+			require.NoError(t, k.WriteSysctl("net.bpf.stats", make([]byte, size)))
+			st = k.Stats()
+			require.Zero(t, st[0].Rcount+st[0].Fcount+st[0].Dcount+st[0].Wcount+st[0].Wfcount+st[2].Zcopy)
+			require.EqualValues(t, 1, st[0].Wdcount, "not this one")
+			require.EqualValues(t, 1, st[1].Wcount, "nor those that only write")
+		})
 }
 
 func TestFaults(t *testing.T) {

@@ -166,7 +166,9 @@ func (k *Kernel) FailNext(op string, nth int, err error) {
 func (k *Kernel) takeFault(op string) (err error) {
 	k.faultMu.Lock()
 	defer k.faultMu.Unlock()
-	k.plannedFaults = slices.DeleteFunc(k.plannedFaults, func(f plannedFault) bool { return f.nth < 1 })
+	k.plannedFaults = slices.DeleteFunc(k.plannedFaults, func(f plannedFault) bool {
+		return f.nth < 1
+	})
 	for i := range k.plannedFaults {
 		f := &k.plannedFaults[i]
 		if f.op != op {
@@ -338,7 +340,9 @@ func (k *Kernel) munmap(mem []byte) error {
 	}
 	k.memMu.Lock()
 	defer k.memMu.Unlock()
-	i := slices.IndexFunc(k.mapped, func(m []byte) bool { return &m[0] == &mem[0] && len(m) == len(mem) })
+	i := slices.IndexFunc(k.mapped, func(m []byte) bool {
+		return &m[0] == &mem[0] && len(m) == len(mem)
+	})
 	if i < 0 {
 		return syscall.EINVAL
 	}

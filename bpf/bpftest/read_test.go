@@ -67,7 +67,9 @@ func TestBuffered(t *testing.T) {
 			s.set(zbuf.BIOCSBLEN, page)
 			require.Zero(t, s.nread())
 		},
-		"SETIF allocates the sysctl's size, also if there is no such interface": func(t *testing.T, k *bpftest.Kernel) {
+		"SETIF allocates the sysctl's size, also if there is no such interface": func(
+			t *testing.T, k *bpftest.Kernel,
+		) {
 			s := open(t, k)
 			s.refuse(syscall.ENXIO, zbuf.BIOCSETIF, ifreq("em9"))
 			mode := uint32(zbuf.BPF_BUFMODE_ZBUF)
@@ -79,7 +81,9 @@ func TestBuffered(t *testing.T) {
 			s.attach("em0")
 			require.EqualValues(t, 8192, s.get(zbuf.BIOCGBLEN))
 		},
-		"a size that is no multiple of the alignment takes the last record whole": func(t *testing.T, k *bpftest.Kernel) {
+		"a size that is no multiple of the alignment takes the last record whole": func(
+			t *testing.T, k *bpftest.Kernel,
+		) {
 			s := buffered(t, k, 27)
 			size := s.get(zbuf.BIOCGBLEN)
 			require.EqualValues(t, 32, size)
@@ -152,7 +156,9 @@ func TestBuffered(t *testing.T) {
 			ev, _ := s.wait(false, time.Second)
 			require.Equal(t, zbuf.Event{}, ev)
 		},
-		"blocking read: ends with the timeout, with 0 bytes if there is nothing": func(t *testing.T, k *bpftest.Kernel) {
+		"blocking read: ends with the timeout, with 0 bytes if there is nothing": func(
+			t *testing.T, k *bpftest.Kernel,
+		) {
 			s := blocking(t, k)
 			s.do(zbuf.BIOCSRTIMEOUT, timeval(100*ms))
 			from := time.Now()
@@ -162,7 +168,9 @@ func TestBuffered(t *testing.T) {
 			require.Len(t, s.read(), one)
 			require.Equal(t, 200*ms, time.Since(from), "a packet does not end it")
 		},
-		"blocking read: ends with a full buffer, in immediate mode with a packet": func(t *testing.T, k *bpftest.Kernel) {
+		"blocking read: ends with a full buffer, in immediate mode with a packet": func(
+			t *testing.T, k *bpftest.Kernel,
+		) {
 			s := blocking(t, k)
 			from := time.Now()
 			time.AfterFunc(30*ms, func() { s.receive(full + 1) })
@@ -174,7 +182,9 @@ func TestBuffered(t *testing.T) {
 			require.Len(t, s.read(), one)
 			require.Equal(t, 60*ms, time.Since(from))
 		},
-		"blocking read: takes what is there after a poll timed out": func(t *testing.T, k *bpftest.Kernel) {
+		"blocking read: takes what is there after a poll timed out": func(
+			t *testing.T, k *bpftest.Kernel,
+		) {
 			s := blocking(t, k)
 			s.do(zbuf.BIOCSRTIMEOUT, timeval(100*ms))
 			s.receive(1)
@@ -184,7 +194,9 @@ func TestBuffered(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, one, n)
 		},
-		"blocking read: ENXIO when the interface goes, though a packet is left": func(t *testing.T, k *bpftest.Kernel) {
+		"blocking read: ENXIO when the interface goes, though a packet is left": func(
+			t *testing.T, k *bpftest.Kernel,
+		) {
 			s := blocking(t, k)
 			s.receive(1)
 			time.AfterFunc(30*ms, func() { k.RemoveInterface("em0") })

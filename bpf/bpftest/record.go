@@ -123,7 +123,9 @@ func binaryFraction(nsec uint64) uint64 {
 // putRecord writes one record at the start of dst, which reaches to the end of the buffer's memory.
 // stamp is the time stamp, already in the format of l. With first, the word that holds bh_hdrlen is
 // written last and atomically; then dst is aligned and shared.
-func putRecord(dst []byte, l *layout, header *[headerSlack]byte, hdrlen, wirelen int, pkt []byte, first bool) {
+func putRecord(
+	dst []byte, l *layout, header *[headerSlack]byte, hdrlen, wirelen int, pkt []byte, first bool,
+) {
 	lens := l.stamp
 	binary.NativeEndian.PutUint32(header[lens:], uint32(len(pkt)))
 	binary.NativeEndian.PutUint32(header[lens+4:], uint32(wirelen))

@@ -63,7 +63,8 @@ func TestTimestamps(t *testing.T) {
 		now = boot
 		calls := 0
 		k := newKernel(bpftest.WithClock(func() time.Time { calls++; return now }))
-		none, fast, precise, again := buffered(t, k, page), buffered(t, k, page), buffered(t, k, page), buffered(t, k, page)
+		none, fast := buffered(t, k, page), buffered(t, k, page)
+		precise, again := buffered(t, k, page), buffered(t, k, page)
 		none.set(zbuf.BIOCSTSTAMP, zbuf.BPF_T_NONE)
 		fast.set(zbuf.BIOCSTSTAMP, zbuf.BPF_T_NANOTIME|zbuf.BPF_T_FAST)
 		precise.set(zbuf.BIOCSTSTAMP, zbuf.BPF_T_NANOTIME)

@@ -67,7 +67,9 @@ func TestWaiting(t *testing.T) {
 			require.Equal(t, readable(one), ev)
 			require.Equal(t, 100*ms, took)
 		},
-		"a timeout that runs out empty wakes nobody, but the next packet does, for ever": func(t *testing.T, s *session) {
+		"a timeout that runs out empty wakes nobody, but the next packet does, for ever": func(
+			t *testing.T, s *session,
+		) {
 			s.do(zbuf.BIOCSRTIMEOUT, timeval(100*ms))
 			time.AfterFunc(300*ms, func() { s.receive(1) })
 			ev, took := s.wait(true, time.Minute)
@@ -163,7 +165,9 @@ func TestWaiting(t *testing.T) {
 			ev, _ = s.wait(true, time.Second)
 			require.Equal(t, zbuf.Event{}, ev)
 		},
-		"an edge that is stale when taken is forgotten, and the wait goes on": func(t *testing.T, s *session) {
+		"an edge that is stale when taken is forgotten, and the wait goes on": func(
+			t *testing.T, s *session,
+		) {
 			s.receive(full + 1)
 			s.ack(0)
 			ev, took := s.wait(false, time.Second)
@@ -213,7 +217,9 @@ func TestWaiting(t *testing.T) {
 			ev, _ = s.poll(in|bpftest.POLLOUT, 0)
 			require.EqualValues(t, in|bpftest.POLLOUT, ev)
 		},
-		"what is left after the interface has gone comes with the read timeout": func(t *testing.T, s *session) {
+		"what is left after the interface has gone comes with the read timeout": func(
+			t *testing.T, s *session,
+		) {
 			s.do(zbuf.BIOCSRTIMEOUT, timeval(100*ms))
 			s.receive(1)
 			time.AfterFunc(50*ms, func() { s.k.RemoveInterface("em0") })

@@ -15,7 +15,9 @@ import (
 func TestZeroCopy(t *testing.T) {
 	lp64(t)
 	for name, rule := range map[string]func(t *testing.T){
-		"[1] SETBUFMODE is EINVAL while zerocopy_enable is 0, [2] works when it is 1": func(t *testing.T) {
+		"[1] SETBUFMODE is EINVAL while zerocopy_enable is 0, [2] works when it is 1": func(
+			t *testing.T,
+		) {
 			k := bpftest.New()
 			s := open(t, k)
 			mode := uint32(zbuf.BPF_BUFMODE_ZBUF)
@@ -43,7 +45,8 @@ func TestZeroCopy(t *testing.T) {
 			s.set(zbuf.BIOCSETBUFMODE, zbuf.BPF_BUFMODE_ZBUF)
 			mem, err := s.Map(8 << 20)
 			require.NoError(t, err)
-			s.refuse(syscall.EINVAL, zbuf.BIOCSETZBUF, &zbuf.Zbuf{Bufa: &mem[0], Bufb: &mem[4<<20], Buflen: 4 << 20})
+			s.refuse(syscall.EINVAL, zbuf.BIOCSETZBUF, &zbuf.Zbuf{Bufa: &mem[0], Bufb: &mem[4<<20],
+				Buflen: 4 << 20})
 		},
 		"SETZBUF refuses what is not whole mapped pages": func(t *testing.T) {
 			s := open(t, newKernel())
@@ -63,7 +66,8 @@ func TestZeroCopy(t *testing.T) {
 			s.refuse(syscall.EFAULT, zbuf.BIOCSETZBUF, z(&mem[0], &mem[3*page], 2*page))
 			mem[page+8] = 7
 			s.refuse(syscall.EINVAL, zbuf.BIOCSETZBUF, z(&mem[page], &mem[8], page))
-			require.Zero(t, mem[page+8], "the first buffer's header was wiped before the second was looked at")
+			require.Zero(t, mem[page+8], "the first buffer's header was wiped before the second "+
+				"was looked at")
 			s.do(zbuf.BIOCSETZBUF, z(&mem[0], &mem[0], page))
 			require.NoError(t, s.Unmap(mem))
 			other := open(t, s.k)
@@ -111,7 +115,9 @@ func TestZeroCopy(t *testing.T) {
 			require.Equal(t, 1, which)
 			s.requireFrames(s.lent(1), stuck[0], stuck[1], more[0])
 		},
-		"[7] both owned, [8] acking the newer frees nothing, [9] acking the older does": func(t *testing.T) {
+		"[7] both owned, [8] acking the newer frees nothing, [9] acking the older does": func(
+			t *testing.T,
+		) {
 			s := zerocopy(t, newKernel())
 			s.receive(201)
 			require.Equal(t, "{1,4026,0}", s.header(0))
@@ -169,7 +175,8 @@ func TestZeroCopy(t *testing.T) {
 			require.Equal(t, 32+one, n)
 			recs := parse(t, s.lent(0))
 			require.Len(t, recs, 2)
-			require.Equal(t, record{sec: recs[0].sec, frac: recs[0].frac, hdrlen: hdrlen, data: []byte{}}, recs[0])
+			require.Equal(t, record{sec: recs[0].sec, frac: recs[0].frac, hdrlen: hdrlen, data: []byte{}},
+				recs[0])
 		},
 		"pad bytes keep what was there, or are zeroed by later releases": func(t *testing.T) {
 			for _, zeroed := range []bool{false, true} {

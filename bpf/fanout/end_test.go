@@ -104,7 +104,9 @@ func TestDoneContextEndsRunUnderOverload(t *testing.T) {
 			w := newCapture(t, bpf.Config{})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			err := fanout.Run(ctx, w.r, fanout.Config{Workers: 2, Handle: func(int, []bpf.Packet) error { return nil }})
+			err := fanout.Run(ctx, w.r, fanout.Config{Workers: 2, Handle: func(int, []bpf.Packet) error {
+				return nil
+			}})
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 		})
 	})

@@ -29,63 +29,65 @@ func TestFailingWorkers(t *testing.T) {
 			"panic":  func() error { panic(errBroken) },
 			"goexit": func() error { runtime.Goexit(); return nil },
 		} {
-			for _, lease := range []struct{ packets, at int }{{30, 0}, {3000, 0}, {3000, 900}, {3000, 2997}} {
-				t.Run(fmt.Sprintf("worker=%d/%s/packets=%d/at=%d", failing, how, lease.packets, lease.at), func(t *testing.T) {
-					modes(t, func(t *testing.T, cfg bpf.Config) {
-						w := newCapture(t, cfg)
-						for i := range uint32(lease.packets) {
-							w.em0.Receive(frame(uint16(i%3), false, i))
-						}
-						var seen atomic.Int64
-						var err error
-						var recovered any
-						returned := false
-						ended, fails := make(chan struct{}), make(chan struct{})
-						go func() {
-							defer close(ended)
-							defer func() { recovered = recover() }()
-							err = fanout.Run(t.Context(), w.r, fanout.Config{
-								Workers: 3, Hash: byFlow,
-								Handle: func(i int, packets []bpf.Packet) error {
-									if i == failing {
-										for _, p := range packets {
-											if _, number := parse(p.Data()); int(number) >= lease.at {
-												close(fails) // a second time would be a panic
-												return fail()
-											}
-										}
-										return nil
-									}
-									<-fails
-									seen.Add(int64(len(packets)))
-									return nil
-								}})
-							returned = true
-						}()
-						<-ended
-						assert.EqualValues(t, lease.packets/3*2, seen.Load(), "the others' packets")
-						switch how {
-						case "error":
-							assert.ErrorIs(t, err, errBroken)
-						case "panic":
-							require.IsType(t, &fanout.PanicError{}, recovered)
-							p := recovered.(*fanout.PanicError)
-							assert.Equal(t, failing, p.Worker)
-							assert.ErrorIs(t, p, errBroken)
-							assert.Contains(t, p.Error(), "TestFailingWorkers")
-						case "goexit":
-							if failing == 2 {
-								assert.False(t, returned, "the goroutine that called Run has ended, as Handle wanted")
-							} else {
-								assert.ErrorContains(t, err, "Goexit")
+			for _, lease := range []struct{ packets, at int }{{30, 0}, {3000, 0}, {3000, 900},
+				{3000, 2997}} {
+				t.Run(fmt.Sprintf("worker=%d/%s/packets=%d/at=%d", failing, how, lease.packets, lease.at),
+					func(t *testing.T) {
+						modes(t, func(t *testing.T, cfg bpf.Config) {
+							w := newCapture(t, cfg)
+							for i := range uint32(lease.packets) {
+								w.em0.Receive(frame(uint16(i%3), false, i))
 							}
-						}
-						w.released(t)
-						s, err := w.r.Stats()
-						require.NoError(t, err)
-						assert.EqualValues(t, lease.packets, s.Packets)
+							var seen atomic.Int64
+							var err error
+							var recovered any
+							returned := false
+							ended, fails := make(chan struct{}), make(chan struct{})
+							go func() {
+								defer close(ended)
+								defer func() { recovered = recover() }()
+								err = fanout.Run(t.Context(), w.r, fanout.Config{
+									Workers: 3, Hash: byFlow,
+									Handle: func(i int, packets []bpf.Packet) error {
+										if i == failing {
+											for _, p := range packets {
+												if _, number := parse(p.Data()); int(number) >= lease.at {
+													close(fails) // a second time would be a panic
+													return fail()
+												}
+											}
+											return nil
+										}
+										<-fails
+										seen.Add(int64(len(packets)))
+										return nil
+									}})
+								returned = true
+							}()
+							<-ended
+							assert.EqualValues(t, lease.packets/3*2, seen.Load(), "the others' packets")
+							switch how {
+							case "error":
+								assert.ErrorIs(t, err, errBroken)
+							case "panic":
+								require.IsType(t, &fanout.PanicError{}, recovered)
+								p := recovered.(*fanout.PanicError)
+								assert.Equal(t, failing, p.Worker)
+								assert.ErrorIs(t, p, errBroken)
+								assert.Contains(t, p.Error(), "TestFailingWorkers")
+							case "goexit":
+								if failing == 2 {
+									assert.False(t, returned, "the goroutine that called Run has ended, as Handle wanted")
+								} else {
+									assert.ErrorContains(t, err, "Goexit")
+								}
+							}
+							w.released(t)
+							s, err := w.r.Stats()
+							require.NoError(t, err)
+							assert.EqualValues(t, lease.packets, s.Packets)
+						})
 					})
-				})
 			}
 		}
 	}
@@ -100,7 +102,8 @@ func TestFailingHash(t *testing.T) {
 		"panic":  func() { panic(errBroken) },
 		"goexit": func() { runtime.Goexit() },
 	} {
-		for _, lease := range []struct{ packets, at int }{{1, 0}, {30, 29}, {2000, 0}, {2000, 400}, {2000, 1999}} {
+		for _, lease := range []struct{ packets, at int }{{1, 0}, {30, 29}, {2000, 0}, {2000, 400},
+			{2000, 1999}} {
 			t.Run(fmt.Sprintf("%s/packets=%d/at=%d", how, lease.packets, lease.at), func(t *testing.T) {
 				modes(t, func(t *testing.T, cfg bpf.Config) {
 					w := newCapture(t, cfg)
@@ -152,7 +155,8 @@ func TestFailingHash(t *testing.T) {
 							assert.ErrorContains(t, err, "Goexit")
 						}
 						assert.LessOrEqual(t, seen, before)
-						assert.GreaterOrEqual(t, seen, before/3*2-2, "the other workers' packets of the chunks before")
+						assert.GreaterOrEqual(t, seen, before/3*2-2, "the other workers' packets of the "+
+							"chunks before")
 					}
 					w.released(t)
 				})
@@ -186,7 +190,8 @@ func (b *mapping) Map(size int) ([]byte, error) {
 // The workers handle the packets before the bad one, no matter in which chunk it is. The next Run
 // handles the next buffer.
 func TestCorruptBuffer(t *testing.T) {
-	for _, c := range []struct{ packets, bad int }{{4, 0}, {4, 2}, {1000, 255}, {1000, 256}, {1000, 700}} {
+	for _, c := range []struct{ packets, bad int }{{4, 0}, {4, 2}, {1000, 255}, {1000, 256},
+		{1000, 700}} {
 		t.Run(fmt.Sprintf("packets=%d/bad=%d", c.packets, c.bad), func(t *testing.T) {
 			k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
 			em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)

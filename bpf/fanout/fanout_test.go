@@ -79,7 +79,8 @@ func TestEachPacketOnceAndFlowsInOrder(t *testing.T) {
 // The same outside of a bubble. There the race detector sees every store of the kernel into a
 // buffer that a worker still reads.
 func TestNothingIsWrittenWhereAWorkerReads(t *testing.T) {
-	w := newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10, ReadTimeout: 5 * time.Millisecond})
+	w := newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 64 << 10,
+		ReadTimeout: 5 * time.Millisecond})
 	ctx, stop := context.WithCancel(t.Context())
 	sent := make(chan int)
 	go func() {
@@ -195,7 +196,8 @@ func TestSlowSorterDoesNotStopTheOthers(t *testing.T) {
 		synctest.Wait()
 		assert.EqualValues(t, count-(2*chunk-1-slow), hashed.Load(), "all but the rest of that chunk")
 		assert.LessOrEqual(t, seen.Load(), int64(chunk), "what is behind has to wait")
-		assert.Greater(t, seen.Load(), int64(chunk/2), "two of three workers have nothing to do but their part of the first chunk")
+		assert.Greater(t, seen.Load(), int64(chunk/2), "two of three workers have nothing to do but "+
+			"their part of the first chunk")
 		close(proceed)
 		require.ErrorIs(t, <-ended, errEnough)
 		check(t, ledgers, 50, count)
@@ -224,7 +226,8 @@ func TestListOfPacketsIsEmptiedBehindTheWorker(t *testing.T) {
 func TestConfigIsChecked(t *testing.T) {
 	w := newCapture(t, bpf.Config{})
 	handle := func(int, []bpf.Packet) error { return nil }
-	require.ErrorIs(t, fanout.Run(t.Context(), w.r, fanout.Config{Workers: -1, Handle: handle}), fanout.ErrConfig)
+	require.ErrorIs(t, fanout.Run(t.Context(), w.r, fanout.Config{Workers: -1, Handle: handle}),
+		fanout.ErrConfig)
 	require.ErrorIs(t, fanout.Run(t.Context(), w.r, fanout.Config{Workers: 1}), fanout.ErrConfig)
 }
 

@@ -185,7 +185,8 @@ func TestHashByAddressesAlone(t *testing.T) {
 // All fragments of a datagram have one hash.
 func TestFragmentsOfADatagramStayTogether(t *testing.T) {
 	for version, ext := range map[int][]byte{4: nil, 6: {protoFragment}} {
-		c := conversation{link: dltEther, version: version, proto: protoUDP, a: 1, b: 2, portA: 3, portB: 4, ext: ext}
+		c := conversation{link: dltEther, version: version, proto: protoUDP, a: 1, b: 2, portA: 3,
+			portB: 4, ext: ext}
 		var hashes []uint32
 		for i, fragment := range []uint16{0x2000, 0x2000 | 185, 370} {
 			c.fragment = fragment
@@ -232,7 +233,8 @@ func TestHashesOfAHandAreThoseOfItsPackets(t *testing.T) {
 	for _, proto := range []byte{0, 1, protoTCP, protoUDP, protoSCTP} {
 		for _, fragment := range []uint16{0, 1, 0x1fff, 0x2000, 0x3fff, 0x4000, 0x8000, 0xc000} {
 			for _, tags := range [][]uint16{nil, {etherVLAN}} {
-				send(conversation{link: dltEther, version: 4, proto: proto, fragment: fragment, tags: tags, options: int(fragment & 1)})
+				send(conversation{link: dltEther, version: 4, proto: proto, fragment: fragment, tags: tags,
+					options: int(fragment & 1)})
 			}
 		}
 	}
@@ -268,9 +270,21 @@ func TestHashSpreadsFlows(t *testing.T) {
 		"IPv6": {link: dltEther, version: 6, proto: protoTCP},
 	} {
 		for what, vary := range map[string]func(i int) conversation{
-			"ports":     func(i int) conversation { v := c; v.a, v.b, v.portA, v.portB = 1, 2, uint16(32768+i), 443; return v },
-			"both":      func(i int) conversation { v := c; v.a, v.b, v.portA, v.portB = byte(i), 2, uint16(i>>8), 53; return v },
-			"addresses": func(i int) conversation { v := c; v.a, v.b, v.portA, v.portB = byte(i), byte(128+i>>8), 1, 1; return v },
+			"ports": func(i int) conversation {
+				v := c
+				v.a, v.b, v.portA, v.portB = 1, 2, uint16(32768+i), 443
+				return v
+			},
+			"both": func(i int) conversation {
+				v := c
+				v.a, v.b, v.portA, v.portB = byte(i), 2, uint16(i>>8), 53
+				return v
+			},
+			"addresses": func(i int) conversation {
+				v := c
+				v.a, v.b, v.portA, v.portB = byte(i), byte(128+i>>8), 1, 1
+				return v
+			},
 		} {
 			for _, workers := range []uint32{2, 3, 4, 7, 8, 16} {
 				t.Run(fmt.Sprintf("%s/%s/%d", name, what, workers), func(t *testing.T) {
@@ -296,10 +310,15 @@ func TestHashSpreadsFlows(t *testing.T) {
 // is always the same, and for a well-formed packet the same in both directions.
 func FuzzFlowHash(f *testing.F) {
 	for _, c := range transports {
-		f.Add(c.link, c.packet(false), byte(c.version), c.proto, uint16(c.fragment), uint16(c.options), byte(len(c.tags)), c.ext)
+		f.Add(c.link, c.packet(false), byte(c.version), c.proto, uint16(c.fragment), uint16(c.options),
+			byte(len(c.tags)), c.ext)
 	}
-	f.Add(uint32(dltEther), []byte{}, byte(6), byte(0), uint16(1), uint16(15), byte(9), []byte{0, 43, 44, 51, 60})
-	f.Fuzz(func(t *testing.T, link uint32, raw []byte, version, proto byte, fragment, cut uint16, tags byte, ext []byte) {
+	f.Add(uint32(dltEther), []byte{}, byte(6), byte(0), uint16(1), uint16(15), byte(9),
+		[]byte{0, 43, 44, 51, 60})
+	f.Fuzz(func(
+		t *testing.T, link uint32, raw []byte, version, proto byte, fragment, cut uint16, tags byte,
+		ext []byte,
+	) {
 		roomy := append(append(make([]byte, 0, len(raw)+64), raw...), make([]byte, 64)...)
 		h := FlowHash(link, raw)
 		require.Equal(t, h, FlowHash(link, roomy[:len(raw)]))
@@ -308,8 +327,8 @@ func FuzzFlowHash(f *testing.F) {
 		}
 		require.Equal(t, h, FlowHash(link, roomy[:len(raw)]), "what lies behind the packet counts")
 
-		c := conversation{link: link, version: 4 + int(version&2), proto: proto, fragment: fragment, shortened: int(cut),
-			a: 1, b: 2, portA: 3, portB: 4, options: int(cut % 11)}
+		c := conversation{link: link, version: 4 + int(version&2), proto: proto, fragment: fragment,
+			shortened: int(cut), a: 1, b: 2, portA: 3, portB: 4, options: int(cut % 11)}
 		for range tags % 10 {
 			c.tags = append(c.tags, etherVLAN)
 		}

@@ -25,7 +25,8 @@ func TestSpreadingAllocatesNothing(t *testing.T) {
 		t.Run(mode.String(), func(t *testing.T) {
 			k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
 			em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
-			r, err := bpf.Open("em0", bpf.Config{System: k, Mode: mode, BufferSize: 64 << 10, ReadTimeout: bpf.NoTimeout})
+			r, err := bpf.Open("em0", bpf.Config{System: k, Mode: mode, BufferSize: 64 << 10,
+				ReadTimeout: bpf.NoTimeout})
 			require.NoError(t, err)
 			defer r.Close()
 			frames := make([][]byte, 64)
@@ -74,8 +75,10 @@ func TestListsAreEmptyAfterALease(t *testing.T) {
 	errBroken := errors.New("broken")
 	for name, c := range map[string]Config{
 		"all went well": {Handle: func(int, []bpf.Packet) error { return nil }},
-		"an error":      {Handle: func(i int, _ []bpf.Packet) error { return []error{nil, errBroken, nil}[i] }},
-		"a panic":       {Handle: func(i int, _ []bpf.Packet) error { return []error{nil, errBroken}[i] }},
+		"an error": {Handle: func(i int, _ []bpf.Packet) error {
+			return []error{nil, errBroken, nil}[i]
+		}},
+		"a panic": {Handle: func(i int, _ []bpf.Packet) error { return []error{nil, errBroken}[i] }},
 		"a hash's panic": {
 			Hash:   func(_ uint32, p []byte) uint32 { return []uint32{0, 1, 2, 0, 1, 2, 0, 1}[p[14+15]] },
 			Handle: func(int, []bpf.Packet) error { return nil },
@@ -128,10 +131,15 @@ func TestReceive(t *testing.T) {
 		send  func(c chan struct{})
 		want  bool
 	}{
-		"there":                {0, func(c chan struct{}) { c <- struct{}{} }, true},
-		"sent while it looks":  {math.MaxInt, func(c chan struct{}) { go func() { c <- struct{}{} }() }, true},
-		"sent while it sleeps": {0, func(c chan struct{}) { time.AfterFunc(time.Second, func() { c <- struct{}{} }) }, true},
-		"sent after it looked": {100, func(c chan struct{}) { time.AfterFunc(time.Second, func() { c <- struct{}{} }) }, true},
+		"there": {0, func(c chan struct{}) { c <- struct{}{} }, true},
+		"sent while it looks": {math.MaxInt, func(c chan struct{}) { go func() { c <- struct{}{} }() },
+			true},
+		"sent while it sleeps": {0, func(c chan struct{}) {
+			time.AfterFunc(time.Second, func() { c <- struct{}{} })
+		}, true},
+		"sent after it looked": {100, func(c chan struct{}) {
+			time.AfterFunc(time.Second, func() { c <- struct{}{} })
+		}, true},
 		"closed":               {0, func(c chan struct{}) { close(c) }, false},
 		"closed while looking": {math.MaxInt, func(c chan struct{}) { go close(c) }, false},
 	} {
@@ -205,9 +213,12 @@ func BenchmarkSort(b *testing.B) {
 	require.NoError(b, err)
 	defer l.Release()
 	for _, workers := range []int{1, 2, 3, 16} {
-		for name, hash := range map[string]func(uint32, []byte) uint32{"default": nil, "FlowHash": FlowHash} {
+		for name, hash := range map[string]func(uint32, []byte) uint32{
+			"default": nil, "FlowHash": FlowHash,
+		} {
 			b.Run(fmt.Sprintf("workers=%d/hash=%s", workers, name), func(b *testing.B) {
-				s, err := newSpreader(zbuf.DLT_EN10MB, Config{Workers: workers, Hash: hash, Handle: func(int, []bpf.Packet) error { return nil }})
+				s, err := newSpreader(zbuf.DLT_EN10MB, Config{Workers: workers, Hash: hash,
+					Handle: func(int, []bpf.Packet) error { return nil }})
 				require.NoError(b, err)
 				defer s.stop()
 				b.ReportAllocs()

@@ -80,7 +80,8 @@ func TestLiveLine(t *testing.T) {
 					"\r\x1b[K150 packets  0/s  150.0 kB  7 dropped" +
 					"\r\x1b[K"
 			}
-			want += "bpfctl: 150 packets captured, 150000 bytes, in 1.2s; 1500 received and 7 dropped by the kernel\nbpfctl: still\n"
+			want += "bpfctl: 150 packets captured, 150000 bytes, in 1.2s; 1500 received and 7 dropped by " +
+				"the kernel\nbpfctl: still\n"
 			assert.Equal(t, want, stderr.String())
 		})
 	}

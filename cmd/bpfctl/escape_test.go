@@ -38,7 +38,9 @@ func TestProgramNamesAreEscaped(t *testing.T) {
 	require.NoError(t, err)
 	defer r.Close()
 	m := &machine.Machine{
-		BPF: k, Stop: func() {}, Interfaces: func() ([]machine.Interface, error) { return []machine.Interface{{Name: hostile}}, nil },
+		BPF: k, Stop: func() {}, Interfaces: func() ([]machine.Interface, error) {
+			return []machine.Interface{{Name: hostile}}, nil
+		},
 		Sysctl: sysctl.New(sysctltest.New(append(sysctltest.BPF(k),
 			sysctltest.Value("hw.pagesize", sysctl.CTLTYPE_INT, sysctl.CTLFLAG_RD, "I", []byte{0, 16, 0, 0}),
 			sysctltest.Processes(func(pid int) (string, bool) { return hostile, pid == os.Getpid() }))...)),
@@ -71,7 +73,8 @@ func TestNamesFromFilesAreEscaped(t *testing.T) {
 	require.NoError(t, err)
 	defer f.Close()
 	w := pcapio.NewWriter(f)
-	_, err = w.AddInterface(pcapio.Interface{Name: hostile, Description: hostile, Comment: hostile, OS: hostile, LinkType: 1})
+	_, err = w.AddInterface(pcapio.Interface{Name: hostile, Description: hostile, Comment: hostile,
+		OS: hostile, LinkType: 1})
 	require.NoError(t, err)
 	require.NoError(t, w.WritePacket(0, 1, 2, make([]byte, 60), 60))
 	require.NoError(t, w.Finish())

@@ -8,7 +8,8 @@ import (
 
 // FuzzSizes: sizes and rates are within their limits, and mean the same when they are printed.
 func FuzzSizes(f *testing.F) {
-	for _, s := range []string{"65536", "64K", "2G", "1.5M", "0", "-1", "1e400", "0x10", "NaN", "k", "Kk", "1_0"} {
+	for _, s := range []string{"65536", "64K", "2G", "1.5M", "0", "-1", "1e400", "0x10", "NaN", "k",
+		"Kk", "1_0"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

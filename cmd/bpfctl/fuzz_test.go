@@ -12,8 +12,9 @@ import (
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
-// FuzzReplay: whatever the file is, exactly the packets that are whole come out, and an error if it does not end
-// behind them. Coverage is never the same twice with goroutines at work, so run it with -fuzzminimizetime 1x.
+// FuzzReplay: whatever the file is, exactly the packets that are whole come out, and an error if it
+// does not end behind them. Coverage is never the same twice with goroutines at work, so run it
+// with -fuzzminimizetime 1x.
 func FuzzReplay(f *testing.F) {
 	for i, format := range formats() {
 		packets := capgen.Packets(5, format, format.Pcapng, uint64(i))
@@ -30,7 +31,8 @@ func FuzzReplay(f *testing.F) {
 		for err == nil {
 			var p pcapio.Packet
 			if p, err = r.Next(); err == nil {
-				want = append(want, capgen.Packet{Interface: p.Interface, Time: p.Time, Data: bytes.Clone(p.Data), WireLen: p.WireLen})
+				want = append(want, capgen.Packet{Interface: p.Interface, Time: p.Time,
+					Data: bytes.Clone(p.Data), WireLen: p.WireLen})
 			}
 		}
 		var stdout bytes.Buffer
@@ -47,7 +49,8 @@ func FuzzReplay(f *testing.F) {
 	})
 }
 
-// replayTo is capture --replay - -w - --bufsize 4096, without the command line: cobra keeps every one that ever was.
+// replayTo is capture --replay - -w - --bufsize 4096, without the command line: cobra keeps every
+// one that ever was.
 func replayTo(stdout io.Writer, file []byte) error {
 	return replayWith(stdout, file, bpf.Config{BufferSize: 4096})
 }

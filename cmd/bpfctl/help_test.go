@@ -29,7 +29,8 @@ func TestEveryCommandHasHelp(t *testing.T) {
 	assert.Equal(t, 6, n)
 }
 
-// checkExample checks that the flags of an example exist and are well-formed, and that it runs the command it is for.
+// checkExample checks that the flags of an example exist and are well-formed, and that it runs the
+// command it is for.
 func checkExample(t *testing.T, words []string) {
 	t.Helper()
 	for i, w := range words {

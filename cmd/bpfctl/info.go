@@ -108,28 +108,43 @@ type variable struct {
 	About string `json:"about"`
 }
 
-// A probe tries a feature on a fresh descriptor. The kernels that lack it answer EINVAL, unless missing
-// says otherwise.
+// A probe tries a feature on a fresh descriptor. The kernels that lack it answer EINVAL, unless
+// missing says otherwise.
 type probe struct {
 	name, about string
 	try         func(d *zbuf.Device) error
 }
 
 var probes = []probe{
-	{"zero-copy", "packets are read from buffers shared with the kernel", func(d *zbuf.Device) error { return d.SetBufferMode(zbuf.BPF_BUFMODE_ZBUF) }},
-	{"nanoseconds", "time stamps in nanoseconds", func(d *zbuf.Device) error { return d.SetTimestampType(zbuf.BPF_T_NANOTIME) }},
+	{"zero-copy", "packets are read from buffers shared with the kernel", func(d *zbuf.Device) error {
+		return d.SetBufferMode(zbuf.BPF_BUFMODE_ZBUF)
+	}},
+	{"nanoseconds", "time stamps in nanoseconds", func(d *zbuf.Device) error {
+		return d.SetTimestampType(zbuf.BPF_T_NANOTIME)
+	}},
 	{"monotonic", "time stamps since boot", func(d *zbuf.Device) error {
 		return d.SetTimestampType(zbuf.BPF_T_NANOTIME | zbuf.BPF_T_MONOTONIC)
 	}},
-	{"filter swap", "a new filter does not discard captured packets", func(d *zbuf.Device) error { return d.SetFilterNoReset(nil) }},
-	{"write filter", "a filter for packets written", func(d *zbuf.Device) error { return d.SetWriteFilter(nil) }},
-	{"direction", "received or sent packets only", func(d *zbuf.Device) error { return d.SetDirection(zbuf.BPF_D_IN) }},
-	{"lock", "a descriptor can be locked against changes", func(d *zbuf.Device) error { return d.Lock() }},
-	{"vlan priority", "802.1p priority of packets written (since 14)", func(d *zbuf.Device) error { return d.SetVLANPCP(0) }},
-	{"interface list", "the kernel lists the interfaces of bpf (since 16)", func(d *zbuf.Device) error {
-		_, err := d.InterfaceList()
-		return err
+	{"filter swap", "a new filter does not discard captured packets", func(d *zbuf.Device) error {
+		return d.SetFilterNoReset(nil)
 	}},
+	{"write filter", "a filter for packets written", func(d *zbuf.Device) error {
+		return d.SetWriteFilter(nil)
+	}},
+	{"direction", "received or sent packets only", func(d *zbuf.Device) error {
+		return d.SetDirection(zbuf.BPF_D_IN)
+	}},
+	{"lock", "a descriptor can be locked against changes", func(d *zbuf.Device) error {
+		return d.Lock()
+	}},
+	{"vlan priority", "802.1p priority of packets written (since 14)", func(d *zbuf.Device) error {
+		return d.SetVLANPCP(0)
+	}},
+	{"interface list", "the kernel lists the interfaces of bpf (since 16)",
+		func(d *zbuf.Device) error {
+			_, err := d.InterfaceList()
+			return err
+		}},
 }
 
 func readInfo(m *machine.Machine, iface string) (i info, err error) {
@@ -140,7 +155,9 @@ func readInfo(m *machine.Machine, iface string) (i info, err error) {
 	i.Version, _ = t.Int32("kern.osreldate")
 	i.Machine, _ = t.String("hw.machine_arch")
 	i.Advice = []string{}
-	advise := func(format string, args ...any) { i.Advice = append(i.Advice, fmt.Sprintf(format, args...)) }
+	advise := func(format string, args ...any) {
+		i.Advice = append(i.Advice, fmt.Sprintf(format, args...))
+	}
 
 	_, opens := try(m, func(*zbuf.Device) error { return nil })
 	if opens != nil {
@@ -236,7 +253,8 @@ func listLinks(m *machine.Machine, iface string, ask bool) ([]link, error) {
 			if err := m.Attachable(iface); err != nil {
 				return nil, err
 			}
-			all = append(all, machine.Interface{Name: iface, Up: true}) // bpf knows more than network interfaces
+			// bpf knows more than network interfaces
+			all = append(all, machine.Interface{Name: iface, Up: true})
 		}
 		all = slices.DeleteFunc(all, func(n machine.Interface) bool { return n.Name != iface })
 	}
@@ -269,31 +287,41 @@ func listLinks(m *machine.Machine, iface string, ask bool) ([]link, error) {
 func adviseOn(m *machine.Machine, i *info, advise func(string, ...any)) {
 	t := m.Sysctl
 	if on, err := t.BPF().ZeroCopyEnabled(); err == nil && !on {
-		advise("Captures use read(2) because zero-copy is forbidden: `bpfctl zerocopy on` as root allows it.")
+		advise("Captures use read(2) because zero-copy is forbidden: `bpfctl zerocopy on` as root " +
+			"allows it.")
 	}
 	for _, f := range i.Features {
-		if on, err := t.BPF().ZeroCopyEnabled(); f.Name == "zero-copy" && f.Has != nil && !*f.Has && err == nil && on {
-			advise("Captures use read(2): the kernel refuses zero-copy although it is allowed: %s.", f.Reason)
+		if on, err := t.BPF().ZeroCopyEnabled(); f.Name == "zero-copy" && f.Has != nil && !*f.Has &&
+			err == nil && on {
+			advise("Captures use read(2): the kernel refuses zero-copy although it is allowed: %s.",
+				f.Reason)
 		}
 	}
-	if i.Limits.MaxZeroCopy == 0 && slices.ContainsFunc(i.Features, func(f feature) bool { return f.Name == "zero-copy" && f.Has != nil && *f.Has }) {
-		advise("Captures use read(2): this is a 32-bit program on a 64-bit kernel, which can't lend memory.")
+	if i.Limits.MaxZeroCopy == 0 && slices.ContainsFunc(i.Features, func(f feature) bool {
+		return f.Name == "zero-copy" && f.Has != nil && *f.Has
+	}) {
+		advise("Captures use read(2): this is a 32-bit program on a 64-bit kernel, which can't " +
+			"lend memory.")
 	}
 	if on, err := t.BPF().OptimizeWriters(); err == nil && on {
-		advise("net.bpf.optimize_writers is 1: programs that never set a filter receive nothing. capture does set one.")
+		advise("net.bpf.optimize_writers is 1: programs that never set a filter receive nothing. " +
+			"capture does set one.")
 	}
 	if i.Limits.MaxBuffer > 0 && i.Limits.MaxBuffer < 64<<10 {
-		advise("net.bpf.maxbufsize is %d: buffers that short drop packets in bursts in buffered mode. 524288 is usual.", i.Limits.MaxBuffer)
+		advise("net.bpf.maxbufsize is %d: buffers that short drop packets in bursts in buffered mode. "+
+			"524288 is usual.", i.Limits.MaxBuffer)
 	}
 	if n, err := t.Int32("security.jail.jailed"); err == nil && n == 1 {
-		advise("This is a jail: /dev/bpf must be unhidden in its devfs rules, and statistics need a network stack of its own (vnet).")
+		advise("This is a jail: /dev/bpf must be unhidden in its devfs rules, and statistics need a " +
+			"network stack of its own (vnet).")
 	}
 	if _, err := t.BPF().Stats(); errors.Is(err, fs.ErrPermission) {
 		advise("The listeners can't be shown: %s.", explain(err))
 	}
 	for _, l := range i.Links {
 		if !l.Up {
-			advise("%s is down: nothing is received, and writing fails. `ifconfig %s up` as root.", l.Name, l.Name)
+			advise("%s is down: nothing is received, and writing fails. `ifconfig %s up` as root.", l.Name,
+				l.Name)
 		}
 		if l.Reason != "" {
 			advise("%s can't be captured on: %s.", l.Name, l.Reason)
@@ -308,7 +336,8 @@ func (i info) print(w io.Writer) error {
 	l := lookOf(w)
 	var b strings.Builder
 	head := func(s string) { fmt.Fprintf(&b, "%s\n", l.paint(s, text.Bold)) }
-	fmt.Fprintf(&b, "%s %s (%d), %s\n", l.paint("Kernel", text.Bold), human.Printable(i.Kernel), i.Version, i.Machine)
+	fmt.Fprintf(&b, "%s %s (%d), %s\n", l.paint("Kernel", text.Bold), human.Printable(i.Kernel),
+		i.Version, i.Machine)
 
 	head("What it can do")
 	t := l.columns()
@@ -359,7 +388,8 @@ func (i info) print(w io.Writer) error {
 		if n.Reason != "" {
 			what = n.Reason
 		}
-		t.AppendRow([]any{human.Printable(n.Name), map[bool]string{true: "up", false: "down"}[n.Up], fmt.Sprintf("mtu %d", n.MTU), what})
+		t.AppendRow([]any{human.Printable(n.Name), map[bool]string{true: "up", false: "down"}[n.Up],
+			fmt.Sprintf("mtu %d", n.MTU), what})
 	}
 	b.WriteString(indent(t.Render()))
 

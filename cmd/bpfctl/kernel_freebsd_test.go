@@ -50,11 +50,13 @@ func TestKernelKnownStream(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			_, pair := kernel(t, 1)
 			size := map[string]string{"zerocopy": "2M", "buffered": "512K"}[mode]
-			batch := map[string]int{"zerocopy": 2000, "buffered": 500}[mode] // what fits, so that nothing is dropped
+			// what fits, so that nothing is dropped
+			batch := map[string]int{"zerocopy": 2000, "buffered": 500}[mode]
 			const count = 6000
 			out := filepath.Join(t.TempDir(), "out.pcapng")
 			before := time.Now()
-			p := start(t, nil, "capture", "-i", pair.A, "--mode", mode, "--bufsize", size, "-c", fmt.Sprint(count), "-w", out)
+			p := start(t, nil, "capture", "-i", pair.A, "--mode", mode, "--bufsize", size, "-c",
+				fmt.Sprint(count), "-w", out)
 			p.capturing()
 			for n := 0; n < count; n += batch {
 				pair.Inject(t, frames(n, batch)...)
@@ -62,7 +64,8 @@ func TestKernelKnownStream(t *testing.T) {
 			}
 			require.Equal(t, exitOK, p.exit(), p.said())
 			t.Log(p.said())
-			assert.Contains(t, p.said(), map[string]string{"zerocopy": "zero-copy mode, granted", "buffered": "buffered mode, because"}[mode])
+			assert.Contains(t, p.said(), map[string]string{"zerocopy": "zero-copy mode, granted",
+				"buffered": "buffered mode, because"}[mode])
 			assert.Contains(t, p.said(), fmt.Sprintf("%d packets captured", count))
 			assert.Contains(t, p.said(), " and 0 dropped")
 			requireStream(t, out, frames(0, count))
@@ -88,7 +91,8 @@ func TestKernelEnds(t *testing.T) {
 			w, pair := kernel(t, 1)
 			out := filepath.Join(t.TempDir(), "out.pcapng")
 			begin := func(args ...string) *process {
-				p := start(t, nil, append([]string{"capture", "-i", pair.A, "--mode", mode, "-w", out}, args...)...)
+				p := start(t, nil, append([]string{"capture", "-i", pair.A, "--mode", mode, "-w", out},
+					args...)...)
 				p.capturing()
 				return p
 			}
@@ -140,7 +144,8 @@ func TestKernelEnds(t *testing.T) {
 				pair.Close()
 				require.NoError(t, w.Destroy(pair.A))
 				assert.Equal(t, exitFail, p.exit(), p.said())
-				assert.Contains(t, p.said(), "bpfctl: "+pair.A+" has gone: destroyed, or moved to another vnet\n")
+				assert.Contains(t, p.said(), "bpfctl: "+pair.A+" has gone: destroyed, or moved to "+
+					"another vnet\n")
 				requireStream(t, out, frames(0, 100))
 			})
 		})
@@ -158,25 +163,32 @@ func TestKernelErrors(t *testing.T) {
 	}
 	t.Run("zero-copy off", func(t *testing.T) {
 		_, pair := kernel(t, 0)
-		fails(t, exitFail, nil, "^bpfctl: zero-copy is disabled: run `bpfctl zerocopy on` as root .sysctl net.bpf.zerocopy_enable=1.\n$",
+		fails(t, exitFail, nil, "^bpfctl: zero-copy is disabled: run `bpfctl zerocopy on` as root "+
+			".sysctl net.bpf.zerocopy_enable=1.\n$",
 			"-i", pair.A, "--mode", "zerocopy")
 		p := start(t, nil, "capture", "-i", pair.A, "-c", "10")
 		p.capturing()
 		pair.Inject(t, frames(0, 10)...)
 		assert.Equal(t, exitOK, p.exit(), p.said())
-		assert.Contains(t, p.said(), "buffered mode, because zero-copy is disabled: run `bpfctl zerocopy on` as root")
+		assert.Contains(t, p.said(), "buffered mode, because zero-copy is disabled: run `bpfctl "+
+			"zerocopy on` as root")
 	})
 	t.Run("zero-copy on", func(t *testing.T) {
 		_, pair := kernel(t, 1)
-		fails(t, exitFail, nil, `^bpfctl: no such interface: nope0 \(ifconfig -l lists them\)\n$`, "-i", "nope0")
-		fails(t, exitFail, nil, `^bpfctl: --bufsize 4194304: the kernel takes at most 2097152 bytes\n$`, "-i", pair.A, "--bufsize", "4M")
-		fails(t, exitUsage, nil, `^bpfctl: --bufsize: 1 MiB is beyond the kernel's maximum of 512 KiB for buffered mode`,
+		fails(t, exitFail, nil, `^bpfctl: no such interface: nope0 \(ifconfig -l lists them\)\n$`, "-i",
+			"nope0")
+		fails(t, exitFail, nil, `^bpfctl: --bufsize 4194304: the kernel takes at most 2097152 bytes\n$`,
+			"-i", pair.A, "--bufsize", "4M")
+		fails(t, exitUsage, nil,
+			`^bpfctl: --bufsize: 1 MiB is beyond the kernel's maximum of 512 KiB for buffered mode`,
 			"-i", pair.A, "--bufsize", "1M", "--mode", "buffered")
 		nobody := func(c *exec.Cmd) {
 			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 			c.Dir = "/"
 		}
-		fails(t, exitFail, nobody, `^bpfctl: no permission to open /dev/bpf \(mode 0600, group (wheel|0)\): run as root, or .*devfs.rules\(5\)`, "-i", pair.A)
+		fails(t, exitFail, nobody,
+			`^bpfctl: no permission to open /dev/bpf \(mode 0600, group (wheel|0)\): `+
+				`run as root, or .*devfs.rules\(5\)`, "-i", pair.A)
 	})
 }
 
@@ -190,7 +202,9 @@ func TestKernelFullDisk(t *testing.T) {
 	p.capturing()
 	pair.Inject(t, frames(0, 500)...)
 	assert.Equal(t, exitFail, p.exit(), p.said())
-	assert.Regexp(t, `bpfctl: can't write, .* ends with the last packet that is complete: .*no space left on device\n$`, p.said())
+	assert.Regexp(t,
+		`bpfctl: can't write, .* ends with the last packet that is complete: `+
+			`.*no space left on device\n$`, p.said())
 	n, err := packetsIn(out)
 	require.NoError(t, err, "the file is whole")
 	require.Greater(t, n, 50)

@@ -33,7 +33,8 @@ func newMan() *cobra.Command {
 			for _, c := range append(root.Commands(), root) {
 				c.Long = literal.ReplaceAllString(c.Long, "    ")
 			}
-			return doc.GenManTree(root, &doc.GenManHeader{Section: "8", Source: "zbuf", Manual: "bpfctl"}, args[0])
+			return doc.GenManTree(root, &doc.GenManHeader{Section: "8", Source: "zbuf", Manual: "bpfctl"},
+				args[0])
 		},
 	}
 }

@@ -43,7 +43,8 @@ func parseAssignment(line string) (a assignment, ok bool) {
 	}
 	a.name = strings.TrimSpace(body[:i])
 	a.value = strings.TrimSpace(body[i+1:])
-	if n := len(a.value); n > 1 && (a.value[0] == '"' || a.value[0] == '\'') && a.value[n-1] == a.value[0] {
+	if n := len(a.value); n > 1 && (a.value[0] == '"' || a.value[0] == '\'') &&
+		a.value[n-1] == a.value[0] {
 		a.value = a.value[1 : n-1]
 	}
 	return a, a.name != ""
@@ -59,8 +60,8 @@ func confValue(conf []byte, name string) (value string, ok bool) {
 	return value, ok
 }
 
-// setConf returns the file with exactly one line that sets the sysctl: where the first was, or at the end. Everything
-// else stays as it is; of other lines that set it, the comments do.
+// setConf returns the file with exactly one line that sets the sysctl: where the first was, or at
+// the end. Everything else stays as it is; of other lines that set it, the comments do.
 func setConf(conf []byte, name, value string) []byte {
 	var out bytes.Buffer
 	done := false
@@ -91,8 +92,8 @@ func setConf(conf []byte, name, value string) []byte {
 	return out.Bytes()
 }
 
-// persist makes a file in the format of sysctl.conf(5) set a sysctl, and reports whether it had to be changed. At
-// any moment there is either the old file or the new one, whole.
+// persist makes a file in the format of sysctl.conf(5) set a sysctl, and reports whether it had to
+// be changed. At any moment there is either the old file or the new one, whole.
 func persist(file, name, value string) (changed bool, err error) {
 	target, err := filepath.EvalSymlinks(file)
 	if errors.Is(err, fs.ErrNotExist) {

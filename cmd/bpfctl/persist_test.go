@@ -40,7 +40,8 @@ func TestSetConf(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			now := string(setConf([]byte(c.was), someSysctl, "1"))
 			assert.Equal(t, c.want, now)
-			assert.Equal(t, now, string(setConf([]byte(now), someSysctl, "1")), "a second time changes nothing")
+			assert.Equal(t, now, string(setConf([]byte(now), someSysctl, "1")),
+				"a second time changes nothing")
 		})
 	}
 }
@@ -162,9 +163,11 @@ func TestPersist(t *testing.T) {
 		require.Equal(t, os.FileMode(0o644), fi.Mode())
 	})
 	t.Run("what an interrupted run left is not in the way", func(t *testing.T) {
-		for _, left := range []string{"", "# by ha", confAfter, strings.Repeat("longer than all of it\n", 100)} {
+		for _, left := range []string{"", "# by ha", confAfter, strings.Repeat("longer than all of it\n",
+			100)} {
 			file := confFile(t)
-			require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(file), ".sysctl.conf.bpfctl"), []byte(left), 0o600))
+			require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(file), ".sysctl.conf.bpfctl"),
+				[]byte(left), 0o600))
 			changed, err := persist(file, someSysctl, "1")
 			require.NoError(t, err)
 			require.True(t, changed)
@@ -213,7 +216,8 @@ func TestPersistInterrupted(t *testing.T) {
 	t.Run("at any moment", func(t *testing.T) {
 		began := time.Now()
 		require.NoError(t, persistRun(t, confFile(t)).Wait())
-		window := time.Since(began) // follows how long a run takes: the first one may be the slowest by far
+		// follows how long a run takes: the first one may be the slowest by far
+		window := time.Since(began)
 		const wanted, most = 8, 100
 		killed, runs := 0, 0
 		for ; killed < wanted && runs < most; runs++ {
@@ -229,7 +233,8 @@ func TestPersistInterrupted(t *testing.T) {
 			}
 			got, err := os.ReadFile(file)
 			require.NoError(t, err, "the file is never missing")
-			require.Contains(t, []string{confBefore, confAfter}, string(got), "the file is the old one or the new one")
+			require.Contains(t, []string{confBefore, confAfter}, string(got),
+				"the file is the old one or the new one")
 			_, err = persist(file, someSysctl, "1")
 			require.NoError(t, err)
 			requireConf(t, file, confAfter)
@@ -278,7 +283,8 @@ func TestPersistIsAtomic(t *testing.T) {
 		}
 		got, err := os.ReadFile(file)
 		require.NoError(t, err)
-		require.Contains(t, []string{confBefore, confBefore + someSysctl + "=0\n", confAfter}, string(got))
+		require.Contains(t, []string{confBefore, confBefore + someSysctl + "=0\n", confAfter},
+			string(got))
 		looks++
 	}
 }

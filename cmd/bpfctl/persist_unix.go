@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// openNext opens the file that will replace another, for this process alone: it waits for others that have
-// it. What is in it already was left by a run that was interrupted.
+// openNext opens the file that will replace another, for this process alone: it waits for others
+// that have it. What is in it already was left by a run that was interrupted.
 func openNext(name string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
@@ -31,7 +31,8 @@ func openNext(name string) (*os.File, error) {
 	}
 }
 
-// dressLike gives f the owner, group and permissions of another file, or those of a new system file.
+// dressLike gives f the owner, group and permissions of another file, or those of a new system
+// file.
 func dressLike(f *os.File, old os.FileInfo) error {
 	if old == nil {
 		return f.Chmod(0o644)

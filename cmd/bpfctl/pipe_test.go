@@ -96,7 +96,8 @@ func TestReplayOfAnOpenPipe(t *testing.T) {
 		for _, c := range ends {
 			t.Run(map[bool]string{false: "pipe", true: "FIFO"}[fifo]+" "+c.name, func(t *testing.T) {
 				out := filepath.Join(t.TempDir(), "out.pcapng")
-				p, tr := openPipe(t, fifo, append([]string{"capture", "--replay", "FILE", "-w", out}, c.args...)...)
+				p, tr := openPipe(t, fifo, append([]string{"capture", "--replay", "FILE", "-w", out},
+					c.args...)...)
 				tr.upTo(3)
 				first := min(3, c.want)
 				p.until("the first packets are in the file", func() bool { return whole(out) == first })
@@ -107,7 +108,8 @@ func TestReplayOfAnOpenPipe(t *testing.T) {
 				c.end(p, tr)
 				require.Equal(t, exitOK, p.exit(), p.said())
 				requireSame(t, tr.packets[:c.want], readPcapng(t, out).packets)
-				assert.Regexp(t, map[int]string{2: " 2 packets captured", 5: " 5 packets captured"}[c.want], p.said())
+				assert.Regexp(t, map[int]string{2: " 2 packets captured", 5: " 5 packets captured"}[c.want],
+					p.said())
 			})
 		}
 	}
@@ -117,26 +119,29 @@ func TestReplayOfAnOpenPipe(t *testing.T) {
 func TestReplayOfASilentPipe(t *testing.T) {
 	for _, fifo := range []bool{false, true} {
 		for _, args := range [][]string{nil, {"--duration", "300ms"}} {
-			t.Run(map[bool]string{false: "pipe", true: "FIFO"}[fifo]+" "+strings.Join(args, " "), func(t *testing.T) {
-				name, out := "-", filepath.Join(t.TempDir(), "out.pcapng")
-				r, w, err := os.Pipe()
-				require.NoError(t, err)
-				defer w.Close()
-				defer r.Close()
-				if fifo {
-					name = filepath.Join(t.TempDir(), "fifo")
-					require.NoError(t, syscall.Mkfifo(name, 0o600))
-				}
-				p := start(t, func(c *exec.Cmd) { c.Stdin = r },
-					append([]string{"capture", "--replay", name, "-w", out}, args...)...)
-				if args == nil {
-					p.until("it says what it waits for", func() bool { return strings.Contains(p.said(), "waiting for the first bytes of ") })
-					require.NoError(t, p.cmd.Process.Signal(syscall.SIGINT))
-				}
-				require.Equal(t, exitOK, p.exit(), p.said())
-				assert.Contains(t, p.said(), "bpfctl: 0 packets captured")
-				assert.Zero(t, whole(out), "an empty file, but a whole one")
-			})
+			t.Run(map[bool]string{false: "pipe", true: "FIFO"}[fifo]+" "+strings.Join(args, " "),
+				func(t *testing.T) {
+					name, out := "-", filepath.Join(t.TempDir(), "out.pcapng")
+					r, w, err := os.Pipe()
+					require.NoError(t, err)
+					defer w.Close()
+					defer r.Close()
+					if fifo {
+						name = filepath.Join(t.TempDir(), "fifo")
+						require.NoError(t, syscall.Mkfifo(name, 0o600))
+					}
+					p := start(t, func(c *exec.Cmd) { c.Stdin = r },
+						append([]string{"capture", "--replay", name, "-w", out}, args...)...)
+					if args == nil {
+						p.until("it says what it waits for", func() bool {
+							return strings.Contains(p.said(), "waiting for the first bytes of ")
+						})
+						require.NoError(t, p.cmd.Process.Signal(syscall.SIGINT))
+					}
+					require.Equal(t, exitOK, p.exit(), p.said())
+					assert.Contains(t, p.said(), "bpfctl: 0 packets captured")
+					assert.Zero(t, whole(out), "an empty file, but a whole one")
+				})
 		}
 	}
 }
@@ -180,7 +185,9 @@ func TestSendFromAnOpenPipe(t *testing.T) {
 		for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 			t.Run(map[bool]string{false: "pipe ", true: "FIFO "}[fifo]+sig.String(), func(t *testing.T) {
 				p, _ := openPipe(t, fifo, "send", "--model", "quiet", "-i", "em0", "FILE")
-				p.until("it says what it waits for", func() bool { return strings.Contains(p.said(), "waiting for the first bytes of ") })
+				p.until("it says what it waits for", func() bool {
+					return strings.Contains(p.said(), "waiting for the first bytes of ")
+				})
 				require.NoError(t, p.cmd.Process.Signal(sig))
 				assert.Equal(t, exitFail, p.exit(), p.said())
 				assert.Regexp(t, `(?m)^bpfctl: interrupted$`, p.said())

@@ -65,7 +65,8 @@ func start(t testing.TB, prepare func(*exec.Cmd), args ...string) *process {
 // until waits for something to become true of a process that goes on.
 func (p *process) until(what string, cond func() bool) {
 	p.t.Helper()
-	require.Eventually(p.t, cond, patience, 10*time.Millisecond, "%s; standard error: %s", what, p.said())
+	require.Eventually(p.t, cond, patience, 10*time.Millisecond, "%s; standard error: %s", what,
+		p.said())
 }
 
 // capturing waits until the interface is open.
@@ -109,7 +110,8 @@ func TestSignalEndsCaptureCleanly(t *testing.T) {
 			p.until("packets are in the file", func() bool { return whole(out) > 100 })
 			require.NoError(t, p.cmd.Process.Signal(sig))
 			assert.Equal(t, exitOK, p.exit())
-			m := regexp.MustCompile(`(\d+) packets captured.*; (\d+) received and (\d+) dropped`).FindStringSubmatch(p.said())
+			m := regexp.MustCompile(
+				`(\d+) packets captured.*; (\d+) received and (\d+) dropped`).FindStringSubmatch(p.said())
 			require.NotNil(t, m, p.said())
 			n, err := packetsIn(out)
 			require.NoError(t, err)

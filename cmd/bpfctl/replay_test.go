@@ -71,7 +71,8 @@ func parsePcapng(in io.Reader) (c content, err error) {
 		} else if err != nil {
 			return c, err
 		}
-		c.packets = append(c.packets, capgen.Packet{Interface: ci.InterfaceIndex, Time: ci.Timestamp, Data: data, WireLen: ci.Length})
+		c.packets = append(c.packets, capgen.Packet{Interface: ci.InterfaceIndex, Time: ci.Timestamp,
+			Data: data, WireLen: ci.Length})
 	}
 	for i := range r.NInterfaces() {
 		iface, err := r.Interface(i)
@@ -107,9 +108,12 @@ func requireSame(t testing.TB, want, got []capgen.Packet) {
 	t.Helper()
 	for i := range min(len(want), len(got)) {
 		w, g := want[i], got[i]
-		if w.Interface != g.Interface || w.WireLen != g.WireLen || !w.Time.Equal(g.Time) || !bytes.Equal(w.Data, g.Data) {
-			require.Failf(t, "packet differs", "number %d: interface %d, %d of %d bytes at %v became interface %d, %d of %d bytes at %v",
-				i+1, w.Interface, len(w.Data), w.WireLen, w.Time.UnixNano(), g.Interface, len(g.Data), g.WireLen, g.Time.UnixNano())
+		if w.Interface != g.Interface || w.WireLen != g.WireLen || !w.Time.Equal(g.Time) ||
+			!bytes.Equal(w.Data, g.Data) {
+			require.Failf(t, "packet differs", "number %d: interface %d, %d of %d bytes at %v became "+
+				"interface %d, %d of %d bytes at %v",
+				i+1, w.Interface, len(w.Data), w.WireLen, w.Time.UnixNano(), g.Interface, len(g.Data),
+				g.WireLen, g.Time.UnixNano())
 		}
 	}
 	require.Len(t, got, len(want))
@@ -149,7 +153,8 @@ func TestReplayKeepsEveryPacket(t *testing.T) {
 				assert.EqualValues(t, iface.LinkType, got.ifaces[i].LinkType)
 				assert.Equal(t, iface.SnapLen, got.ifaces[i].SnapLength)
 				assert.EqualValues(t, 9, got.ifaces[i].TimestampResolution)
-				assert.Equal(t, received[i], got.ifaces[i].Statistics.PacketsReceived, "received on %s", iface.Name)
+				assert.Equal(t, received[i], got.ifaces[i].Statistics.PacketsReceived, "received on %s",
+					iface.Name)
 				assert.Zero(t, got.ifaces[i].Statistics.PacketsDropped)
 			}
 		})
@@ -181,8 +186,9 @@ func TestReplayOfReplay(t *testing.T) {
 // tsharkFields has tshark say what it finds in a file.
 func tsharkFields(t *testing.T, name string) string {
 	t.Helper()
-	out, err := exec.Command("tshark", "-r", name, "-o", "frame.generate_md5_hash:TRUE", "-T", "fields",
-		"-e", "frame.time_epoch", "-e", "frame.len", "-e", "frame.cap_len", "-e", "frame.md5_hash").Output()
+	out, err := exec.Command("tshark", "-r", name, "-o", "frame.generate_md5_hash:TRUE",
+		"-T", "fields", "-e", "frame.time_epoch", "-e", "frame.len", "-e", "frame.cap_len",
+		"-e", "frame.md5_hash").Output()
 	require.NoError(t, err)
 	return string(out)
 }
@@ -206,8 +212,8 @@ func TestTsharkAgrees(t *testing.T) {
 	}
 }
 
-// TestReplayOfRealCapture replays a capture of real traffic: the file that ZBUF_CAPTURE names, or else what
-// tcpdump records of connections over the loopback interface.
+// TestReplayOfRealCapture replays a capture of real traffic: the file that ZBUF_CAPTURE names, or
+// else what tcpdump records of connections over the loopback interface.
 func TestReplayOfRealCapture(t *testing.T) {
 	needTshark(t)
 	in := os.Getenv("ZBUF_CAPTURE")
@@ -230,10 +236,12 @@ func recordLoopback(t *testing.T, packets int) string {
 		t.Skip("NOT RUN: no loopback interface called lo; name a capture by ZBUF_CAPTURE")
 	}
 	if _, err := exec.LookPath("tcpdump"); err != nil {
-		t.Skip("NOT RUN: tcpdump (Debian package tcpdump) is not installed; name a capture by ZBUF_CAPTURE")
+		t.Skip("NOT RUN: tcpdump (Debian package tcpdump) is not installed; name a capture by " +
+			"ZBUF_CAPTURE")
 	}
 	name := filepath.Join(t.TempDir(), "lo.pcap")
-	cmd := exec.Command("tcpdump", "-i", "lo", "-n", "-B", "16384", "--time-stamp-precision=nano", "-c", strconv.Itoa(packets), "-w", name)
+	cmd := exec.Command("tcpdump", "-i", "lo", "-n", "-B", "16384", "--time-stamp-precision=nano",
+		"-c", strconv.Itoa(packets), "-w", name)
 	stderr, err := cmd.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
@@ -302,7 +310,8 @@ func talkUDP(ctx context.Context) {
 	}
 }
 
-// With a filter the kernel decides what there is, so the order between interfaces can't be known from the file alone.
+// With a filter the kernel decides what there is, so the order between interfaces can't be known
+// from the file alone.
 func TestReplayWithFilterKeepsTheOrder(t *testing.T) {
 	f := capgen.Format{Pcapng: true, Nano: true}
 	packets := capgen.Packets(20_000, f, true, 5)
@@ -314,7 +323,8 @@ func TestReplayWithFilterKeepsTheOrder(t *testing.T) {
 		}
 	}
 	filter := filepath.Join(t.TempDir(), "longer")
-	require.NoError(t, os.WriteFile(filter, []byte("4\n128 0 0 0\n37 0 1 300\n6 0 0 4294967295\n6 0 0 0\n"), 0o666))
+	require.NoError(t, os.WriteFile(filter,
+		[]byte("4\n128 0 0 0\n37 0 1 300\n6 0 0 4294967295\n6 0 0 0\n"), 0o666))
 	got := readPcapng(t, replayed(t, writeFile(t, f, packets), "--filter", filter, "--snaplen", "100"))
 	requireSame(t, want, got.packets)
 	assert.EqualValues(t, 96, got.ifaces[2].SnapLength)
@@ -333,7 +343,8 @@ func sized(n int) capgen.Packet {
 func TestReplayOfPacketsLargerThanBuffers(t *testing.T) {
 	f := capgen.Format{Pcapng: true}
 	var want []capgen.Packet
-	for _, n := range []int{0, 1, 60, 262144, 5, 523_000, 524_200, 524_288, 1, 2_000_000, 0, 0, 7, 2_090_000} {
+	for _, n := range []int{0, 1, 60, 262144, 5, 523_000, 524_200, 524_288, 1, 2_000_000, 0, 0, 7,
+		2_090_000} {
 		want = append(want, sized(n))
 	}
 	in := writeFile(t, f, want)
@@ -341,13 +352,15 @@ func TestReplayOfPacketsLargerThanBuffers(t *testing.T) {
 	requireSame(t, want, readPcapng(t, replayed(t, in, "--bufsize", "4K")).packets)
 
 	out := filepath.Join(t.TempDir(), "out.pcapng")
-	code, _, stderr := bpfctl(t, "capture", "--replay", writeFile(t, f, append(want, sized(2<<20), sized(1))), "-w", out)
+	code, _, stderr := bpfctl(t, "capture", "--replay",
+		writeFile(t, f, append(want, sized(2<<20), sized(1))), "-w", out)
 	assert.Equal(t, exitFail, code)
 	assert.Contains(t, stderr, "packet of 2097152 bytes is more than a buffer of bpf(4) can have")
 	requireSame(t, want, readPcapng(t, out).packets)
 }
 
-// Wherever a file is cut, what is whole is captured, and the rest reported unless the cut is between packets.
+// Wherever a file is cut, what is whole is captured, and the rest reported unless the cut is
+// between packets.
 func TestReplayOfCutFiles(t *testing.T) {
 	for _, f := range formats() {
 		t.Run(f.String(), func(t *testing.T) {

@@ -55,7 +55,8 @@ func (o *outlet) machine() *machine.Machine {
 // send runs `bpfctl send` there.
 func (o *outlet) send(args ...string) (code int, said string) {
 	var stdout, stderr bytes.Buffer
-	code = runOn(&target{host: o.machine}, append([]string{"send", "-i", "em0"}, args...), nil, &stdout, &stderr)
+	code = runOn(&target{host: o.machine}, append([]string{"send", "-i", "em0"}, args...), nil,
+		&stdout, &stderr)
 	return code, stderr.String() + stdout.String()
 }
 
@@ -88,7 +89,8 @@ func TestSendKeepsBytesAndOrder(t *testing.T) {
 	want := numbered(500)
 	for _, loop := range []int{1, 3} {
 		var o outlet
-		code, said := o.send(captureFile(t, 0, want...), "--topspeed", "--loop", map[int]string{1: "1", 3: "3"}[loop])
+		code, said := o.send(captureFile(t, 0, want...), "--topspeed", "--loop",
+			map[int]string{1: "1", 3: "3"}[loop])
 		require.Equal(t, exitOK, code, said)
 		require.Len(t, o.sent, loop*len(want))
 		for i, p := range o.sent {
@@ -121,7 +123,8 @@ func TestSendTiming(t *testing.T) {
 			require.Len(t, o.at, len(frames))
 			for i := range o.at {
 				due := c.least * time.Duration(i) / 10
-				require.GreaterOrEqual(t, o.at[i].Sub(o.at[0])+5*time.Millisecond, due, "packet %d is not early", i)
+				require.GreaterOrEqual(t, o.at[i].Sub(o.at[0])+5*time.Millisecond, due,
+					"packet %d is not early", i)
 			}
 			assert.Less(t, o.at[10].Sub(o.at[0]), c.least+10*time.Second)
 		})
@@ -130,11 +133,14 @@ func TestSendTiming(t *testing.T) {
 
 func TestSendCountsWhatDoesNotFit(t *testing.T) {
 	var o outlet
-	code, said := o.send("--topspeed", captureFile(t, 0, scenario.Frame(60, 0), scenario.Frame(1515, 1), scenario.Frame(1514, 2), scenario.Frame(9000, 3), make([]byte, 13), scenario.Frame(70, 4)))
+	code, said := o.send("--topspeed", captureFile(t, 0, scenario.Frame(60, 0),
+		scenario.Frame(1515, 1), scenario.Frame(1514, 2), scenario.Frame(9000, 3), make([]byte, 13),
+		scenario.Frame(70, 4)))
 	require.Equal(t, exitFail, code)
 	require.Len(t, o.sent, 3)
 	assert.Contains(t, said, "em0: 3 packets sent, 1644 bytes, ")
-	assert.Contains(t, said, "bpfctl: packets were left out: 2 too long for em0 (it takes 1514 bytes, which is its MTU of 1500 and a link header of 14; the longest packet has 9000), "+
+	assert.Contains(t, said, "bpfctl: packets were left out: 2 too long for em0 (it takes 1514 "+
+		"bytes, which is its MTU of 1500 and a link header of 14; the longest packet has 9000), "+
 		"1 too short (a link header has 14 bytes)\n")
 }
 
@@ -166,7 +172,8 @@ func TestSendErrors(t *testing.T) {
 }
 
 func TestBitRate(t *testing.T) {
-	for text, want := range map[string]float64{"1": 1, "500K": 5e5, "100M": 1e8, "1g": 1e9, "2.5m": 2.5e6, "1e6": 1e6} {
+	for text, want := range map[string]float64{"1": 1, "500K": 5e5, "100M": 1e8, "1g": 1e9,
+		"2.5m": 2.5e6, "1e6": 1e6} {
 		var r bitRate
 		require.NoError(t, r.Set(text))
 		assert.Equal(t, want, float64(r))

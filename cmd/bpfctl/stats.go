@@ -67,8 +67,10 @@ Stats needs root. In a jail, the jail also needs its own network stack (VNET).`,
 	fl := c.Flags()
 	fl.SortFlags = false
 	fl.VarP(once(&f.iface), "interface", "i", "only listeners on `IFACE`")
-	fl.BoolVar(&f.json, "json", false, "as JSON: an array; with --watch one such line for each interval")
-	fl.DurationVar(&f.watch, "watch", 0, "show rates after each `INTERVAL`, such as 1s, until interrupted")
+	fl.BoolVar(&f.json, "json", false, "as JSON: an array; with --watch one such line for "+
+		"each interval")
+	fl.DurationVar(&f.watch, "watch", 0, "show rates after each `INTERVAL`, such as 1s, until "+
+		"interrupted")
 	fl.Uint64VarP(&f.count, "count", "c", 0, "with --watch: end after `N` intervals")
 	fl.BoolVar(&f.reset, "reset", false, "set the counters of all listeners to 0")
 	c.RegisterFlagCompletionFunc("interface", t.completeInterface)
@@ -176,12 +178,17 @@ type listenerRates struct {
 func newListenerRow(l sysctl.Listener) *listenerRow {
 	r := &listenerRow{
 		PID: l.PID, Program: l.Process, Interface: l.Interface, Mode: "buffered",
-		Direction:   map[int]string{zbuf.BPF_D_IN: "in", zbuf.BPF_D_OUT: "out", zbuf.BPF_D_INOUT: "inout"}[l.Direction],
-		Promiscuous: l.Promiscuous, Immediate: l.Immediate, HeaderComplete: l.HeaderComplete, Feedback: l.Feedback,
-		Async: l.Async, Signal: l.Signal, Locked: l.Locked,
-		Buffer: l.BufferSize, Store: l.Store, Hold: l.Hold, Fill: share(uint64(l.Store+l.Hold), uint64(2*l.BufferSize)),
-		Received: l.Received, Matched: l.Matched, Dropped: l.Dropped, DropRate: share(l.Dropped, l.Matched),
-		Written: l.Written, WrittenMatched: l.WrittenMatched, WriteErrors: l.WriteErrors, ZeroCopyAppends: l.ZeroCopyAppends,
+		Direction: map[int]string{zbuf.BPF_D_IN: "in", zbuf.BPF_D_OUT: "out",
+			zbuf.BPF_D_INOUT: "inout"}[l.Direction],
+		Promiscuous: l.Promiscuous, Immediate: l.Immediate, HeaderComplete: l.HeaderComplete,
+		Feedback: l.Feedback,
+		Async:    l.Async, Signal: l.Signal, Locked: l.Locked,
+		Buffer: l.BufferSize, Store: l.Store, Hold: l.Hold, Fill: share(uint64(l.Store+l.Hold),
+			uint64(2*l.BufferSize)),
+		Received: l.Received, Matched: l.Matched, Dropped: l.Dropped,
+		DropRate: share(l.Dropped, l.Matched),
+		Written:  l.Written, WrittenMatched: l.WrittenMatched, WriteErrors: l.WriteErrors,
+		ZeroCopyAppends: l.ZeroCopyAppends,
 	}
 	if l.ZeroCopy() {
 		r.Mode = "zerocopy"
@@ -247,12 +254,14 @@ func (l look) loss(s string, dropped bool) string {
 
 // counters is the table of what was counted.
 func (l look) counters(rows []*listenerRow) table.Writer {
-	t := l.columns("PID", "PROGRAM", "IFACE", "MODE", "FLAGS", "RECEIVED", "MATCHED", "DROPPED", "LOSS", "APPENDS", "BUFFERS")
+	t := l.columns("PID", "PROGRAM", "IFACE", "MODE", "FLAGS", "RECEIVED", "MATCHED", "DROPPED",
+		"LOSS", "APPENDS", "BUFFERS")
 	right(t, 1, 6, 7, 8, 9, 10)
 	for _, r := range rows {
 		t.AppendRow(table.Row{
-			r.PID, orQuestion(r.Program), human.Printable(r.Interface), l.mode(r), r.flags(), human.Decimal(r.Received), human.Decimal(r.Matched),
-			l.loss(human.Decimal(r.Dropped), r.Dropped > 0), l.loss(human.Percent(r.Dropped, r.Matched), r.Dropped > 0),
+			r.PID, orQuestion(r.Program), human.Printable(r.Interface), l.mode(r), r.flags(),
+			human.Decimal(r.Received), human.Decimal(r.Matched), l.loss(human.Decimal(r.Dropped),
+				r.Dropped > 0), l.loss(human.Percent(r.Dropped, r.Matched), r.Dropped > 0),
 			human.Decimal(r.ZeroCopyAppends), r.fill(),
 		})
 	}
@@ -261,10 +270,12 @@ func (l look) counters(rows []*listenerRow) table.Writer {
 
 // rates is the table of --watch.
 func (l look) rates(rows []*listenerRow) table.Writer {
-	t := l.columns("PID", "PROGRAM", "IFACE", "MODE", "RECEIVED/s", "MATCHED/s", "DROPPED/s", "LOSS", "BUFFERS", "DROPS")
+	t := l.columns("PID", "PROGRAM", "IFACE", "MODE", "RECEIVED/s", "MATCHED/s", "DROPPED/s", "LOSS",
+		"BUFFERS", "DROPS")
 	right(t, 1, 5, 6, 7, 8)
 	for _, r := range rows {
-		row := table.Row{r.PID, orQuestion(r.Program), human.Printable(r.Interface), l.mode(r), "-", "-", "-", "-", r.fill(), ""}
+		row := table.Row{r.PID, orQuestion(r.Program), human.Printable(r.Interface), l.mode(r), "-", "-",
+			"-", "-", r.fill(), ""}
 		if q := r.Rates; q != nil {
 			row[4], row[5] = rate(q.Received), rate(q.Matched)
 			row[6] = l.loss(rate(q.Dropped), q.Dropped > 0)
@@ -293,8 +304,8 @@ type follower struct {
 	at   time.Time
 }
 
-// next adds the rates since the last look to the rows, which are as the kernel lists them: of listeners that are
-// alike, the latest first.
+// next adds the rates since the last look to the rows, which are as the kernel lists them: of
+// listeners that are alike, the latest first.
 func (f *follower) next(rows []*listenerRow, at time.Time) {
 	type likeness struct {
 		pid    int
@@ -317,16 +328,19 @@ func (f *follower) next(rows []*listenerRow, at time.Time) {
 		old := was[len(was)-1]
 		alike[of(r)] = was[:len(was)-1]
 		r.drops = old.drops
-		if r.Received < old.Received || r.Matched < old.Matched || r.Dropped < old.Dropped || r.ZeroCopyAppends < old.ZeroCopyAppends {
+		if r.Received < old.Received || r.Matched < old.Matched || r.Dropped < old.Dropped ||
+			r.ZeroCopyAppends < old.ZeroCopyAppends {
 			continue // reset, or another
 		}
 		per := func(now, before uint64) float64 { return float64(now-before) / seconds }
 		r.Rates = &listenerRates{
-			Received: per(r.Received, old.Received), Matched: per(r.Matched, old.Matched), Dropped: per(r.Dropped, old.Dropped),
+			Received: per(r.Received, old.Received), Matched: per(r.Matched, old.Matched),
+			Dropped:         per(r.Dropped, old.Dropped),
 			DropRate:        min(1, share(r.Dropped-old.Dropped, r.Matched-old.Matched)),
 			ZeroCopyAppends: per(r.ZeroCopyAppends, old.ZeroCopyAppends),
 		}
-		r.drops = append(append([]float64(nil), old.drops[max(0, len(old.drops)-history+1):]...), r.Rates.Dropped)
+		r.drops = append(append([]float64(nil), old.drops[max(0, len(old.drops)-history+1):]...),
+			r.Rates.Dropped)
 	}
 	f.last, f.at = rows, at
 }
@@ -379,7 +393,8 @@ func watchStats(out io.Writer, m *machine.Machine, f *statsFlags) error {
 
 // frame is one picture of --watch, in lines that fit onto the terminal.
 func (l look) frame(now time.Time, f *statsFlags, rows []*listenerRow) []string {
-	lines := []string{fmt.Sprintf("%s  %s, every %v", now.Format(time.TimeOnly), human.Plural(len(rows), "listener"), f.watch)}
+	lines := []string{fmt.Sprintf("%s  %s, every %v", now.Format(time.TimeOnly),
+		human.Plural(len(rows), "listener"), f.watch)}
 	if len(rows) == 0 {
 		return append(lines, nobody(f.iface))
 	}
@@ -395,7 +410,8 @@ func (l look) plain(out io.Writer, now time.Time, f *statsFlags, rows []*listene
 	at := now.Format(time.TimeOnly)
 	var b strings.Builder
 	for _, r := range rows {
-		fmt.Fprintf(&b, "%s %d %s %s %s", at, r.PID, orQuestion(r.Program), human.Printable(r.Interface), r.Mode)
+		fmt.Fprintf(&b, "%s %d %s %s %s", at, r.PID, orQuestion(r.Program), human.Printable(r.Interface),
+			r.Mode)
 		if q := r.Rates; q != nil {
 			fmt.Fprintf(&b, " received/s=%.1f matched/s=%.1f dropped/s=%.1f loss=%s",
 				q.Received, q.Matched, q.Dropped, human.Percent(uint64(q.DropRate*1e6), 1e6))

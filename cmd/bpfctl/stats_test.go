@@ -35,7 +35,9 @@ func kernels(t *testing.T, f func(t *testing.T, w lab.World, m *machine.Machine)
 		f(t, w, &machine.Machine{
 			BPF: w, Stop: func() {}, Interfaces: func() ([]machine.Interface, error) { return nil, nil },
 			Sysctl: sysctl.New(sysctltest.New(append(sysctltest.BPF(w.(sysctltest.Kernel)),
-				sysctltest.Processes(func(pid int) (string, bool) { return "itself", pid == os.Getpid() }))...)),
+				sysctltest.Processes(func(pid int) (string, bool) {
+					return "itself", pid == os.Getpid()
+				}))...)),
 		})
 	})
 	t.Run("kernel", func(t *testing.T) {
@@ -51,7 +53,8 @@ func kernels(t *testing.T, f func(t *testing.T, w lab.World, m *machine.Machine)
 func stats(t testing.TB, m *machine.Machine, args ...string) (rows []listenerRow) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code := runOn(&target{host: func() *machine.Machine { return m }}, append([]string{"stats", "--json"}, args...), nil, &stdout, &stderr)
+	code := runOn(&target{host: func() *machine.Machine { return m }},
+		append([]string{"stats", "--json"}, args...), nil, &stdout, &stderr)
 	require.Equal(t, exitOK, code, stderr.String())
 	require.NoError(t, json.Unmarshal(stdout.Bytes(), &rows))
 	return rows
@@ -92,13 +95,16 @@ func requireAgree(t testing.TB, want []zbuf.XbpfD, got []listenerRow) {
 	for i, x := range want {
 		r := got[i]
 		require.Equal(t, zbuf.XbpfD{
-			Structsize: x.Structsize, Promisc: flag[uint8](r.Promiscuous), Immediate: flag[uint8](r.Immediate),
-			Hdrcmplt: flag[int32](r.HeaderComplete), Direction: map[string]int32{"in": 0, "inout": 1, "out": 2}[r.Direction],
+			Structsize: x.Structsize, Promisc: flag[uint8](r.Promiscuous),
+			Immediate: flag[uint8](r.Immediate),
+			Hdrcmplt:  flag[int32](r.HeaderComplete), Direction: map[string]int32{"in": 0, "inout": 1,
+				"out": 2}[r.Direction],
 			Feedback: flag[int32](r.Feedback), Async: flag[int32](r.Async),
 			Rcount: r.Received, Dcount: r.Dropped, Fcount: r.Matched, Sig: int32(r.Signal),
 			Slen: int32(r.Store), Hlen: int32(r.Hold), Bufsize: int32(r.Buffer), Pid: int32(r.PID),
-			Ifname: x.Ifname, Locked: flag[int32](r.Locked), Wcount: r.Written, Wfcount: r.WrittenMatched, Wdcount: r.WriteErrors,
-			Zcopy: r.ZeroCopyAppends, Bufmode: map[string]int32{"buffered": 1, "zerocopy": 2}[r.Mode],
+			Ifname: x.Ifname, Locked: flag[int32](r.Locked), Wcount: r.Written, Wfcount: r.WrittenMatched,
+			Wdcount: r.WriteErrors,
+			Zcopy:   r.ZeroCopyAppends, Bufmode: map[string]int32{"buffered": 1, "zerocopy": 2}[r.Mode],
 		}, x, "listener %d", i)
 		require.Equal(t, ifname(x), r.Interface)
 		require.InDelta(t, share(uint64(x.Slen+x.Hlen), 2*uint64(x.Bufsize)), r.Fill, 1e-9)
@@ -118,7 +124,8 @@ func flag[T uint8 | int32](on bool) T {
 func listen(t *testing.T, sys zbuf.System, iface string, n int) {
 	t.Helper()
 	for i := range n {
-		cfg := bpf.Config{System: sys, BufferSize: 4096 << (i % 3), Mode: bpf.ZeroCopy, Promiscuous: i%5 == 0, Immediate: i%7 == 0, HeaderComplete: i%4 == 0}
+		cfg := bpf.Config{System: sys, BufferSize: 4096 << (i % 3), Mode: bpf.ZeroCopy,
+			Promiscuous: i%5 == 0, Immediate: i%7 == 0, HeaderComplete: i%4 == 0}
 		if i%2 == 1 {
 			cfg.Mode = bpf.Buffered
 		}
@@ -164,7 +171,8 @@ func TestStatsAgreesWithTheKernel(t *testing.T) {
 					gone := comeAndGo(t, w, pair.B)
 					seen := 0
 					began := time.Now()
-					for round := 0; round < max(3, 20/n) || (seen == 0 || gone() < 20) && time.Since(began) < lab.Patience; round++ {
+					for round := 0; round < max(3, 20/n) || (seen == 0 || gone() < 20) &&
+						time.Since(began) < lab.Patience; round++ {
 						all := stats(t, m)
 						requireAgree(t, quiet, rowsOf(all, pair.A))
 						seen += len(rowsOf(all, pair.B)) - own
@@ -188,7 +196,8 @@ func rowsOf(rows []listenerRow, iface string) (some []listenerRow) {
 	return some
 }
 
-// comeAndGo opens and closes listeners until the test is over. The function returned tells how many have gone.
+// comeAndGo opens and closes listeners until the test is over. The function returned tells how many
+// have gone.
 func comeAndGo(t *testing.T, sys zbuf.System, iface string) (gone func() int64) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var going sync.WaitGroup
@@ -196,7 +205,8 @@ func comeAndGo(t *testing.T, sys zbuf.System, iface string) (gone func() int64) 
 	for i := range 3 {
 		going.Go(func() {
 			for ctx.Err() == nil {
-				r, err := bpf.Open(iface, bpf.Config{System: sys, BufferSize: 4096, Mode: []bpf.Mode{bpf.ZeroCopy, bpf.Buffered}[i%2]})
+				r, err := bpf.Open(iface, bpf.Config{System: sys, BufferSize: 4096,
+					Mode: []bpf.Mode{bpf.ZeroCopy, bpf.Buffered}[i%2]})
 				if !assert.NoError(t, err) {
 					return
 				}
@@ -219,7 +229,8 @@ func TestStatsReset(t *testing.T) {
 		pair.Inject(t, lab.Frame(100, 1))
 		require.NotZero(t, stats(t, m, "-i", pair.A)[0].Received)
 		var stdout bytes.Buffer
-		require.Equal(t, exitOK, runOn(&target{host: func() *machine.Machine { return m }}, []string{"stats", "--reset"}, nil, &stdout, &stdout), stdout.String())
+		require.Equal(t, exitOK, runOn(&target{host: func() *machine.Machine { return m }},
+			[]string{"stats", "--reset"}, nil, &stdout, &stdout), stdout.String())
 		pair.Forgotten()
 		for _, r := range stats(t, m) {
 			require.Zero(t, r.Received+r.Matched+r.Dropped+r.ZeroCopyAppends)
@@ -230,7 +241,8 @@ func TestStatsReset(t *testing.T) {
 func TestRates(t *testing.T) {
 	at := time.Unix(1700000000, 0)
 	row := func(pid int, received, matched, dropped uint64) *listenerRow {
-		return &listenerRow{PID: pid, Interface: "em0", Received: received, Matched: matched, Dropped: dropped}
+		return &listenerRow{PID: pid, Interface: "em0", Received: received, Matched: matched,
+			Dropped: dropped}
 	}
 	var f follower
 	first := row(1, 100, 100, 0)
@@ -275,7 +287,8 @@ func TestRateText(t *testing.T) {
 // A listener's flags are the letters that netstat -B prints.
 func TestFlags(t *testing.T) {
 	assert.Equal(t, "--f----", (&listenerRow{Direction: "in"}).flags())
-	assert.Equal(t, "pi-sbal", (&listenerRow{Direction: "inout", Promiscuous: true, Immediate: true, HeaderComplete: true, Feedback: true, Async: true, Locked: true}).flags())
+	assert.Equal(t, "pi-sbal", (&listenerRow{Direction: "inout", Promiscuous: true, Immediate: true,
+		HeaderComplete: true, Feedback: true, Async: true, Locked: true}).flags())
 	assert.Equal(t, "--fo---", (&listenerRow{Direction: "out"}).flags())
 }
 

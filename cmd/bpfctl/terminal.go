@@ -68,7 +68,8 @@ func (l look) columns(header ...any) table.Writer {
 func right(t table.Writer, numbers ...int) {
 	var all []table.ColumnConfig
 	for _, n := range numbers {
-		all = append(all, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
+		all = append(all, table.ColumnConfig{Number: n, Align: text.AlignRight,
+			AlignHeader: text.AlignRight})
 	}
 	t.SetColumnConfigs(all)
 }

@@ -14,7 +14,9 @@ import (
 )
 
 // onTerminal runs bpfctl on a terminal.
-func onTerminal(t *testing.T, env []string, until func(screen, written string) bool, args ...string) (screen, written string, exit int) {
+func onTerminal(
+	t *testing.T, env []string, until func(screen, written string) bool, args ...string,
+) (screen, written string, exit int) {
 	t.Helper()
 	c := newProgram(t, args...)
 	c.Env = append(c.Env, "TERM=xterm", "LC_ALL=C.UTF-8", "NO_COLOR=")
@@ -51,7 +53,8 @@ func TestColoursOnATerminalOnly(t *testing.T) {
 func TestWatchDrawsInPlace(t *testing.T) {
 	drops := regexp.MustCompile(`1033  ids .* [▁▂▃▄▅▆▇█]`)
 	see := func(screen, _ string) bool { return drops.MatchString(screen) }
-	screen, written, exit := onTerminal(t, nil, see, "stats", "--model", "listeners", "--watch", "100ms")
+	screen, written, exit := onTerminal(t, nil, see, "stats", "--model", "listeners", "--watch",
+		"100ms")
 	assert.Zero(t, exit)
 	t.Log("\n" + screen)
 	assert.Equal(t, 1, strings.Count(screen, "RECEIVED/s"), "one table")
@@ -60,11 +63,15 @@ func TestWatchDrawsInPlace(t *testing.T) {
 	assert.Regexp(t, `(?m)^ 812  flowd +em0 +zerocopy +\S+ +\S+ +0 +0% +2x512K`, screen)
 	assert.Regexp(t, colour, written)
 
-	_, written, _ = onTerminal(t, []string{"NO_COLOR=1"}, see, "stats", "--model", "listeners", "--watch", "100ms")
+	_, written, _ = onTerminal(t, []string{"NO_COLOR=1"}, see, "stats", "--model", "listeners",
+		"--watch", "100ms")
 	assert.NotRegexp(t, colour, written)
 	ascii := regexp.MustCompile(`1033  ids .*% +[.:=+*%#-]+`)
-	onTerminal(t, []string{"LC_ALL=C"}, func(screen, _ string) bool { return ascii.MatchString(screen) }, "stats", "--model", "listeners", "--watch", "100ms")
-	screen, written, exit = onTerminal(t, []string{"TERM=dumb"}, nil, "stats", "--model", "listeners", "--watch", "50ms", "-c", "2")
+	onTerminal(t, []string{"LC_ALL=C"}, func(screen, _ string) bool {
+		return ascii.MatchString(screen)
+	}, "stats", "--model", "listeners", "--watch", "100ms")
+	screen, written, exit = onTerminal(t, []string{"TERM=dumb"}, nil, "stats", "--model", "listeners",
+		"--watch", "50ms", "-c", "2")
 	assert.Zero(t, exit)
 	assert.NotContains(t, written, escape)
 	assert.Equal(t, 6, strings.Count(screen, "received/s="))
@@ -85,16 +92,21 @@ func TestWatchFitsOntoTheTerminal(t *testing.T) {
 
 func TestProgressOnATerminal(t *testing.T) {
 	file := captureFile(t, 0, numbered(200)...)
-	screen, written, exit := onTerminal(t, nil, nil, "send", "--model", "quiet", "-i", "em0", "--pps", "400", file)
+	screen, written, exit := onTerminal(t, nil, nil, "send", "--model", "quiet", "-i", "em0", "--pps",
+		"400", file)
 	assert.Zero(t, exit)
 	assert.Regexp(t, `em0 .*\d+% .*\(\d+/200, `, written)
 	assert.NotRegexp(t, `\d+%`, screen, "it has gone in the end")
 	assert.Contains(t, screen, "bpfctl: em0: 200 packets sent")
-	screen, _, exit = onTerminal(t, nil, func(screen, _ string) bool { return regexp.MustCompile(`\d+ packets/s`).MatchString(screen) },
+	screen, _, exit = onTerminal(t, nil, func(screen, _ string) bool {
+		return regexp.MustCompile(`\d+ packets/s`).MatchString(screen)
+	},
 		"send", "--model", "quiet", "-i", "em0", "--pps", "400", "--loop", "0", file)
 	assert.Zero(t, exit, "interrupting is how a loop for ever ends")
 	t.Log("\n" + screen)
-	_, _, exit = onTerminal(t, nil, func(screen, _ string) bool { return strings.Contains(screen, "%") },
+	_, _, exit = onTerminal(t, nil, func(screen, _ string) bool {
+		return strings.Contains(screen, "%")
+	},
 		"send", "--model", "quiet", "-i", "em0", "--pps", "10", file)
 	assert.Equal(t, exitFail, exit, "interrupted before the end")
 }

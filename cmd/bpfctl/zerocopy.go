@@ -113,7 +113,8 @@ func setZeroCopy(m *machine.Machine, c *cobra.Command, on, toStay bool) error {
 	if on {
 		fmt.Fprintf(out, "Zero-copy is %sallowed (%s=1).\n", still, zerocopyEnable)
 	} else {
-		fmt.Fprintf(out, "Zero-copy is %sforbidden (%s=0). A running capture goes on as it is.\n", still, zerocopyEnable)
+		fmt.Fprintf(out, "Zero-copy is %sforbidden (%s=0). A running capture goes on as it is.\n", still,
+			zerocopyEnable)
 	}
 	if toStay {
 		changed, err := persist(m.Conf, zerocopyEnable, map[bool]string{true: "1", false: "0"}[on])
@@ -126,10 +127,12 @@ func setZeroCopy(m *machine.Machine, c *cobra.Command, on, toStay bool) error {
 			fmt.Fprintf(out, "%s sets it already.\n", m.Conf)
 		}
 		if v, ok := readConf(m.Conf + ".local"); ok {
-			fmt.Fprintf(out, "But %s.local is read after it, and sets it to %s.\n", m.Conf, human.Printable(v))
+			fmt.Fprintf(out, "But %s.local is read after it, and sets it to %s.\n", m.Conf,
+				human.Printable(v))
 		}
 	} else if v, ok := readConf(m.Conf); ok && (v != "0") != on {
-		fmt.Fprintf(out, "This holds until the next boot: %s sets it to %s.\n", m.Conf, human.Printable(v))
+		fmt.Fprintf(out, "This holds until the next boot: %s sets it to %s.\n", m.Conf,
+			human.Printable(v))
 	} else if !ok && on {
 		fmt.Fprintln(out, "This holds until the next boot: --persist makes it permanent.")
 	}
@@ -155,7 +158,8 @@ func readConf(file string) (string, bool) {
 	return confValue(conf, zerocopyEnable)
 }
 
-// zeroCopyStatus is what zerocopy status knows. The fields called Unknown say why something is not known.
+// zeroCopyStatus is what zerocopy status knows. The fields called Unknown say why something is not
+// known.
 type zeroCopyStatus struct {
 	Allowed          bool           `json:"allowed"`
 	AtBoot           *string        `json:"at_boot"` // what sysctl.conf(5) sets it to
@@ -204,7 +208,8 @@ func readZeroCopyStatus(m *machine.Machine) (s zeroCopyStatus, err error) {
 	s.Users = []zeroCopyUser{}
 	for _, l := range all {
 		if l.ZeroCopy() {
-			u := zeroCopyUser{l.PID, l.Process, l.Interface, l.BufferSize + zbuf.SizeofZbufHeader, wiredBy(l, s.page)}
+			u := zeroCopyUser{l.PID, l.Process, l.Interface, l.BufferSize + zbuf.SizeofZbufHeader,
+				wiredBy(l, s.page)}
 			s.Users = append(s.Users, u)
 			s.Wired += u.Wired
 		}
@@ -212,7 +217,8 @@ func readZeroCopyStatus(m *machine.Machine) (s zeroCopyStatus, err error) {
 	return s, nil
 }
 
-// wiredBy is how many bytes of memory a listener in zero-copy mode has wired: two buffers in whole pages.
+// wiredBy is how many bytes of memory a listener in zero-copy mode has wired: two buffers in whole
+// pages.
 func wiredBy(l sysctl.Listener, page int) int {
 	pages := (l.BufferSize + zbuf.SizeofZbufHeader + page - 1) / page
 	return 2 * pages * page
@@ -235,7 +241,8 @@ func (s zeroCopyStatus) print(w io.Writer) error {
 	var b strings.Builder
 	look := lookOf(w)
 	if s.Allowed {
-		fmt.Fprintf(&b, "Zero-copy is %s: programs that can open /dev/bpf may capture in zero-copy mode (%s=1).\n",
+		fmt.Fprintf(&b, "Zero-copy is %s: programs that can open /dev/bpf may capture in zero-copy "+
+			"mode (%s=1).\n",
 			look.paint("allowed", text.FgGreen), zerocopyEnable)
 	} else {
 		fmt.Fprintf(&b, "Zero-copy is %s (%s=0): captures use read(2). `bpfctl zerocopy on` allows it.\n",
@@ -248,7 +255,8 @@ func (s zeroCopyStatus) print(w io.Writer) error {
 		fmt.Fprintln(&b, "The next boot forbids it again: `bpfctl zerocopy on --persist` makes it stay.")
 	}
 	if s.MaxBufferUnknown != "" {
-		fmt.Fprintf(&b, "Each descriptor can lend two buffers; their largest size is not known: %s.\n", s.MaxBufferUnknown)
+		fmt.Fprintf(&b, "Each descriptor can lend two buffers; their largest size is not known: %s.\n",
+			s.MaxBufferUnknown)
 	} else {
 		fmt.Fprintf(&b, "Each descriptor can lend two buffers of at most %s.\n", human.Size(s.MaxBuffer))
 	}
@@ -258,11 +266,13 @@ func (s zeroCopyStatus) print(w io.Writer) error {
 	case len(s.Users) == 0:
 		fmt.Fprintln(&b, "No program uses it now, and it wires no memory.")
 	default:
-		fmt.Fprintf(&b, "In use by %s, for which %s of memory is wired:\n", human.Plural(len(s.Users), "listener"), human.Size(s.Wired))
+		fmt.Fprintf(&b, "In use by %s, for which %s of memory is wired:\n",
+			human.Plural(len(s.Users), "listener"), human.Size(s.Wired))
 		t := look.columns("PID", "PROGRAM", "INTERFACE", "BUFFERS", "WIRED")
 		right(t, 1)
 		for _, u := range s.Users {
-			t.AppendRow([]any{u.PID, orQuestion(u.Program), human.Printable(u.Interface), "2 of " + human.Size(u.Buffer), human.Size(u.Wired)})
+			t.AppendRow([]any{u.PID, orQuestion(u.Program), human.Printable(u.Interface),
+				"2 of " + human.Size(u.Buffer), human.Size(u.Wired)})
 		}
 		b.WriteString(indent(t.Render()))
 	}

@@ -18,7 +18,9 @@ import (
 )
 
 // command runs bpfctl to its end.
-func command(t *testing.T, prepare func(*exec.Cmd), args ...string) (code int, stdout, stderr string) {
+func command(
+	t *testing.T, prepare func(*exec.Cmd), args ...string,
+) (code int, stdout, stderr string) {
 	t.Helper()
 	c := newProgram(t, args...)
 	var out, errs bytes.Buffer
@@ -29,7 +31,8 @@ func command(t *testing.T, prepare func(*exec.Cmd), args ...string) (code int, s
 	if err := c.Run(); err != nil {
 		require.IsType(t, &exec.ExitError{}, err)
 	}
-	t.Logf("bpfctl %s: %d\n%s%s", strings.Join(args, " "), c.ProcessState.ExitCode(), out.String(), errs.String())
+	t.Logf("bpfctl %s: %d\n%s%s", strings.Join(args, " "), c.ProcessState.ExitCode(), out.String(),
+		errs.String())
 	return c.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
@@ -88,21 +91,27 @@ func TestKernelToggle(t *testing.T) {
 	assert.Equal(t, 64<<10-32, l.Buffer)
 	assert.True(t, l.Promiscuous)
 	stdout, _ = succeeds(t, "stats", "-i", pair.A)
-	assert.Regexp(t, fmt.Sprintf(`(?m)^ *%d  \S+ +%s +zerocopy +p\S+ +20 +20 +0 +0%% +%d  2x64K `, l.PID, pair.A, l.ZeroCopyAppends), stdout)
+	assert.Regexp(t, fmt.Sprintf(`(?m)^ *%d  \S+ +%s +zerocopy +p\S+ +20 +20 +0 +0%% +%d  2x64K `,
+		l.PID, pair.A, l.ZeroCopyAppends), stdout)
 	stdout, _ = succeeds(t, "zerocopy")
 	assert.Contains(t, stdout, "Each descriptor can lend two buffers of at most 2 MiB.")
-	assert.Regexp(t, fmt.Sprintf(`(?m)^In use by one listener, for which 128 KiB of memory is wired:\n.*\n +%d +\S+ +%s +2 of 64 KiB +128 KiB$`, l.PID, pair.A), stdout)
+	assert.Regexp(t, fmt.Sprintf("(?m)^In use by one listener, for which 128 KiB of memory is wired:\n"+
+		`.*\n +%d +\S+ +%s +2 of 64 KiB +128 KiB$`, l.PID, pair.A), stdout)
 	stdout, _ = succeeds(t, "stats", "-i", pair.A, "--watch", "100ms", "-c", "2")
-	assert.Equal(t, 2, strings.Count(stdout, fmt.Sprintf(" %d %s %s zerocopy received/s=0.0 ", l.PID, name, pair.A)))
+	assert.Equal(t, 2, strings.Count(stdout, fmt.Sprintf(" %d %s %s zerocopy received/s=0.0 ", l.PID,
+		name, pair.A)))
 
 	stdout, stderr = succeeds(t, "zerocopy", "off")
 	require.Equal(t, 0, state())
-	require.Contains(t, stdout, "Zero-copy is forbidden (net.bpf.zerocopy_enable=0). A running capture goes on as it is.")
+	require.Contains(t, stdout, "Zero-copy is forbidden (net.bpf.zerocopy_enable=0). A running "+
+		"capture goes on as it is.")
 	require.Empty(t, stderr)
 	require.Equal(t, "zerocopy", listenerOf(t, lent, pair.A).Mode, "it does go on")
-	fallen := start(t, nil, "capture", "-i", pair.A, "-c", "10", "-w", filepath.Join(t.TempDir(), "read.pcapng"))
+	fallen := start(t, nil, "capture", "-i", pair.A, "-c", "10", "-w",
+		filepath.Join(t.TempDir(), "read.pcapng"))
 	fallen.capturing()
-	require.Contains(t, fallen.said(), "buffered mode, because zero-copy is disabled: run `bpfctl zerocopy on` as root")
+	require.Contains(t, fallen.said(), "buffered mode, because zero-copy is disabled: run `bpfctl "+
+		"zerocopy on` as root")
 	f := listenerOf(t, fallen, pair.A)
 	assert.Equal(t, "buffered", f.Mode)
 	assert.Zero(t, f.ZeroCopyAppends)
@@ -131,14 +140,16 @@ func appendsOf(t *testing.T, frames [][]byte) uint64 {
 	return n
 }
 
-// The file that boots would read, written by the program that also sets the kernel; interruption is in TestPersistInterrupted.
+// The file that boots would read, written by the program that also sets the kernel; interruption is
+// in TestPersistInterrupted.
 func TestKernelPersist(t *testing.T) {
 	w, _ := kernel(t, 0)
 	file := confFile(t)
 	var first os.FileInfo
 	for i := range 10 {
 		stdout, _ := succeeds(t, "zerocopy", "on", "--persist", "--file", file)
-		require.Contains(t, stdout, map[bool]string{true: "sets it for later boots", false: "sets it already"}[i == 0])
+		require.Contains(t, stdout, map[bool]string{true: "sets it for later boots",
+			false: "sets it already"}[i == 0])
 		fi, err := os.Stat(file)
 		require.NoError(t, err)
 		if first == nil {
@@ -162,17 +173,22 @@ func TestKernelSend(t *testing.T) {
 	in := captureFile(t, 0, want...)
 	for _, mode := range []string{"zerocopy", "buffered"} {
 		out := filepath.Join(t.TempDir(), "out.pcapng")
-		p := start(t, nil, "capture", "-i", pair.A, "--mode", mode, "--direction", "in", "-c", fmt.Sprint(len(want)), "-w", out)
+		p := start(t, nil, "capture", "-i", pair.A, "--mode", mode, "--direction", "in", "-c",
+			fmt.Sprint(len(want)), "-w", out)
 		p.capturing()
 		_, stderr := succeeds(t, "send", "-i", pair.B, in, "--pps", "2000")
 		assert.Contains(t, stderr, fmt.Sprintf("bpfctl: %s: 300 packets sent, ", pair.B))
 		require.Equal(t, exitOK, p.exit(), p.said())
 		requireStream(t, out, want)
 	}
-	code, _, stderr := command(t, nil, "send", "-i", pair.B, "--topspeed", captureFile(t, 0, scenario.Frame(60, 0), scenario.Frame(1600, 1), scenario.Frame(5000, 2), make([]byte, 13), scenario.Frame(60, 3)))
+	code, _, stderr := command(t, nil, "send", "-i", pair.B, "--topspeed",
+		captureFile(t, 0, scenario.Frame(60, 0), scenario.Frame(1600, 1), scenario.Frame(5000, 2),
+			make([]byte, 13), scenario.Frame(60, 3)))
 	assert.Equal(t, exitFail, code)
 	assert.Contains(t, stderr, ": 2 packets sent, 120 bytes, ")
-	assert.Contains(t, stderr, "packets were left out: 2 too long for "+pair.B+" (it takes 1514 bytes, which is its MTU of 1500 and a link header of 14; the longest packet has 5000), "+
+	assert.Contains(t, stderr, "packets were left out: 2 too long for "+pair.B+
+		" (it takes 1514 bytes, which is its MTU of 1500 and a link header of 14; "+
+		"the longest packet has 5000), "+
 		"1 too short (a link header has 14 bytes)\n")
 	require.NoError(t, pair.World.SetUp(pair.B, false))
 	code, _, stderr = command(t, nil, "send", "-i", pair.B, "--topspeed", in)
@@ -180,7 +196,8 @@ func TestKernelSend(t *testing.T) {
 	assert.Regexp(t, `(?m)^bpfctl: after 0 packets: .*`+pair.B+`: network is down`, stderr)
 	code, _, stderr = command(t, nil, "send", "-i", "lo0", in)
 	assert.Equal(t, exitFail, code)
-	assert.Contains(t, stderr, "bpfctl: the packets are of link type 1 (LINKTYPE_), and lo0 takes NULL\n")
+	assert.Contains(t, stderr, "bpfctl: the packets are of link type 1 (LINKTYPE_), and lo0 "+
+		"takes NULL\n")
 }
 
 func TestKernelInfo(t *testing.T) {
@@ -196,7 +213,8 @@ func TestKernelInfo(t *testing.T) {
 		require.NotNil(t, f.Has, f.Name)
 		has[f.Name] = *f.Has
 	}
-	for _, always := range []string{"zero-copy", "nanoseconds", "monotonic", "filter swap", "write filter", "direction", "lock"} {
+	for _, always := range []string{"zero-copy", "nanoseconds", "monotonic", "filter swap",
+		"write filter", "direction", "lock"} {
 		assert.True(t, has[always], always)
 	}
 	assert.Equal(t, i.Version >= 1400000, has["vlan priority"])
@@ -217,7 +235,8 @@ func TestKernelInfo(t *testing.T) {
 
 	require.NoError(t, w.SetSysctl(zerocopyEnable, 0))
 	stdout, _ = succeeds(t, "info")
-	assert.Contains(t, stdout, "Captures use read(2) because zero-copy is forbidden: `bpfctl zerocopy on` as root allows it.")
+	assert.Contains(t, stdout, "Captures use read(2) because zero-copy is forbidden: `bpfctl "+
+		"zerocopy on` as root allows it.")
 }
 
 func TestKernelWithoutRoot(t *testing.T) {
@@ -236,7 +255,8 @@ func TestKernelWithoutRoot(t *testing.T) {
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		c.Dir = "/"
 	}
-	const open = `no permission to open /dev/bpf \(mode 0600, group (wheel|0)\): run as root, or join a group and give it /dev/bpf in devfs.rules\(5\)`
+	const open = `no permission to open /dev/bpf \(mode 0600, group (wheel|0)\): run as root, ` +
+		`or join a group and give it /dev/bpf in devfs.rules\(5\)`
 	for _, c := range []struct {
 		args   []string
 		code   int

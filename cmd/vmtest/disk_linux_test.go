@@ -19,7 +19,8 @@ func TestFullDisk(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	small := filepath.Join(dir, "small")
 	require.NoError(t, os.Mkdir(small, 0o755))
-	mount := []string{"-rm", "sh", "-c", `mount -t tmpfs -o size=1m none "$0" && TMPDIR="$0" exec "$@"`, small}
+	mount := []string{"-rm", "sh", "-c",
+		`mount -t tmpfs -o size=1m none "$0" && TMPDIR="$0" exec "$@"`, small}
 	if out, err := exec.Command("unshare", append(mount, "true")...).CombinedOutput(); err != nil {
 		t.Skipf("NOT RUN: needs unshare(1) and the right to mount in a namespace: %v %s", err, out)
 	}
@@ -32,7 +33,8 @@ func TestFullDisk(t *testing.T) {
 	kernel := filepath.Join(dir, "kernel")
 	require.NoError(t, os.WriteFile(kernel, kernelBytes(t), 0o644))
 
-	cmd := exec.Command("unshare", append(mount, filepath.Join(bin, "vmtest"), "--no-reuse", "--accel", "tcg", "--qemu", filepath.Join(bin, "qemu-standin"), "--kernel", kernel, program, "hello")...)
+	cmd := exec.Command("unshare", append(mount, filepath.Join(bin, "vmtest"), "--no-reuse", "--accel",
+		"tcg", "--qemu", filepath.Join(bin, "qemu-standin"), "--kernel", kernel, program, "hello")...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	require.NoError(t, cmd.Start())

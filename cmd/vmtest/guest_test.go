@@ -90,7 +90,8 @@ func (s *session) servers(t testing.TB) []int {
 // promised.
 func (s *session) gone(t testing.TB) {
 	t.Helper()
-	assert.Eventually(t, func() bool { return len(s.qemus(t)) == 0 && len(s.servers(t)) == 0 }, 10*time.Second, 100*time.Millisecond,
+	assert.Eventually(t, func() bool { return len(s.qemus(t)) == 0 && len(s.servers(t)) == 0 },
+		10*time.Second, 100*time.Millisecond,
 		"QEMU or its server is left")
 }
 
@@ -218,12 +219,14 @@ func TestSignalsReachTheGuest(t *testing.T) {
 	}
 }
 
-// An epair whose queue was full once may carry nothing any more, and so may all epairs made after it.
+// An epair whose queue was full once may carry nothing any more, and so may all epairs made after
+// it.
 func TestOverflowedWiresAreNotUsedAgain(t *testing.T) {
 	needGuest(t)
 	s := newSession(t, 1023)
 	defer s.gone(t)
-	out, err := s.command([]string{"--sysctl", "net.link.epair.netisr_maxqlen=1"}, "flood").CombinedOutput()
+	out, err := s.command([]string{"--sysctl", "net.link.epair.netisr_maxqlen=1"},
+		"flood").CombinedOutput()
 	if strings.Contains(string(out), "this kernel has no such entry") {
 		t.Skip("NOT RUN: the epairs of this kernel have no queue in common")
 	}
@@ -231,12 +234,14 @@ func TestOverflowedWiresAreNotUsedAgain(t *testing.T) {
 	require.Contains(t, string(out), "overflowed after ")
 	out, err = s.command(nil, "hello").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	assert.Regexp(t, `vmtest: the guest is not used again: the queue of all epairs overflowed \(\d+ frames?\)`, string(out))
+	assert.Regexp(t,
+		`vmtest: the guest is not used again: the queue of all epairs overflowed \(\d+ frames?\)`,
+		string(out))
 	assert.Contains(t, string(out), "hello\n")
 }
 
-// A program in the guest is root and may take the agent's network card: it reaches nothing of the host, nor through it. The
-// agent does reach the runner, or there were no output to look at.
+// A program in the guest is root and may take the agent's network card: it reaches nothing of the
+// host, nor through it. The agent does reach the runner, or there were no output to look at.
 func TestGuestReachesNothingOfTheHost(t *testing.T) {
 	needGuest(t)
 	l, err := net.Listen("tcp4", ":0")
@@ -297,7 +302,8 @@ func TestNothingHoldsTheOutput(t *testing.T) {
 func TestAgentInTheGuest(t *testing.T) {
 	needGuest(t)
 	s := newSession(t, 1022)
-	cmd := exec.Command("go", "test", "-count=1", "-v", "-exec", s.runner+" --mem "+strconv.Itoa(s.mem), "../../vmtest/agent")
+	cmd := exec.Command("go", "test", "-count=1", "-v", "-exec", s.runner+" --mem "+
+		strconv.Itoa(s.mem), "../../vmtest/agent")
 	cmd.Env = append(os.Environ(), "GOOS=freebsd", "GOARCH=amd64", "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)

@@ -15,21 +15,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestThreeLinesOfThePage does what docs/vmtest.md tells others to: exactly those lines, in a module of its own. The command comes
-// from a module proxy in a folder, which has this very source.
+// TestThreeLinesOfThePage does what docs/vmtest.md tells others to: exactly those lines, in a
+// module of its own. The command comes from a module proxy in a folder, which has this very source.
 func TestThreeLinesOfThePage(t *testing.T) {
 	needGuest(t)
 	page, err := os.ReadFile("../../docs/vmtest.md")
 	require.NoError(t, err)
-	m := regexp.MustCompile("(?s)## Your project's CI in three lines\n\n```sh\n(.*?)```").FindSubmatch(page)
+	m := regexp.MustCompile("(?s)## Your project's CI in three lines\n\n" +
+		"```sh\n(.*?)```").FindSubmatch(page)
 	require.NotNil(t, m)
 	require.Equal(t, 3, strings.Count(string(m[1]), "\n"))
 
 	work, bin, proxy := t.TempDir(), t.TempDir(), t.TempDir()
 	publish(t, proxy, "github.com/zbuf-go/zbuf", "v1.0.0")
 	for name, text := range map[string]string{
-		"go.mod":        "module example.com/scratch\n\ngo 1.24\n",
-		"a_test.go":     "package a\n\nimport (\n\t\"runtime\"\n\t\"testing\"\n)\n\nfunc TestThere(t *testing.T) {\n\tif runtime.GOOS != \"freebsd\" {\n\t\tt.Fatal(runtime.GOOS)\n\t}\n}\n",
+		"go.mod": "module example.com/scratch\n\ngo 1.24\n",
+		"a_test.go": "package a\n\nimport (\n\t\"runtime\"\n\t\"testing\"\n)\n\n" +
+			"func TestThere(t *testing.T) {\n\tif runtime.GOOS != \"freebsd\" {\n" +
+			"\t\tt.Fatal(runtime.GOOS)\n\t}\n}\n",
 		"sub/b_test.go": "package b\n\nimport \"testing\"\n\nfunc TestToo(t *testing.T) {}\n",
 	} {
 		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(work, name)), 0o755))
@@ -39,7 +42,8 @@ func TestThreeLinesOfThePage(t *testing.T) {
 	require.NoError(t, err)
 	cmd := exec.Command("sh", "-exc", string(m[1]))
 	cmd.Dir = work
-	cmd.Env = append(os.Environ(), "GOBIN="+bin, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "CGO_ENABLED=0", "GOWORK=off",
+	cmd.Env = append(os.Environ(), "GOBIN="+bin,
+		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "CGO_ENABLED=0", "GOWORK=off",
 		"GOPROXY=file://"+proxy+",file://"+strings.TrimSpace(string(downloads))+"/cache/download", "GOSUMDB=off", "GOMODCACHE="+t.TempDir(), "GOFLAGS=-modcacherw")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -55,7 +59,8 @@ func TestThreeLinesOfThePage(t *testing.T) {
 func publish(t *testing.T, proxy, module, version string) {
 	t.Helper()
 	const top = "../.."
-	out, err := exec.Command("git", "-C", top, "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
+	out, err := exec.Command("git", "-C", top, "ls-files", "-z", "--cached", "--others",
+		"--exclude-standard").Output()
 	if err != nil {
 		t.Skipf("NOT RUN: lists the module's files with git: %v", err)
 	}
@@ -92,7 +97,11 @@ next:
 	require.NoError(t, w.Close())
 	mod, err := os.ReadFile(filepath.Join(top, "go.mod"))
 	require.NoError(t, err)
-	for name, text := range map[string]string{version + ".mod": string(mod), version + ".info": `{"Version":"` + version + `"}`, "list": version + "\n"} {
+	for name, text := range map[string]string{
+		version + ".mod":  string(mod),
+		version + ".info": `{"Version":"` + version + `"}`,
+		"list":            version + "\n",
+	} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
 }

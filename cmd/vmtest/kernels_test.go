@@ -19,7 +19,8 @@ import (
 )
 
 // emulators are the QEMUs of the guests' architectures.
-var emulators = map[string]string{"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64", "riscv64": "qemu-system-riscv64"}
+var emulators = map[string]string{"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64",
+	"riscv64": "qemu-system-riscv64"}
 
 // cachedKernel is a kernel in the cache folder, and the architectures whose programs it runs.
 type cachedKernel struct {
@@ -42,7 +43,8 @@ func cachedKernels(t testing.TB) (kernels []cachedKernel) {
 			t.Logf("NOT RUN on %s: %v", k.name, err)
 			continue
 		}
-		k.programs = map[string][]string{"amd64": {"amd64", "386"}, "arm64": {"arm64", "arm"}, "riscv64": {"riscv64"}}[k.arch]
+		k.programs = map[string][]string{"amd64": {"amd64", "386"}, "arm64": {"arm64", "arm"},
+			"riscv64": {"riscv64"}}[k.arch]
 		kernels = append(kernels, k)
 	}
 	if len(kernels) == 0 {
@@ -79,7 +81,8 @@ func TestEveryKernelRunsItsPrograms(t *testing.T) {
 // processors to spare, so it runs only where somebody says that it has.
 func TestSpeed(t *testing.T) {
 	if os.Getenv("VMTEST_SPEED") == "" {
-		t.Skip("NOT RUN: times mean something on an idle machine only; run `VMTEST_SPEED=1 go test -run TestSpeed -v ./cmd/vmtest` on one")
+		t.Skip("NOT RUN: times mean something on an idle machine only; run " +
+			"`VMTEST_SPEED=1 go test -run TestSpeed -v ./cmd/vmtest` on one")
 	}
 	for _, k := range cachedKernels(t) {
 		t.Run(k.name, func(t *testing.T) {
@@ -92,12 +95,14 @@ func TestSpeed(t *testing.T) {
 			fresh := append(kernel, "--no-reuse")
 			measure(t, s, fresh, "hello") // the agent is compiled, acceleration was tried
 			first := measure(t, s, fresh, "hello")
-			t.Logf("first byte after %.2f s, total %.2f s (boot included)", first.first.Seconds(), first.total.Seconds())
+			t.Logf("first byte after %.2f s, total %.2f s (boot included)", first.first.Seconds(),
+				first.total.Seconds())
 			assert.LessOrEqual(t, first.first, boot)
 
 			measure(t, s, kernel, "hello")
 			next := measure(t, s, kernel, "hello")
-			t.Logf("further program: first byte after %.2f s, total %.2f s", next.first.Seconds(), next.total.Seconds())
+			t.Logf("further program: first byte after %.2f s, total %.2f s", next.first.Seconds(),
+				next.total.Seconds())
 			assert.LessOrEqual(t, next.total, further)
 
 			const size = 100

@@ -117,22 +117,32 @@ to its end, with the reason on standard error.`,
 		},
 	)
 	f := root.PersistentFlags()
-	f.StringVar(&c.Kernel, "kernel", c.Kernel, "`name` of a kernel in the cache folder, or with a slash the path of one or of a release's kernel.txz (VMTEST_KERNEL)")
-	f.StringVar(&c.Release, "release", "", "fetch the kernel of FreeBSD `version`, such as 15.1, and keep it (from VMTEST_MIRROR)")
-	f.StringVar(&c.Image, "image", c.Image, "boot the raw or qcow2 image in `file`, also .xz, instead of a kernel (VMTEST_IMAGE)")
-	f.StringVar(&c.Arch, "arch", "", "amd64, arm64 or riscv64 (default: what the program or the name of the image says)")
+	f.StringVar(&c.Kernel, "kernel", c.Kernel, "`name` of a kernel in the cache folder, or with a "+
+		"slash the path of one or of a release's kernel.txz (VMTEST_KERNEL)")
+	f.StringVar(&c.Release, "release", "", "fetch the kernel of FreeBSD `version`, such as 15.1, and "+
+		"keep it (from VMTEST_MIRROR)")
+	f.StringVar(&c.Image, "image", c.Image, "boot the raw or qcow2 image in `file`, also .xz, "+
+		"instead of a kernel (VMTEST_IMAGE)")
+	f.StringVar(&c.Arch, "arch", "", "amd64, arm64 or riscv64 (default: what the program or the name "+
+		"of the image says)")
 	f.StringVar(&c.Firmware, "firmware", "", "UEFI firmware `file` for an image; arm64 needs one")
 	f.StringArrayVar(&c.Sysctls, "sysctl", nil, "set `name=value` before the program (repeatable)")
-	f.StringArrayVar(&c.Tunables, "tunable", nil, "set `name=value` in the kernel's environment before it boots (repeatable)")
-	f.StringSliceVar(&c.Modules, "kld", nil, "load the kernel module `name`, found beside the kernel, unless it is built in (repeatable)")
+	f.StringArrayVar(&c.Tunables, "tunable", nil, "set `name=value` in the kernel's environment "+
+		"before it boots (repeatable)")
+	f.StringSliceVar(&c.Modules, "kld", nil, "load the kernel module `name`, found beside the "+
+		"kernel, unless it is built in (repeatable)")
 	f.IntVar(&c.MemMiB, "mem", c.MemMiB, "memory of the guest in `MiB`")
 	f.IntVar(&c.CPUs, "smp", c.CPUs, "processors of the guest")
-	f.StringVar(&c.CPU, "cpu", "", "processor `model`, see qemu-system-x86_64 -cpu help (default: host, or a plain one in software emulation)")
+	f.StringVar(&c.CPU, "cpu", "", "processor `model`, see qemu-system-x86_64 -cpu help (default: "+
+		"host, or a plain one in software emulation)")
 	f.StringVar(&c.Accel, "accel", "", "kvm, hvf or tcg (default: the best that works)")
-	f.BoolVar(&c.ICount, "icount", false, "let the guest's clock count instructions, so that times in it do not depend on the host's load (software emulation)")
-	f.StringVar(&c.QEMU, "qemu", "", "QEMU binary (default qemu-system-x86_64, or the one for the guest)")
+	f.BoolVar(&c.ICount, "icount", false, "let the guest's clock count instructions, so that times "+
+		"in it do not depend on the host's load (software emulation)")
+	f.StringVar(&c.QEMU, "qemu", "", "QEMU binary (default qemu-system-x86_64, or the one for "+
+		"the guest)")
 	f.BoolVar(&c.NoReuse, "no-reuse", false, "boot a guest for this program alone")
-	f.StringArrayVar(&c.Copy, "copy", nil, "take `path` and what is below it along to the guest (repeatable)")
+	f.StringArrayVar(&c.Copy, "copy", nil, "take `path` and what is below it along to the guest "+
+		"(repeatable)")
 	f.Int64Var(&filesMiB, "files-limit", filesMiB, "`MiB` of files that may go along")
 	f.BoolVarP(&c.Stdin, "stdin", "i", false, "forward standard input")
 	f.BoolVarP(&c.Verbose, "verbose", "v", false, "tell about the boot and the time it takes")

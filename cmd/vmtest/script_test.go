@@ -24,7 +24,8 @@ import (
 )
 
 // skipText is printed by every test that needs a guest where none can be had.
-const skipText = "NOT RUN: the FreeBSD guest tests need %s; put a FreeBSD/amd64 kernel at %s or name one by VMTEST_KERNEL, and install qemu-system-x86_64"
+const skipText = "NOT RUN: the FreeBSD guest tests need %s; put a FreeBSD/amd64 kernel at %s or " +
+	"name one by VMTEST_KERNEL, and install qemu-system-x86_64"
 
 // defaultKernel is the kernel for amd64 that a run without flags takes.
 func defaultKernel() string { return vmtest.KernelPath(os.Getenv("VMTEST_KERNEL"), "amd64") }
@@ -55,7 +56,8 @@ func needGo(t testing.TB) {
 func buildRunner(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	for name, pkg := range map[string]string{"vmtest": ".", "qemu-standin": "../../vmtest/internal/standin"} {
+	for name, pkg := range map[string]string{"vmtest": ".",
+		"qemu-standin": "../../vmtest/internal/standin"} {
 		out, err := exec.Command("go", "build", "-o", filepath.Join(dir, name), pkg).CombinedOutput()
 		require.NoError(t, err, "%s", out)
 	}
@@ -164,7 +166,8 @@ func fakeSet(ts *testscript.TestScript, neg bool, args []string) {
 	w := tar.NewWriter(x)
 	for _, name := range []string{"kernel", "tmpfs.ko"} {
 		data := kernelBytes(scriptT{ts})
-		ts.Check(w.WriteHeader(&tar.Header{Name: "./boot/kernel/" + name, Typeflag: tar.TypeReg, Mode: 0o555, Size: int64(len(data))}))
+		ts.Check(w.WriteHeader(&tar.Header{Name: "./boot/kernel/" + name, Typeflag: tar.TypeReg,
+			Mode: 0o555, Size: int64(len(data))}))
 		_, err := w.Write(data)
 		ts.Check(err)
 	}
@@ -183,10 +186,12 @@ func kernelBytes(t require.TestingT) []byte {
 		Ident:   [16]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT), byte(elf.ELFOSABI_FREEBSD)},
 		Type:    uint16(elf.ET_EXEC),
 		Machine: uint16(elf.EM_X86_64),
-		Version: uint32(elf.EV_CURRENT), Entry: base, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1, Shentsize: 64,
+		Version: uint32(elf.EV_CURRENT), Entry: base, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1,
+		Shentsize: 64,
 	}))
 	require.NoError(t, binary.Write(&b, binary.LittleEndian, elf.Prog64{
-		Type: uint32(elf.PT_LOAD), Flags: 7, Off: headers, Vaddr: base, Paddr: base, Filesz: text, Memsz: text, Align: 8,
+		Type: uint32(elf.PT_LOAD), Flags: 7, Off: headers, Vaddr: base, Paddr: base, Filesz: text,
+		Memsz: text, Align: 8,
 	}))
 	b.Write(make([]byte, text))
 	return b.Bytes()

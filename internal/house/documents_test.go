@@ -98,7 +98,8 @@ func TestLinksOfDocumentsLeadSomewhere(t *testing.T) {
 func TestReadmeQuotesThePerformancePage(t *testing.T) {
 	docs := documents(t)
 	readme := strings.Join(strings.Fields(docs["README.md"]), " ")
-	quoted := regexp.MustCompile(`([\d.]+) against ([\d.]+) times .* as much as zbuf there \(([\d.]+)\)`).
+	quoted := regexp.MustCompile(
+		`([\d.]+) against ([\d.]+) times .* as much as zbuf there \(([\d.]+)\)`).
 		FindStringSubmatch(readme)
 	require.NotNil(t, quoted, "README.md quotes no figures")
 	_, table, found := strings.Cut(docs["docs/performance.md"], "Packets of 64 bytes, load full:")

@@ -168,7 +168,8 @@ func list(t *testing.T, system string, args ...string) (all []goPackage) {
 	if _, err := exec.LookPath("go"); err != nil {
 		t.Skipf("no go command here, which knows the packages: %v", err)
 	}
-	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Dir,Export,GoFiles,Imports,TestImports,XTestImports"}, args...)...)
+	cmd := exec.Command("go", append([]string{"list",
+		"-json=ImportPath,Dir,Export,GoFiles,Imports,TestImports,XTestImports"}, args...)...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
 	var message bytes.Buffer
@@ -223,9 +224,10 @@ func uses(t *testing.T, dir string) map[string][]string {
 		require.NoError(t, err)
 		files = append(files, f)
 	}
-	conf := types.Config{Importer: importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) {
-		return os.Open(exports[path])
-	})}
+	conf := types.Config{Importer: importer.ForCompiler(fset, "gc",
+		func(path string) (io.ReadCloser, error) {
+			return os.Open(exports[path])
+		})}
 	info := types.Info{Uses: map[*ast.Ident]types.Object{}}
 	checked, err := conf.Check(pkg.ImportPath, fset, files, &info)
 	require.NoError(t, err)

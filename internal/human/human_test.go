@@ -9,22 +9,26 @@ import (
 )
 
 func TestSizes(t *testing.T) {
-	for n, want := range map[int]string{0: "0 bytes", 1000: "1000 bytes", 4096: "4 KiB", 5 << 19: "2560 KiB", 2 << 20: "2 MiB"} {
+	for n, want := range map[int]string{0: "0 bytes", 1000: "1000 bytes", 4096: "4 KiB",
+		5 << 19: "2560 KiB", 2 << 20: "2 MiB"} {
 		assert.Equal(t, want, Size(n))
 	}
-	for n, want := range map[uint64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 2_345_678: "2.3 MB", 5e12: "5.0 TB", 5e15: "5000.0 TB"} {
+	for n, want := range map[uint64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 2_345_678: "2.3 MB",
+		5e12: "5.0 TB", 5e15: "5000.0 TB"} {
 		assert.Equal(t, want, RoughSize(n))
 	}
 }
 
 func TestNumbers(t *testing.T) {
-	for n, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", 1<<64 - 1: "18,446,744,073,709,551,615"} {
+	for n, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567",
+		1<<64 - 1: "18,446,744,073,709,551,615"} {
 		assert.Equal(t, want, Decimal(n))
 	}
 	for _, c := range []struct {
 		part, whole uint64
 		want        string
-	}{{0, 0, "-"}, {0, 5, "0%"}, {1, 3, "33.3%"}, {5, 5, "100.0%"}, {1, 1e6, "<0.1%"}, {1e6 - 1, 1e6, ">99.9%"}} {
+	}{{0, 0, "-"}, {0, 5, "0%"}, {1, 3, "33.3%"}, {5, 5, "100.0%"}, {1, 1e6, "<0.1%"},
+		{1e6 - 1, 1e6, ">99.9%"}} {
 		assert.Equal(t, c.want, Percent(c.part, c.whole))
 	}
 }

@@ -82,7 +82,8 @@ func join() error {
 func bind(list ...binding) error {
 	for _, b := range list {
 		if err := setAffinity(b.level, b.which, b.id, b.cpus...); err != nil {
-			return fmt.Errorf("bind (level %d, which %d, number %d) to processors %v: %w", b.level, b.which, b.id, b.cpus, err)
+			return fmt.Errorf("bind (level %d, which %d, number %d) to processors %v: %w", b.level, b.which,
+				b.id, b.cpus, err)
 		}
 	}
 	return nil
@@ -96,7 +97,8 @@ func carriers() (ids []int, err error) {
 		return nil, err
 	}
 	for _, t := range threads {
-		if name := t.ThreadName(); strings.HasPrefix(name, "swi1: netisr") || strings.HasPrefix(name, "epair_task") {
+		if name := t.ThreadName(); strings.HasPrefix(name, "swi1: netisr") ||
+			strings.HasPrefix(name, "epair_task") {
 			ids = append(ids, t.Thread())
 		}
 	}

@@ -145,7 +145,8 @@ func Create(kind string) (string, error) {
 
 func (k kernel) NewPair() (*Pair, error) {
 	// No link-local address, so no duplicate address detection, so no packets.
-	if err := setSysctl("net.inet6.ip6.auto_linklocal", 0); err != nil && !errors.Is(err, unix.ENOENT) {
+	if err := setSysctl("net.inet6.ip6.auto_linklocal", 0); err != nil &&
+		!errors.Is(err, unix.ENOENT) {
 		return nil, err
 	}
 	a, err := Create("epair")
@@ -310,7 +311,8 @@ func system() string {
 	if err != nil {
 		ident = err.Error()
 	}
-	s := fmt.Sprintf("%s %s %s %s", unix.ByteSliceToString(u.Sysname[:]), unix.ByteSliceToString(u.Release[:]),
+	s := fmt.Sprintf("%s %s %s %s", unix.ByteSliceToString(u.Sysname[:]),
+		unix.ByteSliceToString(u.Release[:]),
 		unix.ByteSliceToString(u.Machine[:]), ident)
 	if runtime.GOARCH != "amd64" {
 		s += ", a program for " + runtime.GOARCH

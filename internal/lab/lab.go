@@ -224,7 +224,8 @@ func (p *Pair) PostBy(to string, write func() error) error {
 			return int32(p.count[to]-st.Recv) < window, err
 		})
 		if err != nil {
-			return fmt.Errorf("%d packets were sent to %s, %d are still on the way: %w", p.count[to], to, window, err)
+			return fmt.Errorf("%d packets were sent to %s, %d are still on the way: %w", p.count[to], to,
+				window, err)
 		}
 	}
 	err := write()
@@ -254,7 +255,8 @@ func (p *Pair) SettleNow() error {
 			return fmt.Errorf("%d of %d packets seen on %s: %w", st.Recv, want, ifname, err)
 		}
 		if st.Recv != want {
-			return fmt.Errorf("%s saw %d packets where %d were sent: there is other traffic", ifname, st.Recv, want)
+			return fmt.Errorf("%s saw %d packets where %d were sent: there is other traffic", ifname,
+				st.Recv, want)
 		}
 	}
 	return nil

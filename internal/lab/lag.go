@@ -59,7 +59,8 @@ func WatchLag(t testing.TB) *Lag {
 					l.stalls = append(l.stalls, Span{due, now})
 					l.mu.Unlock()
 				}
-				for old := l.worst.Load(); int64(late) > old && !l.worst.CompareAndSwap(old, int64(late)); old = l.worst.Load() {
+				for old := l.worst.Load(); int64(late) > old &&
+					!l.worst.CompareAndSwap(old, int64(late)); old = l.worst.Load() {
 				}
 			}
 		})

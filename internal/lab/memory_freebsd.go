@@ -25,7 +25,8 @@ func TwoViews(size int) (first, second [2][]byte, err error) {
 			return first, second, err
 		}
 		for _, v := range []*[2][]byte{&first, &second} {
-			if v[i], err = unix.Mmap(int(fd), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+			if v[i], err = unix.Mmap(int(fd), 0, size, unix.PROT_READ|unix.PROT_WRITE,
+				unix.MAP_SHARED); err != nil {
 				return first, second, err
 			}
 		}

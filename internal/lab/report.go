@@ -47,7 +47,9 @@ func Report(t testing.TB, f Figure, n uint64) {
 
 // parameters are the variables that tests of this module look at, and -short.
 func parameters() string {
-	set := slices.DeleteFunc(os.Environ(), func(s string) bool { return !strings.HasPrefix(s, "ZBUF_") })
+	set := slices.DeleteFunc(os.Environ(), func(s string) bool {
+		return !strings.HasPrefix(s, "ZBUF_")
+	})
 	slices.Sort(set)
 	if testing.Short() {
 		set = append(set, "-short")

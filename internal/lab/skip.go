@@ -41,7 +41,8 @@ func WantZeroCopy(t testing.TB, w World) {
 func WantStorm(t testing.TB) {
 	t.Helper()
 	if zbuf.WordSize == 4 {
-		t.Skip("a 32-bit program cannot build bridges on a 64-bit kernel: SIOCSDRVSPEC has no 32-bit form")
+		t.Skip("a 32-bit program cannot build bridges on a 64-bit kernel: SIOCSDRVSPEC has no " +
+			"32-bit form")
 	}
 	cpus, err := Processors()
 	require.NoError(t, err)

@@ -71,7 +71,8 @@ func (s *Storm) build() error {
 	if _, err := s.sunk.SetBufferLen(zbuf.BPF_MINBUFSIZE); err != nil {
 		return err
 	}
-	return errors.Join(s.sunk.SetFilter(to(s.Sink)), s.sunk.SetDirection(zbuf.BPF_D_IN), s.sunk.SetInterface(p.B))
+	return errors.Join(s.sunk.SetFilter(to(s.Sink)), s.sunk.SetDirection(zbuf.BPF_D_IN),
+		s.sunk.SetInterface(p.B))
 }
 
 // to is a filter for frames to an address.
@@ -99,7 +100,8 @@ func (s *Storm) NewFeeder() (*Feeder, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(d.SetFilter([]zbuf.Insn{{Op: 0x06}}), d.SetHeaderComplete(true), d.SetFeedback(true), d.SetInterface(s.Ifname)); err != nil {
+	if err := errors.Join(d.SetFilter([]zbuf.Insn{{Op: 0x06}}), d.SetHeaderComplete(true),
+		d.SetFeedback(true), d.SetInterface(s.Ifname)); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return &Feeder{storm: s, d: d}, nil

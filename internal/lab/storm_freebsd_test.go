@@ -51,7 +51,8 @@ func TestStormStopsNobody(t *testing.T) {
 	for range 20 {
 		runtime.GC()
 	}
-	require.NoError(t, lab.Until(func() (bool, error) { return received()-before > 10_000, nil }), "it storms")
+	require.NoError(t, lab.Until(func() (bool, error) { return received()-before > 10_000, nil }),
+		"it storms")
 	require.NoError(t, storm.Stop())
 	stop.Store(true)
 	busy.Wait()

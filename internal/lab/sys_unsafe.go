@@ -41,14 +41,16 @@ func ioctlData(fd int, req uintptr, ifname string, data []byte) error {
 func ioctlDriver(fd int, ifname string, cmd uintptr, data []byte) error {
 	r := ifdrv{cmd: cmd, len: uintptr(len(data)), data: unsafe.Pointer(&data[0])}
 	copy(r.name[:], ifname)
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSDRVSPEC, uintptr(unsafe.Pointer(&r)))
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCSDRVSPEC,
+		uintptr(unsafe.Pointer(&r)))
 	return errnoErr(errno)
 }
 
 // rawSysctl is __sysctl(2).
 func rawSysctl(mib []int32, old, new []byte) (int, error) {
 	n := uintptr(len(old))
-	_, _, errno := unix.Syscall6(unix.SYS___SYSCTL, uintptr(unsafe.Pointer(&mib[0])), uintptr(len(mib)),
+	_, _, errno := unix.Syscall6(unix.SYS___SYSCTL, uintptr(unsafe.Pointer(&mib[0])),
+		uintptr(len(mib)),
 		uintptr(unsafe.Pointer(unsafe.SliceData(old))), uintptr(unsafe.Pointer(&n)),
 		uintptr(unsafe.Pointer(unsafe.SliceData(new))), uintptr(len(new)))
 	return int(n), errnoErr(errno)
@@ -61,7 +63,8 @@ func jailSet(flags int, params ...[]byte) (int, error) {
 		iov[i].Base = unsafe.SliceData(p)
 		iov[i].SetLen(len(p))
 	}
-	r, _, errno := unix.Syscall(unix.SYS_JAIL_SET, uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)), uintptr(flags))
+	r, _, errno := unix.Syscall(unix.SYS_JAIL_SET, uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)),
+		uintptr(flags))
 	return int(r), errnoErr(errno)
 }
 
@@ -113,7 +116,8 @@ func getAffinity(level, which uintptr, id int) (cpus []int, err error) {
 func affinity(call, level, which uintptr, id int, set *[128]byte) error {
 	var errno unix.Errno
 	for _, n := range []uintptr{32, 128} { // sizeof(cpuset_t), to 13 and since 14
-		_, _, errno = unix.Syscall6(call, level, which, uintptr(id), n, uintptr(unsafe.Pointer(&set[0])), 0)
+		_, _, errno = unix.Syscall6(call, level, which, uintptr(id), n, uintptr(unsafe.Pointer(&set[0])),
+			0)
 		if errno != unix.ERANGE {
 			break
 		}

@@ -36,7 +36,8 @@ func usersOf() (map[string][]string, error) {
 	for _, u := range users {
 		found := map[string]bool{}
 		for _, system := range []string{"freebsd", "linux", "windows"} {
-			out, err := run(u.dir, system, append([]string{"list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}"}, u.packages...))
+			out, err := run(u.dir, system, append([]string{"list", "-deps", "-f",
+				"{{with .Module}}{{.Path}}{{end}}"}, u.packages...))
 			if err != nil {
 				return nil, err
 			}
@@ -54,7 +55,9 @@ func usersOf() (map[string][]string, error) {
 }
 
 func shipped(names []string) bool {
-	return slices.ContainsFunc(users, func(u user) bool { return u.ships && slices.Contains(names, u.name) })
+	return slices.ContainsFunc(users, func(u user) bool {
+		return u.ships && slices.Contains(names, u.name)
+	})
 }
 
 // download returns the folders of modules in the module cache, and gets those that are not there.

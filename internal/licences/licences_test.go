@@ -17,7 +17,8 @@ func TestPageHasEveryModule(t *testing.T) {
 	}
 	modules, err := required(root)
 	require.NoError(t, err)
-	require.Contains(t, modules, xmodule.Version{Path: "gonum.org/v1/plot", Version: "v0.17.0"}, "of bench/go.mod")
+	require.Contains(t, modules, xmodule.Version{Path: "gonum.org/v1/plot", Version: "v0.17.0"},
+		"of bench/go.mod")
 	page, err := os.ReadFile(filepath.Join(root, "docs", "licences.md"))
 	require.NoError(t, err)
 	assert.Empty(t, missing(string(page), modules), "run make licences")

@@ -128,7 +128,8 @@ func licenceOf(dir string) (string, error) {
 		}
 	}
 	if len(ids) == 0 {
-		return "", fmt.Errorf("no licence is known in %s: read what is there, or do without the module", dir)
+		return "", fmt.Errorf("no licence is known in %s: read what is there, or do without the module",
+			dir)
 	}
 	slices.Sort(ids)
 	return strings.Join(slices.Compact(ids), " and "), nil

@@ -37,7 +37,8 @@ func FuzzRead(f *testing.F) {
 // A program of Linux' can't be right here. It is refused by the name of what it asks for.
 func TestProgramsForLinuxAreRefused(t *testing.T) {
 	_, err := Read("testdata/lv")
-	require.EqualError(t, err, "testdata/lv: instruction 0 loads vlan_avail (SKF_AD_VLAN_TAG_PRESENT), which only Linux has: "+
+	require.EqualError(t, err, "testdata/lv: instruction 0 loads vlan_avail "+
+		"(SKF_AD_VLAN_TAG_PRESENT), which only Linux has: "+
 		"run `tcpdump -ddd` on FreeBSD, or with -r on a file of the same link type")
 	for _, c := range []struct {
 		op   uint16

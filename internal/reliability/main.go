@@ -1,7 +1,8 @@
 // Command reliability keeps the output of long test runs and makes docs/reliability.md of it.
 //
 //	reliability record FILE COMMAND…   run a command, keep what it prints in FILE, and show it
-//	reliability page FOLDER OLD        print the page made of the runs in FOLDER; if none was of a fuzz target, with the part about them of the page OLD
+//	reliability page FOLDER OLD        print the page made of the runs in FOLDER; if none was of a
+//	                                   fuzz target, with the part about them of the page OLD
 //
 // Runs of go test -json are named *.json. Runs of go test -fuzz are named PACKAGE-TARGET.log, with
 // the last element of the package's path.

@@ -17,7 +17,9 @@ func rowsOf(page []byte, replaced []*row) (rows []*row) {
 			break
 		}
 		r, ok := rowOf(line)
-		if ok && !slices.ContainsFunc(replaced, func(o *row) bool { return o.what == r.what && o.where == r.where }) {
+		if ok && !slices.ContainsFunc(replaced, func(o *row) bool {
+			return o.what == r.what && o.where == r.where
+		}) {
 			rows = append(rows, r)
 		}
 	}

@@ -106,7 +106,8 @@ func makePage(dir fs.FS, old []byte) ([]byte, error) {
 	}
 	rows = append(rows, rowsOf(old, rows)...)
 	slices.SortStableFunc(rows, func(a, b *row) int {
-		return cmp.Or(cmp.Compare(a.suite, b.suite), cmp.Compare(a.what, b.what), cmp.Compare(a.where, b.where), cmp.Compare(a.with, b.with))
+		return cmp.Or(cmp.Compare(a.suite, b.suite), cmp.Compare(a.what, b.what),
+			cmp.Compare(a.where, b.where), cmp.Compare(a.with, b.with))
 	})
 	page := render(rows, fuzz, skipped)
 	if at := bytes.Index(old, []byte(fuzzing)); len(fuzz) == 0 && at >= 0 {
@@ -119,7 +120,9 @@ func makePage(dir fs.FS, old []byte) ([]byte, error) {
 func addRun(rows []*row, r *run) ([]*row, error) {
 	for _, name := range r.order {
 		t := r.tests[name]
-		i := slices.IndexFunc(suites, func(s suite) bool { return s.pkg == r.pkg && s.tests.MatchString(name) })
+		i := slices.IndexFunc(suites, func(s suite) bool {
+			return s.pkg == r.pkg && s.tests.MatchString(name)
+		})
 		if i < 0 {
 			return nil, fmt.Errorf("%s of %s belongs to no suite: add it to suites", name, r.pkg)
 		}
@@ -140,7 +143,8 @@ func addRun(rows []*row, r *run) ([]*row, error) {
 		})
 		if at < 0 {
 			at = len(rows)
-			rows = append(rows, &row{suite: i, what: what, where: where, with: r.parameters, runs: map[*run]bool{}, sum: map[lab.Figure]uint64{}})
+			rows = append(rows, &row{suite: i, what: what, where: where, with: r.parameters,
+				runs: map[*run]bool{}, sum: map[lab.Figure]uint64{}})
 		}
 		o := rows[at]
 		o.runs[r] = true
@@ -182,7 +186,8 @@ neither came nor was counted, or that came twice, torn or late.
 	var took time.Duration
 	for _, r := range rows {
 		slices.Sort(r.days)
-		line := table.Row{r.what, r.where, cmp.Or(r.with, "short form"), strings.Join(r.days, ", "), len(r.runs) + r.earlier, r.took.Round(time.Second)}
+		line := table.Row{r.what, r.where, cmp.Or(r.with, "short form"), strings.Join(r.days, ", "),
+			len(r.runs) + r.earlier, r.took.Round(time.Second)}
 		for f, n := range r.sum {
 			total[f] += n
 		}
@@ -203,7 +208,8 @@ neither came nor was counted, or that came twice, torn or late.
 		}
 	}
 	if len(fuzz) > 0 {
-		b.WriteString(fuzzing + "\nA run that finds something makes no row: the input becomes a seed, and the target runs again.\n\n")
+		b.WriteString(fuzzing + "\nA run that finds something makes no row: the input becomes a seed, " +
+			"and the target runs again.\n\n")
 		slices.SortFunc(fuzz, func(a, b *fuzzed) int {
 			return cmp.Or(cmp.Compare(a.pkg, b.pkg), cmp.Compare(a.target, b.target))
 		})
@@ -227,7 +233,8 @@ func newTable(left int) table.Writer {
 	t := table.NewWriter()
 	var cs []table.ColumnConfig
 	for n := left + 1; n <= 11; n++ {
-		cs = append(cs, table.ColumnConfig{Number: n, Align: text.AlignRight, AlignHeader: text.AlignRight})
+		cs = append(cs, table.ColumnConfig{Number: n, Align: text.AlignRight,
+			AlignHeader: text.AlignRight})
 	}
 	t.SetColumnConfigs(cs)
 	return t

@@ -101,20 +101,23 @@ func TestPage(t *testing.T) {
 		"| internal/pcapio | FuzzReader | 31m0s | 1,234,570 | 12 | 49 |",
 		"| **total** |  | 31m0s | 1,234,570 | 12 |  |",
 	}, rows)
-	assert.Contains(t, string(page), "- bpf on FreeBSD 12.1-RELEASE amd64 GENERIC: TestKernelOverload/buffered\n")
+	assert.Contains(t, string(page), "- bpf on FreeBSD 12.1-RELEASE amd64 GENERIC: "+
+		"TestKernelOverload/buffered\n")
 }
 
 // A folder without a run of a fuzz target leaves what the page says of them, and one with any
 // replaces it.
 func TestFuzzingIsKept(t *testing.T) {
 	tests := &fstest.MapFile{Data: []byte(stream("bpf", onKernel...))}
-	both, err := makePage(fstest.MapFS{"kernel.json": tests, "pcapio-FuzzReader.log": {Data: []byte(fuzzLog)}}, nil)
+	both, err := makePage(fstest.MapFS{"kernel.json": tests,
+		"pcapio-FuzzReader.log": {Data: []byte(fuzzLog)}}, nil)
 	require.NoError(t, err)
 	kept, err := makePage(fstest.MapFS{"kernel.json": tests}, both)
 	require.NoError(t, err)
 	assert.Equal(t, string(both), string(kept))
 	log := strings.ReplaceAll(fuzzLog, "31m0s", "32m0s")
-	anew, err := makePage(fstest.MapFS{"kernel.json": tests, "pcapio-FuzzReader.log": {Data: []byte(log)}}, both)
+	anew, err := makePage(fstest.MapFS{"kernel.json": tests,
+		"pcapio-FuzzReader.log": {Data: []byte(log)}}, both)
 	require.NoError(t, err)
 	assert.Equal(t, strings.ReplaceAll(string(both), "31m0s", "32m0s"), string(anew))
 	none, err := makePage(fstest.MapFS{"kernel.json": tests}, nil)
@@ -128,7 +131,8 @@ func TestRowsAreKeptUntilTheirTestsRunAgain(t *testing.T) {
 		return &fstest.MapFile{Data: []byte(stream(pkg, lines...))}
 	}
 	all, err := makePage(fstest.MapFS{
-		"a.json": file("bpf", onKernel), "b.json": file("conformance", onModel), "c.json": file("faults", faulty),
+		"a.json": file("bpf", onKernel), "b.json": file("conformance", onModel),
+		"c.json": file("faults", faulty),
 	}, nil)
 	require.NoError(t, err)
 	part, err := makePage(fstest.MapFS{"c.json": file("faults", faulty)}, all)

@@ -66,12 +66,14 @@ func readRuns(in io.Reader) ([]*run, error) {
 			if r != nil {
 				return nil, fmt.Errorf("line %d: %s starts twice", n, e.Package)
 			}
-			r = &run{pkg: strings.TrimPrefix(strings.TrimPrefix(e.Package, module), "/"), day: e.Time.UTC().Format(time.DateOnly), tests: map[string]*test{}}
+			r = &run{pkg: strings.TrimPrefix(strings.TrimPrefix(e.Package, module), "/"),
+				day: e.Time.UTC().Format(time.DateOnly), tests: map[string]*test{}}
 			open[e.Package] = r
 			continue
 		}
 		if r == nil {
-			return nil, fmt.Errorf("line %d: %s of %q, which has not started: %s", n, e.Action, e.Package, e.Output)
+			return nil, fmt.Errorf("line %d: %s of %q, which has not started: %s", n, e.Action, e.Package,
+				e.Output)
 		}
 		var err error
 		switch {
@@ -175,8 +177,9 @@ type fuzzed struct {
 
 var (
 	fuzzName     = regexp.MustCompile(`^(\w+)-(Fuzz\w+)\.log$`)
-	fuzzProgress = regexp.MustCompile(`^fuzz: elapsed: (\S+), execs: (\d+) \(\d+/sec\)(?:, new interesting: (\d+) \(total: (\d+)\))?$`)
-	fuzzOK       = regexp.MustCompile(`^ok  \t(\S+)\t`)
+	fuzzProgress = regexp.MustCompile(
+		`^fuzz: elapsed: (\S+), execs: (\d+) \(\d+/sec\)(?:, new interesting: (\d+) \(total: (\d+)\))?$`)
+	fuzzOK = regexp.MustCompile(`^ok  \t(\S+)\t`)
 )
 
 // readFuzz reads the output of go test -fuzz. It refuses a run that found something or did not end.
@@ -189,7 +192,8 @@ func readFuzz(name string, log []byte) (*fuzzed, error) {
 	lines := bytes.Split(bytes.TrimRight(log, "\n"), []byte("\n"))
 	for _, line := range lines {
 		s := string(line)
-		if strings.HasPrefix(s, "--- FAIL") || strings.HasPrefix(s, "FAIL") || strings.Contains(s, "Failing input written") {
+		if strings.HasPrefix(s, "--- FAIL") || strings.HasPrefix(s, "FAIL") ||
+			strings.Contains(s, "Failing input written") {
 			return nil, fmt.Errorf("it found something: %s", s)
 		}
 		p := fuzzProgress.FindStringSubmatch(s)

@@ -61,7 +61,8 @@ func (o *outlet) choose(want uint16) error {
 }
 
 func (o *outlet) several(a, b uint16) error {
-	return fmt.Errorf("the file has packets of several link types (LINKTYPE_ %d and %d): %s takes one at a time",
+	return fmt.Errorf("the file has packets of several link types (LINKTYPE_ %d and %d): %s takes "+
+		"one at a time",
 		a, b, o.iface)
 }
 

@@ -39,7 +39,8 @@ func TestKernelSendAccountsForEveryPacket(t *testing.T) {
 			var frames, want [][]byte
 			var short, long int
 			for i := range rnd.IntN(40) {
-				n := []int{0, 1, 13, 14, 42, limit - 1, limit, limit + 1, w.memory, w.memory + 1, mtu + 14, mtu + 15, rnd.IntN(20000)}[rnd.IntN(13)]
+				n := []int{0, 1, 13, 14, 42, limit - 1, limit, limit + 1, w.memory, w.memory + 1, mtu + 14,
+					mtu + 15, rnd.IntN(20000)}[rnd.IntN(13)]
 				frame := lab.Frame(n, uint32(seed)<<16+uint32(i))
 				frames = append(frames, frame)
 				switch {
@@ -62,7 +63,8 @@ func TestKernelSendAccountsForEveryPacket(t *testing.T) {
 			require.EqualValues(t, loop*len(want), s.Packets, "seed %d, MTU %d", seed, mtu)
 			require.EqualValues(t, loop*short, s.left.tooShort, "seed %d, MTU %d", seed, mtu)
 			require.EqualValues(t, loop*long, s.left.tooLong, "seed %d, MTU %d", seed, mtu)
-			require.Eventually(t, func() bool { return len(got.all()) >= before+loop*len(want) }, lab.Patience, time.Millisecond)
+			require.Eventually(t, func() bool { return len(got.all()) >= before+loop*len(want) },
+				lab.Patience, time.Millisecond)
 			for i, p := range got.all()[before:] {
 				require.True(t, bytes.Equal(want[i%len(want)], p), "seed %d: packet %d", seed, i)
 			}
@@ -88,7 +90,8 @@ func TestKernelSendOfOddFiles(t *testing.T) {
 			arrive := 7
 			if w.memory < 9014 {
 				assert.EqualValues(t, 4, s.Packets)
-				assert.Equal(t, "1 too long for "+w.to+" (it takes 4096 bytes, which is the memory that the kernel finds for one write; "+
+				assert.Equal(t, "1 too long for "+w.to+" (it takes 4096 bytes, which is the memory that the "+
+					"kernel finds for one write; "+
 					"the longest packet has 9000)", s.LeftOut(w.m))
 				arrive--
 			} else {
@@ -99,9 +102,11 @@ func TestKernelSendOfOddFiles(t *testing.T) {
 			w.setMTU(t, 1500)
 			s = w.send(t, "testdata/jumbo.pcap", pipe, Config{Loop: 1})
 			assert.EqualValues(t, 2, s.Packets)
-			assert.Equal(t, "3 too long for "+w.to+" (it takes 1514 bytes, which is its MTU of 1500 and a link header of 14; "+
+			assert.Equal(t, "3 too long for "+w.to+" (it takes 1514 bytes, which is its MTU of 1500 and a "+
+				"link header of 14; "+
 				"the longest packet has 9000)", s.LeftOut(w.m))
-			require.Eventually(t, func() bool { return len(got.all()) == before+arrive+2 }, lab.Patience, time.Millisecond)
+			require.Eventually(t, func() bool { return len(got.all()) == before+arrive+2 }, lab.Patience,
+				time.Millisecond)
 		}
 	})
 }
@@ -148,7 +153,8 @@ func timesOf(t *testing.T, cfg Config, seconds ...float64) (left []time.Duration
 	_, err := out.AddInterface(pcapio.Interface{LinkType: 1})
 	require.NoError(t, err)
 	for i, s := range seconds {
-		require.NoError(t, out.WritePacket(0, int64(s), int64((s-float64(int64(s)))*1e9), lab.Frame(60, uint32(i)), 60))
+		require.NoError(t, out.WritePacket(0, int64(s), int64((s-float64(int64(s)))*1e9),
+			lab.Frame(60, uint32(i)), 60))
 	}
 	require.NoError(t, out.Finish())
 	f, err := Open(t.Context(), "-", &b)
@@ -210,7 +216,8 @@ func TestContextEndsSending(t *testing.T) {
 	w := modelWire(bpftest.Features{})
 	file, err := os.ReadFile(writeFile(t, time.Hour, lab.Frame(60, 0), lab.Frame(60, 1)))
 	require.NoError(t, err)
-	for name, n := range map[string]int{"before the head": 0, "in the middle": len(file) - 70, "between packets": len(file)} {
+	for name, n := range map[string]int{"before the head": 0, "in the middle": len(file) - 70,
+		"between packets": len(file)} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
@@ -246,5 +253,6 @@ func TestPipesThatCanNotBeSent(t *testing.T) {
 	s, _, err := New(w.m, w.to, openFile(t, "testdata/null4.pcap", true), Config{Loop: 1})
 	require.NoError(t, err, "not known yet")
 	defer s.Close()
-	assert.EqualError(t, s.Run(t.Context()), "after 0 packets: the packets are of link type 0 (LINKTYPE_), and epair0b takes EN10MB")
+	assert.EqualError(t, s.Run(t.Context()), "after 0 packets: the packets are of link type 0 "+
+		"(LINKTYPE_), and epair0b takes EN10MB")
 }

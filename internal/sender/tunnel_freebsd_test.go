@@ -38,7 +38,8 @@ func TestKernelSendOnATunnel(t *testing.T) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	require.NoError(t, err)
 	defer unix.Close(fd)
-	require.NoError(t, ioctl(fd, siocAIFAddr, ifaliasreq(name, [4]byte{10, 99, 0, 1}, [4]byte{10, 99, 0, 2}, [4]byte{255, 255, 255, 255})))
+	require.NoError(t, ioctl(fd, siocAIFAddr, ifaliasreq(name, [4]byte{10, 99, 0, 1},
+		[4]byte{10, 99, 0, 2}, [4]byte{255, 255, 255, 255})))
 
 	for _, pipe := range []bool{false, true} {
 		f := openFile(t, "testdata/null4.pcap", pipe)

@@ -30,7 +30,8 @@ type wire struct {
 
 // wires calls f with the model, as several releases, and with the running kernel.
 func wires(t *testing.T, f func(t *testing.T, w wire)) {
-	for name, features := range map[string]bpftest.Features{"model": {}, "model with long writes": {LongWrite: true}} {
+	for name, features := range map[string]bpftest.Features{"model": {},
+		"model with long writes": {LongWrite: true}} {
 		t.Run(name, func(t *testing.T) { f(t, modelWire(features)) })
 	}
 	t.Run("kernel", func(t *testing.T) {
@@ -68,7 +69,8 @@ func modelWire(features bpftest.Features) wire {
 	w.m = &machine.Machine{
 		BPF: k, Sysctl: scenario.Sysctls(k), Stop: func() {},
 		Interfaces: func() ([]machine.Interface, error) {
-			return []machine.Interface{{Name: w.to, Up: true, MTU: mtu}, {Name: w.from, Up: true, MTU: mtu}}, nil
+			return []machine.Interface{{Name: w.to, Up: true, MTU: mtu},
+				{Name: w.from, Up: true, MTU: mtu}}, nil
 		},
 	}
 	return w
@@ -89,7 +91,8 @@ func (a *arrived) all() [][]byte {
 // receive collects what arrives until the test ends.
 func (w wire) receive(t *testing.T) *arrived {
 	t.Helper()
-	r, err := bpf.Open(w.from, bpf.Config{System: w.m.BPF, Mode: bpf.Buffered, Immediate: true, Direction: bpf.In})
+	r, err := bpf.Open(w.from, bpf.Config{System: w.m.BPF, Mode: bpf.Buffered, Immediate: true,
+		Direction: bpf.In})
 	require.NoError(t, err)
 	a := &arrived{}
 	ctx, cancel := context.WithCancel(context.Background())

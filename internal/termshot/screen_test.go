@@ -38,7 +38,8 @@ func TestScreen(t *testing.T) {
 }
 
 func TestRun(t *testing.T) {
-	screen, written, exit, err := Run(exec.Command("sh", "-c", "echo hello; stty size; exit 3"), 40, 10, nil)
+	screen, written, exit, err := Run(exec.Command("sh", "-c", "echo hello; stty size; exit 3"), 40,
+		10, nil)
 	require.NoError(t, err)
 	assert.Equal(t, "hello\n10 40\n", screen)
 	assert.Equal(t, "hello\r\n10 40\r\n", written)

@@ -22,7 +22,9 @@ var ErrEnded = errors.New("the program has ended")
 // that the program has written so far. When until returns true, Run interrupts the program (SIGINT)
 // and waits for its end. If until is nil, Run only waits for the end. It returns the exit code, and
 // the last screen that until got. If until is nil, that is the last screen of the program.
-func Run(c *exec.Cmd, columns, lines int, until func(screen, written string) bool) (screen, written string, exit int, err error) {
+func Run(
+	c *exec.Cmd, columns, lines int, until func(screen, written string) bool,
+) (screen, written string, exit int, err error) {
 	tty, err := pty.StartWithSize(c, &pty.Winsize{Rows: uint16(lines), Cols: uint16(columns)})
 	if err != nil {
 		return "", "", 0, err

@@ -174,7 +174,8 @@ func (t *Tree) meta(entry int32, mib []int32, new []byte) ([]byte, error) {
 		folder := uint32(sysctl.CTLTYPE_NODE) | uint32(sysctl.CTLFLAG_RW)
 		return append(binary.NativeEndian.AppendUint32(nil, folder), "N\x00"...), nil
 	case entry == 4:
-		return append(binary.NativeEndian.AppendUint32(nil, uint32(v.Type)|uint32(v.Flags)), v.Fmt+"\x00"...), nil
+		return append(binary.NativeEndian.AppendUint32(nil, uint32(v.Type)|uint32(v.Flags)), v.Fmt+
+			"\x00"...), nil
 	case entry == 5 && v != nil && v.Description != "":
 		return []byte(v.Description + "\x00"), nil
 	}

@@ -16,7 +16,8 @@ import (
 )
 
 func str(name, value string) sysctltest.Var {
-	return sysctltest.Value(name, sysctl.CTLTYPE_STRING, sysctl.CTLFLAG_RW, "A", append([]byte(value), 0))
+	return sysctltest.Value(name, sysctl.CTLTYPE_STRING, sysctl.CTLFLAG_RW, "A",
+		append([]byte(value), 0))
 }
 
 func TestTree(t *testing.T) {

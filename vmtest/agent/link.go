@@ -47,9 +47,10 @@ func connect(addr string) (net.Conn, error) {
 		return nil, fmt.Errorf("socketpair: %w", err)
 	}
 	syscall.CloseOnExec(pair[0])
-	pid, err := syscall.ForkExec(os.Args[0], []string{"agent", "call", strconv.Itoa(jid), addr}, &syscall.ProcAttr{
-		Files: []uintptr{0, 1, 2, uintptr(pair[1])},
-	})
+	pid, err := syscall.ForkExec(os.Args[0], []string{"agent", "call", strconv.Itoa(jid), addr},
+		&syscall.ProcAttr{
+			Files: []uintptr{0, 1, 2, uintptr(pair[1])},
+		})
 	syscall.Close(pair[1])
 	if err != nil {
 		return nil, fmt.Errorf("start the caller: %w", err)

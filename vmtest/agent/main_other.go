@@ -8,6 +8,7 @@ import (
 )
 
 func main() {
-	fmt.Fprintln(os.Stderr, "the vmtest agent is the first process of a FreeBSD guest and runs nowhere else")
+	fmt.Fprintln(os.Stderr, "the vmtest agent is the first process of a FreeBSD guest and runs "+
+		"nowhere else")
 	os.Exit(1)
 }

@@ -101,7 +101,8 @@ func (a *agent) setup(req *wire.RunRequest) error {
 	if err := mount("tmpfs", rootDir); err != nil {
 		return err
 	}
-	for _, d := range append([]string{"/dev", "/etc", "/tmp", "/var/tmp", "/root", req.Dir}, req.Dirs...) {
+	for _, d := range append([]string{"/dev", "/etc", "/tmp", "/var/tmp", "/root", req.Dir},
+		req.Dirs...) {
 		if err := os.MkdirAll(rootDir+d, 0o755); err != nil {
 			return err
 		}
@@ -112,9 +113,10 @@ func (a *agent) setup(req *wire.RunRequest) error {
 		}
 	}
 	for name, text := range map[string]string{
-		"/etc/passwd": "root:*:0:0:root:/root:/bin/sh\nnobody:*:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-		"/etc/group":  "wheel:*:0:root\nnobody:*:65534:\n",
-		"/etc/hosts":  "127.0.0.1 localhost\n::1 localhost\n",
+		"/etc/passwd": "root:*:0:0:root:/root:/bin/sh\n" +
+			"nobody:*:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+		"/etc/group": "wheel:*:0:root\nnobody:*:65534:\n",
+		"/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
 	} {
 		if err := os.WriteFile(rootDir+name, []byte(text), 0o644); err != nil {
 			return err

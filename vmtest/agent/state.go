@@ -40,7 +40,8 @@ type baseline struct {
 // restore puts the machine back. The error says what could not be: then the
 // machine must not be used again.
 func (b *baseline) restore() error {
-	return errors.Join(b.restoreInterfaces(), b.restoreMounts(), b.restoreSettings(), b.checkOthers(), b.checkWires())
+	return errors.Join(b.restoreInterfaces(), b.restoreMounts(), b.restoreSettings(), b.checkOthers(),
+		b.checkWires())
 }
 
 func (b *baseline) restoreInterfaces() error {
@@ -120,15 +121,17 @@ func (b *baseline) checkOthers() error {
 	return nil
 }
 
-// checkWires sees whether epairs may have gone dead: when the queue that all of them share was full once, the driver may
-// take no frame any more, whichever epair it is for: see epair_transmit_locked in 12.1.
+// checkWires sees whether epairs may have gone dead: when the queue that all of them share was full
+// once, the driver may take no frame any more, whichever epair it is for: see epair_transmit_locked
+// in 12.1.
 func (b *baseline) checkWires() error {
 	now, err := b.m.overflows()
 	if err != nil {
 		return err
 	}
 	if n := now - b.overflows; n > 0 {
-		return fmt.Errorf("the queue of all epairs overflowed (%d frames), after which they may carry nothing any more", n)
+		return fmt.Errorf("the queue of all epairs overflowed (%d frames), after which they may carry "+
+			"nothing any more", n)
 	}
 	return nil
 }

@@ -69,10 +69,12 @@ func (f *fakeMachine) unmount(path string) error {
 	return nil
 }
 
-func (f *fakeMachine) readSetting(i int) ([]byte, error) { return []byte(f.settings[f.names[i]]), nil }
-func (f *fakeMachine) settingName(i int) string          { return f.names[i] }
-func (f *fakeMachine) others() (string, error)           { return f.rest, nil }
-func (f *fakeMachine) overflows() (uint64, error)        { return f.lost, nil }
+func (f *fakeMachine) readSetting(i int) ([]byte, error) {
+	return []byte(f.settings[f.names[i]]), nil
+}
+func (f *fakeMachine) settingName(i int) string   { return f.names[i] }
+func (f *fakeMachine) others() (string, error)    { return f.rest, nil }
+func (f *fakeMachine) overflows() (uint64, error) { return f.lost, nil }
 
 func (f *fakeMachine) writeSetting(i int, v []byte) error {
 	if !f.stuck[f.names[i]] {
@@ -91,21 +93,28 @@ func TestRestore(t *testing.T) {
 		{"interfaces go, pairs too", func(f *fakeMachine) {
 			f.ifs["epair0a"], f.ifs["epair0b"], f.ifs["tap0"] = "", "", ""
 		}, ""},
-		{"an interface stays", func(f *fakeMachine) { f.ifs["tap0"] = ""; f.stuck["tap0"] = true }, "interface tap0 stays"},
-		{"an address is added", func(f *fakeMachine) { f.ifs["lo0"] = "up 127.0.0.1 10.0.0.1" }, "interface lo0 is"},
+		{"an interface stays", func(f *fakeMachine) { f.ifs["tap0"] = ""; f.stuck["tap0"] = true },
+			"interface tap0 stays"},
+		{"an address is added", func(f *fakeMachine) { f.ifs["lo0"] = "up 127.0.0.1 10.0.0.1" },
+			"interface lo0 is"},
 		{"an interface is missing", func(f *fakeMachine) { delete(f.ifs, "lo0") }, "interface lo0 is"},
 		{"mounts go, last first", func(f *fakeMachine) { f.mnts = append(f.mnts, "/vm", "/vm/dev") }, ""},
-		{"a mount stays", func(f *fakeMachine) { f.mnts = append(f.mnts, "/vm"); f.stuck["/vm"] = true }, "unmount /vm"},
+		{"a mount stays", func(f *fakeMachine) { f.mnts = append(f.mnts, "/vm"); f.stuck["/vm"] = true },
+			"unmount /vm"},
 		{"settings go back", func(f *fakeMachine) { f.settings["net.b"] = "9" }, ""},
-		{"a setting stays", func(f *fakeMachine) { f.settings["net.b"] = "9"; f.stuck["net.b"] = true }, "net.b does not go back"},
-		{"the wires' queue overflowed", func(f *fakeMachine) { f.lost += 2 }, "the queue of all epairs overflowed (2 frames)"},
-		{"a module was loaded", func(f *fakeMachine) { f.rest = "modules 1 2 jails 1" }, "modules and jails are"},
+		{"a setting stays", func(f *fakeMachine) { f.settings["net.b"] = "9"; f.stuck["net.b"] = true },
+			"net.b does not go back"},
+		{"the wires' queue overflowed", func(f *fakeMachine) { f.lost += 2 }, "the queue of all epairs " +
+			"overflowed (2 frames)"},
+		{"a module was loaded", func(f *fakeMachine) { f.rest = "modules 1 2 jails 1" },
+			"modules and jails are"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newFake()
 			ifs, _ := f.interfaces()
 			mnts, _ := f.mounts()
-			b := &baseline{m: f, interfaces: ifs, mounts: mnts, settings: [][]byte{[]byte("1"), []byte("2")}, others: f.rest, overflows: f.lost}
+			b := &baseline{m: f, interfaces: ifs, mounts: mnts, settings: [][]byte{[]byte("1"), []byte("2")},
+				others: f.rest, overflows: f.lost}
 			tt.change(f)
 			err := b.restore()
 			if tt.want != "" {
@@ -181,5 +190,6 @@ func TestScanFindsWhatWasWritten(t *testing.T) {
 	write("/elsewhere/x", "not asked for")
 	after, err := scanIn(root, collect)
 	require.NoError(t, err)
-	assert.Equal(t, []string{"/out/profile", "/w/grown", "/w/replaced", "/w/sub/new", "/w/touched"}, changed(before, after))
+	assert.Equal(t, []string{"/out/profile", "/w/grown", "/w/replaced", "/w/sub/new", "/w/touched"},
+		changed(before, after))
 }

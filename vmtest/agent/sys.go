@@ -33,7 +33,8 @@ type param struct {
 func strParam(name, value string) param { return param{name, append([]byte(value), 0)} }
 
 func mount(fstype, path string) error {
-	_, err := iovCall(syscall.SYS_NMOUNT, 0, []param{strParam("fstype", fstype), strParam("fspath", path)})
+	_, err := iovCall(syscall.SYS_NMOUNT, 0, []param{strParam("fstype", fstype),
+		strParam("fspath", path)})
 	if err != nil {
 		return fmt.Errorf("mount %s on %s: %w", fstype, path, err)
 	}

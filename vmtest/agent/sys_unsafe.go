@@ -12,7 +12,8 @@ import (
 // length of the call, as unsafe.Pointer's rule 4 demands.
 
 func ioctl(fd int, req uintptr, arg []byte) error {
-	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), req, uintptr(unsafe.Pointer(&arg[0])))
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), req,
+		uintptr(unsafe.Pointer(&arg[0])))
 	return errnoErr(errno)
 }
 
@@ -30,7 +31,8 @@ func rawSysctl(mib []int32, old []byte, new []byte) (int, error) {
 			lenp = nil
 		}
 	}
-	_, _, errno := syscall.Syscall6(syscall.SYS___SYSCTL, uintptr(unsafe.Pointer(&mib[0])), uintptr(len(mib)),
+	_, _, errno := syscall.Syscall6(syscall.SYS___SYSCTL, uintptr(unsafe.Pointer(&mib[0])),
+		uintptr(len(mib)),
 		uintptr(oldp), uintptr(unsafe.Pointer(lenp)), uintptr(newp), uintptr(len(new)))
 	return int(n), errnoErr(errno)
 }
@@ -54,7 +56,8 @@ func iovCall(trap uintptr, flags int, params []param) (int, error) {
 		name := append([]byte(p.name), 0)
 		iov = append(iov, iovec(name), iovec(p.value))
 	}
-	r, _, errno := syscall.Syscall(trap, uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)), uintptr(flags))
+	r, _, errno := syscall.Syscall(trap, uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)),
+		uintptr(flags))
 	return int(r), errnoErr(errno)
 }
 
@@ -75,7 +78,8 @@ func reaperControl(command uintptr, arg []uint32) error {
 	if len(arg) > 0 {
 		argp = unsafe.Pointer(&arg[0])
 	}
-	_, _, errno := syscall.Syscall6(sysProcctl, pPID, uintptr(syscall.Getpid()), command, uintptr(argp), 0, 0)
+	_, _, errno := syscall.Syscall6(sysProcctl, pPID, uintptr(syscall.Getpid()), command,
+		uintptr(argp), 0, 0)
 	return errnoErr(errno)
 }
 

@@ -12,7 +12,8 @@ import (
 
 // ioctl passes a pointer to the struct that the request's number has the size of.
 func ioctl[T any](fd int, req uintptr, arg *T) error {
-	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), req, uintptr(unsafe.Pointer(arg))); e != 0 {
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), req,
+		uintptr(unsafe.Pointer(arg))); e != 0 {
 		return e
 	}
 	return nil
@@ -21,7 +22,8 @@ func ioctl[T any](fd int, req uintptr, arg *T) error {
 // lend makes two buffers of size bytes the kernel's.
 func lend(fd, size int) (mem [2][]byte, err error) {
 	for i := range mem {
-		if mem[i], err = unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_SHARED); err != nil {
+		if mem[i], err = unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE,
+			unix.MAP_ANON|unix.MAP_SHARED); err != nil {
 			return mem, err
 		}
 	}
@@ -64,7 +66,9 @@ func poll(p *pollfd, ms int) error {
 }
 
 // header is the header of a lent buffer.
-func header(mem []byte) *unix.BpfZbufHeader { return (*unix.BpfZbufHeader)(unsafe.Pointer(&mem[0])) }
+func header(mem []byte) *unix.BpfZbufHeader {
+	return (*unix.BpfZbufHeader)(unsafe.Pointer(&mem[0]))
+}
 
 // walk goes over the records as a C program does: it believes the kernel.
 func walk(t *Tally, mem []byte) {

@@ -10,9 +10,15 @@ import (
 )
 
 func init() {
-	openers["zbuf-lease"] = func(c Config) (Contestant, error) { return openReader(c, bpf.ZeroCopy, (*reader).leases) }
-	openers["zbuf-copy"] = func(c Config) (Contestant, error) { return openReader(c, bpf.ZeroCopy, (*reader).copies) }
-	openers["zbuf-buffered"] = func(c Config) (Contestant, error) { return openReader(c, bpf.Buffered, (*reader).leases) }
+	openers["zbuf-lease"] = func(c Config) (Contestant, error) {
+		return openReader(c, bpf.ZeroCopy, (*reader).leases)
+	}
+	openers["zbuf-copy"] = func(c Config) (Contestant, error) {
+		return openReader(c, bpf.ZeroCopy, (*reader).copies)
+	}
+	openers["zbuf-buffered"] = func(c Config) (Contestant, error) {
+		return openReader(c, bpf.Buffered, (*reader).leases)
+	}
 }
 
 // reader is our own.
@@ -29,7 +35,8 @@ func openReader(c Config, mode bpf.Mode, run func(*reader, *Tally) error) (Conte
 		pieces = 3
 	}
 	r, err := bpf.Open(c.Interface, bpf.Config{
-		Mode: mode, BufferSize: c.Memory / pieces, Filter: c.Filter, ReadTimeout: c.Timeout, Immediate: c.Immediate,
+		Mode: mode, BufferSize: c.Memory / pieces, Filter: c.Filter, ReadTimeout: c.Timeout,
+		Immediate:  c.Immediate,
 		Resolution: bpf.Microseconds, // what all the others take
 	})
 	if err != nil {

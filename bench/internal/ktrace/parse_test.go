@@ -36,7 +36,8 @@ func typedCall(typ uint16, thread int64, number uint16, args ...uint64) []byte {
 
 func TestParseCountsByThreadAndNumber(t *testing.T) {
 	var b []byte
-	for _, r := range [][]byte{call(7, 3), call(7, 3), record(2, 7, 1, 2, 3), call(8, 3), call(7, 54, 11, 12), call(7, 54, 13)} {
+	for _, r := range [][]byte{call(7, 3), call(7, 3), record(2, 7, 1, 2, 3), call(8, 3),
+		call(7, 54, 11, 12), call(7, 54, 13)} {
 		b = append(b, r...)
 	}
 	got, err := parse(b)
@@ -90,11 +91,12 @@ func TestNoRecordAtAll(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	whole := call(7, 3)
 	for name, b := range map[string][]byte{
-		"half a header":                whole[:20],
-		"half a record":                whole[:len(whole)-1],
-		"a call without number":        record(typeSyscall, 7),
-		"a record after dropped ones":  record(typeSyscall|flagDrop, 7, 1, 2),
-		"a record of negative length":  append(binary.NativeEndian.AppendUint32(nil, 1<<31), whole[4:]...),
+		"half a header":               whole[:20],
+		"half a record":               whole[:len(whole)-1],
+		"a call without number":       record(typeSyscall, 7),
+		"a record after dropped ones": record(typeSyscall|flagDrop, 7, 1, 2),
+		"a record of negative length": append(binary.NativeEndian.AppendUint32(nil, 1<<31),
+			whole[4:]...),
 		"something behind the records": append(call(7, 3), 0),
 	} {
 		_, err := parse(b)

@@ -14,7 +14,8 @@ func ktrace(file string, op, facilities uintptr, pid int) error {
 	if err != nil {
 		return err
 	}
-	_, _, e := unix.RawSyscall6(unix.SYS_KTRACE, uintptr(unsafe.Pointer(name)), op, facilities, uintptr(pid), 0, 0)
+	_, _, e := unix.RawSyscall6(unix.SYS_KTRACE, uintptr(unsafe.Pointer(name)), op, facilities,
+		uintptr(pid), 0, 0)
 	if e != 0 {
 		return e
 	}

@@ -26,7 +26,8 @@ func realTime() error {
 // send is write(2), and pause nanosleep(2), without a word to Go's scheduler; the kernel reads what
 // they point to during the call.
 func send(fd int, frame []byte) error {
-	_, _, e := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&frame[0])), uintptr(len(frame)))
+	_, _, e := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&frame[0])),
+		uintptr(len(frame)))
 	if e != 0 {
 		return e
 	}

@@ -21,16 +21,18 @@ import (
 // scheduling are calls that are not the reader's: those that Go's scheduler makes on the thread of
 // whoever it stops and wakes.
 var scheduling = map[int]bool{
-	unix.SYS_SIGRETURN: true, unix.SYS__UMTX_OP: true, unix.SYS_NANOSLEEP: true, unix.SYS_SCHED_YIELD: true,
-	unix.SYS_THR_KILL: true, unix.SYS_SIGPROCMASK: true, unix.SYS_MADVISE: true, unix.SYS_MMAP: true,
-	unix.SYS___SYSCTL: true, // of behind
+	unix.SYS_SIGRETURN: true, unix.SYS__UMTX_OP: true, unix.SYS_NANOSLEEP: true,
+	unix.SYS_SCHED_YIELD: true, unix.SYS_THR_KILL: true, unix.SYS_SIGPROCMASK: true,
+	unix.SYS_MADVISE: true, unix.SYS_MMAP: true, unix.SYS___SYSCTL: true, // of behind,
 }
 
 var names = map[int]string{
-	unix.SYS_READ: "read", unix.SYS_WRITE: "write", unix.SYS_IOCTL: "ioctl", unix.SYS_POLL: "poll", unix.SYS_KEVENT: "kevent",
-	unix.SYS_CLOSE: "close", unix.SYS_FCNTL: "fcntl", unix.SYS_PIPE2: "pipe2", unix.SYS_CLOCK_GETTIME: "clock_gettime",
-	unix.SYS_SIGRETURN: "sigreturn", unix.SYS__UMTX_OP: "_umtx_op", unix.SYS_NANOSLEEP: "nanosleep",
-	unix.SYS_SCHED_YIELD: "sched_yield", unix.SYS_THR_KILL: "thr_kill", unix.SYS_SIGPROCMASK: "sigprocmask",
+	unix.SYS_READ: "read", unix.SYS_WRITE: "write", unix.SYS_IOCTL: "ioctl", unix.SYS_POLL: "poll",
+	unix.SYS_KEVENT: "kevent", unix.SYS_CLOSE: "close", unix.SYS_FCNTL: "fcntl",
+	unix.SYS_PIPE2: "pipe2", unix.SYS_CLOCK_GETTIME: "clock_gettime",
+	unix.SYS_SIGRETURN: "sigreturn", unix.SYS__UMTX_OP: "_umtx_op",
+	unix.SYS_NANOSLEEP: "nanosleep", unix.SYS_SCHED_YIELD: "sched_yield",
+	unix.SYS_THR_KILL: "thr_kill", unix.SYS_SIGPROCMASK: "sigprocmask",
 	unix.SYS_MADVISE: "madvise", unix.SYS_MMAP: "mmap", unix.SYS___SYSCTL: "__sysctl",
 }
 
@@ -107,7 +109,8 @@ func run(s Spec) (r Result, err error) {
 		filter = []bpf.RawInstruction{{Op: 0x06, K: 1 << 18}}
 	}
 	c, err := contestant.Open(s.Contestant, contestant.Config{
-		Interface: s.Interface, Filter: filter, Memory: s.Memory, Timeout: s.Timeout, Immediate: s.Immediate,
+		Interface: s.Interface, Filter: filter, Memory: s.Memory, Timeout: s.Timeout,
+		Immediate: s.Immediate,
 	})
 	if err != nil {
 		return r, err
@@ -183,7 +186,9 @@ func run(s Spec) (r Result, err error) {
 }
 
 // trace runs c with its system calls traced; scheduler are the kqueues of Go itself.
-func trace(c contestant.Contestant, t *contestant.Tally, s Spec, scheduler map[uint64]bool) (r Traced, err error) {
+func trace(
+	c contestant.Contestant, t *contestant.Tally, s Spec, scheduler map[uint64]bool,
+) (r Traced, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	was := t.Packets

@@ -30,7 +30,7 @@ type Spec struct {
 	Trace  time.Duration // run once more with system calls traced; 0 is not at all
 	Enough uint64        // packets after which that may end early; 0 is none
 
-	Profile string // file for a CPU profile of the run for the figures, which it disturbs; empty is none
+	Profile string // file for a CPU profile, which disturbs the figures; empty is none
 }
 
 // Result is what came of it.
@@ -45,7 +45,7 @@ type Result struct {
 	User, System           time.Duration // CPU time of the process [getrusage]
 	Voluntary, Involuntary int64         // context switches of the process [getrusage]
 	RSS                    int64         // bytes, at the most [getrusage]
-	Kernel                 int64         // bytes of the kernel's two buffers, lent or its own [net.bpf.stats]
+	Kernel                 int64         // bytes of the two buffers, by net.bpf.stats
 	Allocated              uint64        // bytes, on Go's heap
 
 	P50, P99, Max time.Duration // of the delays
@@ -58,7 +58,7 @@ type Result struct {
 type Traced struct {
 	Elapsed time.Duration
 	Packets uint64
-	Reader  uint64 // calls of the reading thread, but for those of Go's scheduler and of Behind (__sysctl)
+	Reader  uint64 // calls of the reading thread, without Go's scheduler and Behind (__sysctl)
 	Process uint64 // calls of all threads
 	Own     uint64 // calls by the contestant's own count
 	HasOwn  bool

@@ -28,7 +28,8 @@ const (
 	lines   = 24
 )
 
-var shot = regexp.MustCompile(`(?s)(<!-- shot until ([^\n]*?): ([^\n]*) -->\n).*?(<!-- end of shot -->)`)
+var shot = regexp.MustCompile(
+	`(?s)(<!-- shot until ([^\n]*?): ([^\n]*) -->\n).*?(<!-- end of shot -->)`)
 
 func main() {
 	if len(os.Args) != 2 {
@@ -79,7 +80,9 @@ func take(until, command string) (string, error) {
 	c := exec.Command(words[0], words[1:]...)
 	c.Dir = dir
 	c.Env = append(os.Environ(), "TERM=xterm", "LC_ALL=C.UTF-8")
-	screen, _, _, err := termshot.Run(c, columns, lines, func(screen, _ string) bool { return re.MatchString(screen) })
+	screen, _, _, err := termshot.Run(c, columns, lines, func(screen, _ string) bool {
+		return re.MatchString(screen)
+	})
 	if err != nil {
 		return "", err
 	}

@@ -20,8 +20,10 @@ func TestRenew(t *testing.T) {
 		require.NoError(t, rerr)
 		return string(got), err
 	}
-	const empty = "a\n<!-- shot until x.z: echo xyz -->\n<!-- end of shot -->\nb\n<!-- shot until 1: echo 1 -->\nold\n<!-- end of shot -->\n"
-	const full = "a\n<!-- shot until x.z: echo xyz -->\n```console\n$ echo xyz\nxyz\n```\n<!-- end of shot -->\nb\n" +
+	const empty = "a\n<!-- shot until x.z: echo xyz -->\n<!-- end of shot -->\nb\n" +
+		"<!-- shot until 1: echo 1 -->\nold\n<!-- end of shot -->\n"
+	const full = "a\n<!-- shot until x.z: echo xyz -->\n```console\n$ echo xyz\nxyz\n```\n" +
+		"<!-- end of shot -->\nb\n" +
 		"<!-- shot until 1: echo 1 -->\n```console\n$ echo 1\n1\n```\n<!-- end of shot -->\n"
 	got, err := renewed(empty)
 	require.NoError(t, err)
@@ -33,8 +35,9 @@ func TestRenew(t *testing.T) {
 	for name, text := range map[string]string{
 		"no mark":                      "a\nb\n",
 		"a picture that does not come": "<!-- shot until y: echo x -->\nold\n<!-- end of shot -->\n",
-		"no such program":              "<!-- shot until y: /no/such/program -->\nold\n<!-- end of shot -->\n",
-		"no regular expression":        "<!-- shot until (: echo x -->\nold\n<!-- end of shot -->\n",
+		"no such program": "<!-- shot until y: /no/such/program -->\nold\n" +
+			"<!-- end of shot -->\n",
+		"no regular expression": "<!-- shot until (: echo x -->\nold\n<!-- end of shot -->\n",
 	} {
 		got, err := renewed(text)
 		assert.Error(t, err, name)

@@ -73,14 +73,17 @@ func Build(source fs.FS, prefix, cache, goarch string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("build the agent: %w", err)
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", filepath.Join(dir, "agent"), "./"+prefix+"/agent")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o",
+		filepath.Join(dir, "agent"), "./"+prefix+"/agent")
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOOS=freebsd", "GOARCH="+goarch, "GOAMD64=v1", "CGO_ENABLED=0", "GOFLAGS=-mod=mod", "GOWORK=off", "GO111MODULE=on")
+	cmd.Env = append(os.Environ(), "GOOS=freebsd", "GOARCH="+goarch, "GOAMD64=v1", "CGO_ENABLED=0",
+		"GOFLAGS=-mod=mod", "GOWORK=off", "GO111MODULE=on")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
-			return "", errors.New("build the agent: there is no go command in PATH; it is needed once, at the first use")
+			return "", errors.New("build the agent: there is no go command in PATH; it is needed once, at " +
+				"the first use")
 		}
 		return "", fmt.Errorf("build the agent: %w: %s", err, lastLine(out.String()))
 	}

@@ -85,7 +85,8 @@ func (s Source) fetchSet(ctx context.Context, release, target string) (string, e
 	}
 	if err := verify(part, want); err != nil {
 		os.Remove(part)
-		return "", fmt.Errorf("%s: %w (it is removed: try again, or another VMTEST_MIRROR)", base+SetName, err)
+		return "", fmt.Errorf("%s: %w (it is removed: try again, or another VMTEST_MIRROR)", base+SetName,
+			err)
 	}
 	return target, os.Rename(part, target)
 }
@@ -107,7 +108,9 @@ func folder(arch string) string {
 func (s Source) advise(err error, base, release string) error {
 	var net *url.Error
 	if errors.As(err, &net) {
-		return fmt.Errorf("%w (without a network: on a machine that has one, get %s%s and %sMANIFEST into one folder, and name the file here by --kernel; or name a mirror by VMTEST_MIRROR)", err, base, SetName, base)
+		return fmt.Errorf("%w (without a network: on a machine that has one, get %s%s and %sMANIFEST "+
+			"into one folder, and name the file here by --kernel; or name a mirror by VMTEST_MIRROR)", err,
+			base, SetName, base)
 	}
 	if errors.Is(err, errNotThere) {
 		return fmt.Errorf("there is no FreeBSD %s for %s: %w (a release past its end of life is at https://ftp-archive.freebsd.org/pub/FreeBSD-Archive/old-releases, to be named by VMTEST_MIRROR)", release, s.Arch, err)
@@ -242,7 +245,8 @@ func (s Source) fetchSome(ctx context.Context, url string, f *os.File) (end int6
 	switch {
 	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable:
 		return at, nil // all is there, or it is the wrong file: the checksum will tell
-	case resp.StatusCode == http.StatusPartialContent && strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", at)):
+	case resp.StatusCode == http.StatusPartialContent &&
+		strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", at)):
 	default: // from the start, whatever we asked for
 		if at > 0 {
 			if at, err = f.Seek(0, io.SeekStart); err == nil {
@@ -256,8 +260,10 @@ func (s Source) fetchSome(ctx context.Context, url string, f *os.File) (end int6
 	}
 	var w io.Writer = f
 	if s.Progress != nil {
-		bar := progressbar.NewOptions64(total, progressbar.OptionSetWriter(s.Progress), progressbar.OptionShowBytes(true),
-			progressbar.OptionSetDescription(SetName), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+		bar := progressbar.NewOptions64(total, progressbar.OptionSetWriter(s.Progress),
+			progressbar.OptionShowBytes(true),
+			progressbar.OptionSetDescription(SetName), progressbar.OptionThrottle(100*time.Millisecond),
+			progressbar.OptionClearOnFinish())
 		_ = bar.Set64(at) // what a bar shows is worth no error
 		defer bar.Close()
 		w = io.MultiWriter(f, bar)

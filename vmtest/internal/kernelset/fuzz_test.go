@@ -37,13 +37,16 @@ func FuzzChecksum(f *testing.F) {
 	})
 }
 
-// FuzzExtract: whatever a set holds, nothing comes out of it but a kernel and its modules, into one folder.
+// FuzzExtract: whatever a set holds, nothing comes out of it but a kernel and its modules, into one
+// folder.
 func FuzzExtract(f *testing.F) {
-	for _, names := range [][]string{{"boot/kernel/kernel", "./boot/kernel/if_em.ko"}, {"boot/kernel/../../kernel", "/boot/kernel/kernel"}} {
+	for _, names := range [][]string{{"boot/kernel/kernel", "./boot/kernel/if_em.ko"},
+		{"boot/kernel/../../kernel", "/boot/kernel/kernel"}} {
 		var b bytes.Buffer
 		w := tar.NewWriter(&b)
 		for _, name := range names {
-			require.NoError(f, w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: 4, Typeflag: tar.TypeReg}))
+			require.NoError(f, w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: 4,
+				Typeflag: tar.TypeReg}))
 			_, err := w.Write([]byte("text"))
 			require.NoError(f, err)
 		}

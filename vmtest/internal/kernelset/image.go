@@ -38,7 +38,8 @@ func Unpack(path, cache string, note func(format string, a ...any)) (string, err
 // imageSum finds a checksum in the layout of sha256(1) of BSD or of GNU.
 func imageSum(sums []byte, name string) (string, error) {
 	n := regexp.QuoteMeta(name)
-	re := regexp.MustCompile(`(?m)^SHA256 \(` + n + `\) = ([0-9a-f]{64})$|^([0-9a-f]{64})[ *]+` + n + `$`)
+	re := regexp.MustCompile(`(?m)^SHA256 \(` + n + `\) = ([0-9a-f]{64})$|^([0-9a-f]{64})[ *]+` + n +
+		`$`)
 	m := re.FindSubmatch(sums)
 	if m == nil {
 		return "", fmt.Errorf("%w: its CHECKSUM.SHA256 has no line for %s", ErrSet, name)

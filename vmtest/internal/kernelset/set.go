@@ -105,8 +105,8 @@ func checksum(manifest []byte, name string) (string, error) {
 	return "", fmt.Errorf("%w: its MANIFEST has no checksum for %s", ErrSet, name)
 }
 
-// verifyBy compares a file with the checksum that find sees for it in the file list beside it. Without
-// that file there is nothing to compare with.
+// verifyBy compares a file with the checksum that find sees for it in the file list beside it.
+// Without that file there is nothing to compare with.
 func verifyBy(list string, find func(list []byte, name string) (string, error), path string) error {
 	sums, err := os.ReadFile(filepath.Join(filepath.Dir(path), list))
 	if errors.Is(err, os.ErrNotExist) {
@@ -133,7 +133,8 @@ func verify(path, want string) error {
 		return err
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != want {
-		return fmt.Errorf("%w: %s is corrupt: its SHA-256 is %s, it should be %s", ErrSet, filepath.Base(path), got, want)
+		return fmt.Errorf("%w: %s is corrupt: its SHA-256 is %s, it should be %s", ErrSet,
+			filepath.Base(path), got, want)
 	}
 	return nil
 }

@@ -32,7 +32,8 @@ func makeSet(t *testing.T, files map[string]string) []byte {
 	require.NoError(t, err)
 	w := tar.NewWriter(x)
 	for name, text := range files {
-		require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o555, Size: int64(len(text))}))
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o555,
+			Size: int64(len(text))}))
 		_, err := w.Write([]byte(text))
 		require.NoError(t, err)
 	}
@@ -51,13 +52,16 @@ func noise(n int) string {
 func goodSet(t *testing.T) []byte {
 	return makeSet(t, map[string]string{
 		"./boot/kernel/kernel": noise(200_000), "./boot/kernel/if_bridge.ko": "a module",
-		"./boot/kernel/../../../escape.ko": "x", "./usr/lib/debug/boot/kernel/kernel.debug": "x", "./boot/kernel/linker.hints": "x",
+		"./boot/kernel/../../../escape.ko": "x", "./usr/lib/debug/boot/kernel/kernel.debug": "x",
+		"./boot/kernel/linker.hints": "x",
 	})
 }
 
 func manifest(set []byte) string {
 	sum := sha256.Sum256(set)
-	return fmt.Sprintf("base.txz\t%s\t20000\tbase\t\"Base system\"\ton\nkernel.txz\t%s\t900\tkernel\t\"Kernel\"\ton\n", strings.Repeat("0", 64), hex.EncodeToString(sum[:]))
+	return fmt.Sprintf("base.txz\t%s\t20000\tbase\t\"Base system\"\ton\n"+
+		"kernel.txz\t%s\t900\tkernel\t\"Kernel\"\ton\n", strings.Repeat("0", 64),
+		hex.EncodeToString(sum[:]))
 }
 
 func TestOpen(t *testing.T) {
@@ -234,7 +238,8 @@ func source(t *testing.T, m *mirror) Source {
 	srv := httptest.NewServer(m)
 	t.Cleanup(srv.Close)
 	t.Cleanup(func() { close(m.end) })
-	return Source{Arch: "amd64", Mirror: srv.URL, Cache: t.TempDir(), Stall: 10 * time.Second, Note: t.Logf}
+	return Source{Arch: "amd64", Mirror: srv.URL, Cache: t.TempDir(), Stall: 10 * time.Second,
+		Note: t.Logf}
 }
 
 func TestRelease(t *testing.T) {
@@ -336,7 +341,8 @@ func TestRelease(t *testing.T) {
 			t.Skip("NOT RUN: there is no /dev/full here")
 		}
 		s := source(t, &mirror{set: set})
-		require.NoError(t, os.Symlink("/dev/full", filepath.Join(s.Cache, "release-15.1-RELEASE-amd64.txz.part")))
+		require.NoError(t, os.Symlink("/dev/full",
+			filepath.Join(s.Cache, "release-15.1-RELEASE-amd64.txz.part")))
 		_, err := s.Release(ctx, "15.1")
 		require.ErrorContains(t, err, "no space left on device")
 	})

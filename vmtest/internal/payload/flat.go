@@ -45,7 +45,8 @@ func CommandLine(arch string, env map[string]string) (string, error) {
 	words := strings.Split(strings.TrimRight(string(environment(env)), "\x00"), "\x00")
 	for _, w := range words {
 		if strings.ContainsAny(w, " \t\n") {
-			return "", fmt.Errorf("tunable %q: on %s it may hold no spaces, as it travels in a command line", w, arch)
+			return "", fmt.Errorf("tunable %q: on %s it may hold no spaces, as it travels in a command line",
+				w, arch)
 		}
 	}
 	line := strings.Join(words, " ")

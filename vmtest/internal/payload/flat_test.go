@@ -90,7 +90,8 @@ func TestReadInfo(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, otherKernel(elf.EM_RISCV), 0o644))
 	info, err := ReadInfo(path)
 	require.NoError(t, err)
-	assert.Equal(t, &Info{Arch: "riscv64", Release: "14.0-STABLE", Invariants: Unknown, VIMAGE: Unknown, Compat32: Unknown, Epair: Unknown}, info)
+	assert.Equal(t, &Info{Arch: "riscv64", Release: "14.0-STABLE", Invariants: Unknown,
+		VIMAGE: Unknown, Compat32: Unknown, Epair: Unknown}, info)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "if_epair.ko"), nil, 0o644))
 	info, err = ReadInfo(path)
 	require.NoError(t, err)

@@ -10,7 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzFindModules: whatever the file of a module is, it is loaded once and behind what it needs, or refused.
+// FuzzFindModules: whatever the file of a module is, it is loaded once and behind what it needs, or
+// refused.
 func FuzzFindModules(f *testing.F) {
 	f.Add(kernelFile(nil), kernelFile(nil))
 	f.Add(kernelFile(nil), []byte{})
@@ -19,7 +20,8 @@ func FuzzFindModules(f *testing.F) {
 		for name, data := range map[string][]byte{"if_em": a, "virtio": b} {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name+".ko"), data, 0o600))
 		}
-		m, err := FindModules(&Kernel{Path: filepath.Join(dir, "kernel"), machine: elf.EM_X86_64}, []string{"if_em"})
+		m, err := FindModules(&Kernel{Path: filepath.Join(dir, "kernel"), machine: elf.EM_X86_64},
+			[]string{"if_em"})
 		if err != nil {
 			return
 		}

@@ -72,7 +72,8 @@ func Layout(b Boot) (*Image, error) {
 	root := place(b.Root)
 	// The metadata holds kernend, which lies behind the metadata: its size
 	// does not depend on the values in it.
-	p := places{syms: syms, symEnd: syms + uint64(len(k.symtab)), env: env, entropy: entropy, root: root}
+	p := places{syms: syms, symEnd: syms + uint64(len(k.symtab)), env: env, entropy: entropy,
+		root: root}
 	size := len(b.metadata(p).b)
 	p.kernend = roundUp(at+uint64(size), pageSize)
 	if k.Relative {
@@ -81,7 +82,8 @@ func Layout(b Boot) (*Image, error) {
 	meta := b.metadata(p)
 	metaAddr := place(meta.b)
 	if at > mapped {
-		return nil, fmt.Errorf("boot payload: kernel and root take %d MiB, more than the 1 GiB a kernel can be started in", at>>20)
+		return nil, fmt.Errorf("boot payload: kernel and root take %d MiB, more than the 1 GiB a kernel "+
+			"can be started in", at>>20)
 	}
 
 	head := multibootHeader()
@@ -204,7 +206,8 @@ func (im *Image) WriteTo(w io.Writer) (int64, error) {
 	// first segment's data is the first to come, right behind the headers.
 	off := uint64(pageSize)
 	for _, s := range im.segments {
-		for _, v := range []uint64{1 /* PT_LOAD */, off, s.phys, s.phys, uint64(len(s.data)), s.size, 7, pageSize} {
+		for _, v := range []uint64{
+			1 /* PT_LOAD */, off, s.phys, s.phys, uint64(len(s.data)), s.size, 7, pageSize} {
 			head = le.AppendUint32(head, uint32(v))
 		}
 		off += roundUp(uint64(len(s.data)), pageSize)

@@ -87,10 +87,12 @@ func ParseKernel(data []byte) (*Kernel, error) {
 			base, lowest, found = p.Vaddr&^(imageAlign-1), 0, true
 		}
 		if p.Vaddr < base+lowest || p.Memsz > mapped || p.Vaddr-base+p.Memsz > mapped {
-			return nil, fmt.Errorf("%w: segment %d lies at %#x, outside of kernel memory", ErrNotKernel, i, p.Vaddr)
+			return nil, fmt.Errorf("%w: segment %d lies at %#x, outside of kernel memory", ErrNotKernel, i,
+				p.Vaddr)
 		}
 		if p.Filesz > p.Memsz || p.Off > uint64(len(data)) || p.Filesz > uint64(len(data))-p.Off {
-			return nil, fmt.Errorf("%w: segment %d runs over the end of the file: it is cut short", ErrNotKernel, i)
+			return nil, fmt.Errorf("%w: segment %d runs over the end of the file: it is cut short",
+				ErrNotKernel, i)
 		}
 		if f.Entry >= p.Vaddr && f.Entry-p.Vaddr < p.Filesz {
 			entered = true

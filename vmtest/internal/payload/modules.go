@@ -60,7 +60,8 @@ func FindModules(k *Kernel, wanted []string) (*Modules, error) {
 		return &mod, nil
 	}
 	var err error
-	if m.Load, err = loadOrder(append(append([]string{}, agentNeeds...), wanted...), k.modules, read); err != nil {
+	if m.Load, err = loadOrder(append(append([]string{}, agentNeeds...), wanted...), k.modules,
+		read); err != nil {
 		return nil, err
 	}
 	for _, name := range m.Load {
@@ -93,7 +94,9 @@ func readModule(syms []elf.Symbol) (m module) {
 
 // loadOrder lists those of wanted that read finds, each behind what it needs,
 // without what is built in.
-func loadOrder(wanted []string, builtIn map[string]bool, read func(name string) (*module, error)) ([]string, error) {
+func loadOrder(
+	wanted []string, builtIn map[string]bool, read func(name string) (*module, error),
+) ([]string, error) {
 	var out []string
 	seen := map[string]bool{}
 	var visit func(name string) error

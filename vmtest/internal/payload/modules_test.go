@@ -13,10 +13,13 @@ import (
 
 func TestReadModule(t *testing.T) {
 	var syms []elf.Symbol
-	for _, n := range []string{"bridge_init", "_mod_metadata_if_bridge_version", "_if_bridge_depend_on_kernel", "_if_bridge_depend_on_bridgestp", "_mod_metadata_md_if_bridge_on_kernel"} {
+	for _, n := range []string{"bridge_init", "_mod_metadata_if_bridge_version",
+		"_if_bridge_depend_on_kernel", "_if_bridge_depend_on_bridgestp",
+		"_mod_metadata_md_if_bridge_on_kernel"} {
 		syms = append(syms, elf.Symbol{Name: n})
 	}
-	assert.Equal(t, module{provides: []string{"if_bridge"}, needs: []string{"kernel", "bridgestp"}}, readModule(syms))
+	assert.Equal(t, module{provides: []string{"if_bridge"}, needs: []string{"kernel", "bridgestp"}},
+		readModule(syms))
 }
 
 func TestLoadOrder(t *testing.T) {
@@ -62,10 +65,12 @@ func TestLoadOrder(t *testing.T) {
 
 func TestFindModules(t *testing.T) {
 	dir := t.TempDir()
-	k := &Kernel{Path: filepath.Join(dir, "kernel"), machine: elf.EM_X86_64, modules: map[string]bool{"if_epair": true}}
+	k := &Kernel{Path: filepath.Join(dir, "kernel"), machine: elf.EM_X86_64,
+		modules: map[string]bool{"if_epair": true}}
 	m, err := FindModules(k, []string{"if_epair", "if_tap"})
 	require.NoError(t, err)
-	assert.Equal(t, []string{"tmpfs", "if_tap"}, m.Required, "the agent looks for what may be built in")
+	assert.Equal(t, []string{"tmpfs", "if_tap"}, m.Required, "the agent looks for what may "+
+		"be built in")
 	assert.Empty(t, m.Files)
 
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "if_tap.ko"), []byte("text"), 0o644))

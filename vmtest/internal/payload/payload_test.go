@@ -62,16 +62,31 @@ func TestParseKernelRefusesWhatIsNone(t *testing.T) {
 		{"empty", nil, "EOF"},
 		{"no ELF", []byte(strings.Repeat("text ", 100)), "bad magic"},
 		{"another ABI", kernelFile(func(id, _ []byte, _ [][]byte) { id[7] = 3 }), "ELFOSABI_LINUX"},
-		{"another machine", kernelFile(func(_, h []byte, _ [][]byte) { le.PutUint16(h[2:], uint16(elf.EM_ARM)) }), "EM_ARM"},
-		{"a program of another machine", kernelFile(func(_, h []byte, _ [][]byte) { le.PutUint16(h[2:], uint16(elf.EM_AARCH64)) }), "does not tell its release"},
-		{"an object file", kernelFile(func(_, h []byte, _ [][]byte) { le.PutUint16(h, uint16(elf.ET_REL)) }), "ET_REL"},
-		{"a program", kernelFile(func(_, _ []byte, p [][]byte) { le.PutUint64(p[0][16:], 0x400000) }), "outside of kernel memory"},
-		{"below 2 MiB", kernelFile(func(_, _ []byte, p [][]byte) { le.PutUint64(p[0][16:], kernBase) }), "outside of kernel memory"},
-		{"beyond the page tables", kernelFile(func(_, _ []byte, p [][]byte) { le.PutUint64(p[1][40:], 2<<30) }), "outside of kernel memory"},
-		{"size that overflows", kernelFile(func(_, _ []byte, p [][]byte) { le.PutUint64(p[1][40:], 1<<64-1) }), "outside of kernel memory"},
+		{"another machine", kernelFile(func(_, h []byte, _ [][]byte) {
+			le.PutUint16(h[2:], uint16(elf.EM_ARM))
+		}), "EM_ARM"},
+		{"a program of another machine", kernelFile(func(_, h []byte, _ [][]byte) {
+			le.PutUint16(h[2:], uint16(elf.EM_AARCH64))
+		}), "does not tell its release"},
+		{"an object file", kernelFile(func(_, h []byte, _ [][]byte) {
+			le.PutUint16(h, uint16(elf.ET_REL))
+		}), "ET_REL"},
+		{"a program", kernelFile(func(_, _ []byte, p [][]byte) { le.PutUint64(p[0][16:], 0x400000) }),
+			"outside of kernel memory"},
+		{"below 2 MiB", kernelFile(func(_, _ []byte, p [][]byte) { le.PutUint64(p[0][16:], kernBase) }),
+			"outside of kernel memory"},
+		{"beyond the page tables", kernelFile(func(_, _ []byte, p [][]byte) {
+			le.PutUint64(p[1][40:], 2<<30)
+		}), "outside of kernel memory"},
+		{"size that overflows", kernelFile(func(_, _ []byte, p [][]byte) {
+			le.PutUint64(p[1][40:], 1<<64-1)
+		}), "outside of kernel memory"},
 		{"cut short", kernelFile(nil)[:0x190], "cut short"},
-		{"overlap", kernelFile(func(_, _ []byte, p [][]byte) { le.PutUint64(p[1][16:], testBase+0x10) }), "overlap"},
-		{"entry in no segment", kernelFile(func(_, h []byte, _ [][]byte) { le.PutUint64(h[8:], testBase+0x800) }), "in no segment"},
+		{"overlap", kernelFile(func(_, _ []byte, p [][]byte) { le.PutUint64(p[1][16:], testBase+0x10) }),
+			"overlap"},
+		{"entry in no segment", kernelFile(func(_, h []byte, _ [][]byte) {
+			le.PutUint64(h[8:], testBase+0x800)
+		}), "in no segment"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := ParseKernel(tt.file)
@@ -163,7 +178,8 @@ func TestLayout(t *testing.T) {
 		for _, r := range records {
 			types = append(types, r.typ)
 		}
-		assert.Equal(t, []uint32{1, 2, 3, 4, 0x8007, 0x8006, 0x8008, 0x9001, 1, 2, 3, 4, 1, 2, 3, 4}, types)
+		assert.Equal(t, []uint32{1, 2, 3, 4, 0x8007, 0x8006, 0x8008, 0x9001, 1, 2, 3, 4, 1, 2, 3, 4},
+			types)
 		assert.Equal(t, "/boot/kernel/kernel\x00", string(records[0].data))
 		assert.Equal(t, "elf kernel\x00", string(records[1].data))
 		assert.EqualValues(t, 0x200000, le.Uint64(records[2].data))
@@ -262,7 +278,8 @@ func TestTrampolineJumps(t *testing.T) {
 	assert.Equal(t, done, jz+2+int(int8(c[jz+1])), "jz done")
 	assert.Equal(t, next, jmp+2+int(int8(c[jmp+1])), "jmp next")
 	far := find(0xea)
-	assert.EqualValues(t, headAddr+headerSize+far+7, le.Uint32(c[far+1:]), "the far jump's target is behind it")
+	assert.EqualValues(t, headAddr+headerSize+far+7, le.Uint32(c[far+1:]),
+		"the far jump's target is behind it")
 	assert.EqualValues(t, 8, le.Uint16(c[far+5:]), "code segment")
 	entry := find(0x48, 0xb8)
 	assert.EqualValues(t, uint64(testEntry), le.Uint64(c[entry+2:]))
@@ -270,7 +287,8 @@ func TestTrampolineJumps(t *testing.T) {
 }
 
 func TestRoot(t *testing.T) {
-	image, err := Root([]File{{"agent", []byte("program")}, {"boot/kernel/if_bridge.ko", []byte("module")}}, []string{"dev"})
+	image, err := Root([]File{{"agent", []byte("program")},
+		{"boot/kernel/if_bridge.ko", []byte("module")}}, []string{"dev"})
 	require.NoError(t, err)
 	im, err := iso9660.OpenImage(bytes.NewReader(image))
 	require.NoError(t, err)

@@ -7,7 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzConsole: it does not matter in which pieces a guest's words come, and nothing after death changes its cause.
+// FuzzConsole: it does not matter in which pieces a guest's words come, and nothing after death
+// changes its cause.
 func FuzzConsole(f *testing.F) {
 	f.Add("boot\r\npanic: at the disco\r\ncpuid = 0\r\n", 9, 3)
 	f.Add("mountroot> ", 4, 1)

@@ -55,7 +55,8 @@ type Image struct {
 // XSAVE, PCID); this has what GOAMD64=v2 asks for, random numbers and AES.
 const tcgCPU = "qemu64,+rdrand,+lahf-lm,+popcnt,+ssse3,+sse4.1,+sse4.2,+aes,+pclmulqdq"
 
-// icount makes each instruction take 2^2 ns, and the clock of a guest that waits jump to its next timer.
+// icount makes each instruction take 2^2 ns, and the clock of a guest that waits jump to its next
+// timer.
 const icount = "shift=2,sleep=off,align=off"
 
 // Args is QEMU's command line without its name.
@@ -96,7 +97,8 @@ func (s Spec) Args() []string {
 		args = append(args, "-icount", icount)
 	}
 	drive := func(id, file, more string) {
-		args = append(args, "-drive", "if=none,id="+id+","+more+",file="+escape(file), "-device", "virtio-blk-pci,drive="+id)
+		args = append(args, "-drive", "if=none,id="+id+","+more+",file="+escape(file), "-device",
+			"virtio-blk-pci,drive="+id)
 	}
 	// The guest numbers its disks in the order of the command line.
 	if im := s.Image; im != nil {
@@ -116,7 +118,8 @@ func (s Spec) Args() []string {
 	if s.Root != "" {
 		args = append(args, "-append", s.Append)
 		drive("root", s.Root, "format=raw,readonly=on")
-		args = append(args, "-device", "virtio-rng-pci") // these processors have no random numbers of their own
+		// these processors have no random numbers of their own
+		args = append(args, "-device", "virtio-rng-pci")
 	}
 	drive("shared", s.Disk, "format=raw,cache=writeback")
 	// The network leads to one socket of ours and nowhere else: not to the host, not through it.
@@ -159,7 +162,9 @@ func Find(name string) (path, version string, err error) {
 	}
 	path, err = exec.LookPath(name)
 	if err != nil {
-		return "", "", fmt.Errorf("%w: %s is not in PATH (Debian: apt install qemu-system-x86, qemu-system-arm, or qemu-system-misc and opensbi for riscv64; macOS: brew install qemu; FreeBSD: pkg install qemu)", ErrMissing, name)
+		return "", "", fmt.Errorf("%w: %s is not in PATH (Debian: apt install qemu-system-x86, "+
+			"qemu-system-arm, or qemu-system-misc and opensbi for riscv64; macOS: brew install qemu; "+
+			"FreeBSD: pkg install qemu)", ErrMissing, name)
 	}
 	out, err := exec.Command(path, "--version").Output()
 	if err != nil {
@@ -171,7 +176,8 @@ func Find(name string) (path, version string, err error) {
 	}
 	version = string(m[1]) + "." + string(m[2])
 	if older(version, MinVersion) {
-		return "", "", fmt.Errorf("%w: %s is version %s, older than %s", ErrMissing, path, version, MinVersion)
+		return "", "", fmt.Errorf("%w: %s is version %s, older than %s", ErrMissing, path, version,
+			MinVersion)
 	}
 	return path, version, nil
 }

@@ -35,7 +35,8 @@ func fakeQEMU(t *testing.T, body string) string {
 
 func start(t *testing.T, body string) *Machine {
 	t.Helper()
-	m, err := Start(Spec{Binary: fakeQEMU(t, body), Accel: TCG}, NewConsole(), []string{os.Args[0], "__watch"})
+	m, err := Start(Spec{Binary: fakeQEMU(t, body), Accel: TCG}, NewConsole(),
+		[]string{os.Args[0], "__watch"})
 	require.NoError(t, err)
 	t.Cleanup(m.Kill)
 	return m
@@ -54,7 +55,8 @@ func TestMachineTellsConsoleErrorsAndEnd(t *testing.T) {
 
 func TestKillEndsQEMU(t *testing.T) {
 	m := start(t, "echo up; exec sleep 3600")
-	require.Eventually(t, func() bool { return m.Console.Total() > 0 }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return m.Console.Total() > 0 }, 10*time.Second,
+		5*time.Millisecond)
 	m.Kill()
 	select {
 	case <-m.Exited():
@@ -121,7 +123,8 @@ func TestOlder(t *testing.T) {
 	for _, tt := range []struct {
 		a, b string
 		want bool
-	}{{"5.1", "5.2", true}, {"5.2", "5.2", false}, {"10.0", "5.2", false}, {"4.9", "10.0", true}, {"7.2", "5.2", false}} {
+	}{{"5.1", "5.2", true}, {"5.2", "5.2", false}, {"10.0", "5.2", false}, {"4.9", "10.0", true},
+		{"7.2", "5.2", false}} {
 		assert.Equal(t, tt.want, older(tt.a, tt.b), "%s %s", tt.a, tt.b)
 	}
 }
@@ -132,17 +135,23 @@ func TestArgsOfAnImage(t *testing.T) {
 		spec       Spec
 		want, none []string
 	}{
-		{"amd64 overlay", Spec{Accel: TCG, Disk: "/d", Image: &Image{File: "/o.qcow2", Format: "qcow2", Tar: "/t"}},
+		{"amd64 overlay", Spec{Accel: TCG, Disk: "/d", Image: &Image{File: "/o.qcow2", Format: "qcow2",
+			Tar: "/t"}},
 			[]string{"-machine pc", "id=image,format=qcow2,file=/o.qcow2", "id=tar,format=raw,readonly=on,file=/t"}, []string{"snapshot", "-bios", "-kernel"}},
-		{"snapshot", Spec{Accel: TCG, Disk: "/d", Image: &Image{File: "/i.raw", Format: "raw", Snapshot: true, Tar: "/t"}},
+		{"snapshot", Spec{Accel: TCG, Disk: "/d", Image: &Image{File: "/i.raw", Format: "raw",
+			Snapshot: true, Tar: "/t"}},
 			[]string{"format=raw,snapshot=on,file=/i.raw"}, nil},
-		{"arm64", Spec{Accel: TCG, Disk: "/d", Arch: "arm64", Image: &Image{File: "/i", Format: "raw", Tar: "/t", Firmware: "/fw"}},
+		{"arm64", Spec{Accel: TCG, Disk: "/d", Arch: "arm64", Image: &Image{File: "/i", Format: "raw",
+			Tar: "/t", Firmware: "/fw"}},
 			[]string{"-machine virt ", "-bios /fw", "-cpu cortex-a72"}, []string{"qemu64"}},
-		{"arm64 with KVM", Spec{Accel: KVM, Disk: "/d", Arch: "arm64", Image: &Image{File: "/i", Format: "raw", Tar: "/t", Firmware: "/fw"}},
+		{"arm64 with KVM", Spec{Accel: KVM, Disk: "/d", Arch: "arm64",
+			Image: &Image{File: "/i", Format: "raw", Tar: "/t", Firmware: "/fw"}},
 			[]string{"-machine virt,gic-version=max", "-cpu host"}, nil},
-		{"arm64 kernel", Spec{Accel: TCG, Disk: "/d", Arch: "arm64", Payload: "/p", Append: "FreeBSD: a=b c=d", Root: "/r"},
+		{"arm64 kernel", Spec{Accel: TCG, Disk: "/d", Arch: "arm64", Payload: "/p",
+			Append: "FreeBSD: a=b c=d", Root: "/r"},
 			[]string{"-machine virt ", "-kernel /p", "-append FreeBSD: a=b c=d", "id=root,format=raw,readonly=on,file=/r", "-cpu cortex-a72"}, []string{"-bios"}},
-		{"riscv64 kernel", Spec{Accel: TCG, Disk: "/d", Arch: "riscv64", Payload: "/p", Append: "a=b", Root: "/r"},
+		{"riscv64 kernel", Spec{Accel: TCG, Disk: "/d", Arch: "riscv64", Payload: "/p", Append: "a=b",
+			Root: "/r"},
 			[]string{"-machine virt ", "-kernel /p", "-append a=b", "id=root,format=raw,readonly=on,file=/r", "-cpu rv64"}, []string{"-bios"}},
 		{"the network leads to one socket", Spec{Accel: TCG, Disk: "/d", Payload: "/p", Call: "/a,b"},
 			[]string{"-chardev socket,id=agent,path=/a,,b", "user,id=host,restrict=on,ipv6=off,guestfwd=tcp:10.0.2.4:1-chardev:agent"}, nil},
@@ -156,7 +165,8 @@ func TestArgsOfAnImage(t *testing.T) {
 			for _, n := range tt.none {
 				assert.NotContains(t, args, n)
 			}
-			image, tar, root, shared := strings.Index(args, "drive=image"), strings.Index(args, "drive=tar"), strings.Index(args, "drive=root"), strings.Index(args, "drive=shared")
+			image, tar := strings.Index(args, "drive=image"), strings.Index(args, "drive=tar")
+			root, shared := strings.Index(args, "drive=root"), strings.Index(args, "drive=shared")
 			assert.True(t, image <= tar && tar < shared && root < shared, "the order of the disks")
 		})
 	}
@@ -165,5 +175,6 @@ func TestArgsOfAnImage(t *testing.T) {
 func TestTypeReachesQEMU(t *testing.T) {
 	m := start(t, "read line; echo got $line; exec sleep 3600")
 	require.NoError(t, m.Type("root\n"))
-	require.Eventually(t, func() bool { return m.Console.Tail(1) == "got root" }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return m.Console.Tail(1) == "got root" }, 10*time.Second,
+		5*time.Millisecond)
 }

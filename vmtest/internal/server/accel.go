@@ -26,7 +26,8 @@ type verdict struct {
 }
 
 func verdictPath(c Config, version string) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q", c.Arch, c.CPU, processor(), hostKernel(), version))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q %q", c.Arch, c.CPU, processor(), hostKernel(),
+		version))
 	return filepath.Join(c.Cache, "accel-"+hex.EncodeToString(sum[:])[:16]+".json")
 }
 
@@ -39,14 +40,16 @@ func processor() string {
 	return modelOf(string(b))
 }
 
-// modelOf takes what names the model out of the entry of the first processor: names and numbers on amd64, numbers alone on arm64.
+// modelOf takes what names the model out of the entry of the first processor: names and numbers on
+// amd64, numbers alone on arm64.
 func modelOf(cpuinfo string) string {
 	first, _, _ := strings.Cut(cpuinfo, "\n\n")
 	var model []string
 	for line := range strings.Lines(first) {
 		name, value, _ := strings.Cut(line, ":")
 		switch strings.TrimSpace(name) {
-		case "vendor_id", "cpu family", "model", "model name", "stepping", "CPU implementer", "CPU variant", "CPU part", "CPU revision":
+		case "vendor_id", "cpu family", "model", "model name", "stepping",
+			"CPU implementer", "CPU variant", "CPU part", "CPU revision":
 			model = append(model, strings.TrimSpace(value))
 		}
 	}
@@ -85,7 +88,8 @@ func remember(c Config, version, accel string, why error) {
 		return
 	}
 	_, err = tmp.Write(b)
-	if cerr := tmp.Close(); err != nil || cerr != nil || os.Rename(tmp.Name(), verdictPath(c, version)) != nil {
+	if cerr := tmp.Close(); err != nil || cerr != nil ||
+		os.Rename(tmp.Name(), verdictPath(c, version)) != nil {
 		os.Remove(tmp.Name())
 	}
 }
@@ -140,7 +144,8 @@ func Acceleration(cache, arch, version string) string {
 	case hw == "":
 		return "none (" + why + "): QEMU emulates in software, which is several times slower"
 	case v != nil && v.Accel == hw:
-		return "none (" + hw + ": " + v.Reason + "; to try again remove " + verdictPath(c, version) + "): QEMU emulates in software, which is several times slower"
+		return "none (" + hw + ": " + v.Reason + "; to try again remove " + verdictPath(c, version) +
+			"): QEMU emulates in software, which is several times slower"
 	default:
 		return hw + " will be tried first"
 	}

@@ -29,11 +29,14 @@ func TestSilentCallsKeepNobodyOut(t *testing.T) {
 	for range 20 {
 		dial()
 	}
-	require.NoError(t, dial().WriteJSON(wire.Hello, wire.Greeting{Version: wire.Version, Token: "guessed"}))
-	require.NoError(t, dial().WriteJSON(wire.Hello, wire.Greeting{Version: wire.Version, Token: "right", Kernel: "k"}))
+	require.NoError(t, dial().WriteJSON(wire.Hello, wire.Greeting{Version: wire.Version,
+		Token: "guessed"}))
+	require.NoError(t, dial().WriteJSON(wire.Hello, wire.Greeting{Version: wire.Version,
+		Token: "right", Kernel: "k"}))
 	g := &guest{m: &qemu.Machine{Console: qemu.NewConsole()}}
 	start := time.Now()
-	got, err := g.meet(l, "right", qemu.TCG, patience{silence: 20 * time.Second, limit: 20 * time.Second}, nil)
+	got, err := g.meet(l, "right", qemu.TCG, patience{silence: 20 * time.Second,
+		limit: 20 * time.Second}, nil)
 	require.NoError(t, err)
 	assert.Equal(t, "k", got.Kernel)
 	assert.Less(t, time.Since(start), 10*time.Second)

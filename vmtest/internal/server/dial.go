@@ -125,7 +125,8 @@ func spawn(c Config, p paths, self []string) error {
 		return nil
 	}
 	text, _ := os.ReadFile(p.log)
-	return fmt.Errorf("the guest's server did not start: %v %s %s", err, word, strings.TrimSpace(string(text)))
+	return fmt.Errorf("the guest's server did not start: %v %s %s", err, word,
+		strings.TrimSpace(string(text)))
 }
 
 // listening is what a server says to the one who started it.

@@ -45,14 +45,16 @@ type patience struct {
 }
 
 var (
-	kernelPatience = patience{silence: 30 * time.Second, hardware: 5 * time.Second, limit: 2 * time.Minute}
+	kernelPatience = patience{silence: 30 * time.Second, hardware: 5 * time.Second,
+		limit: 2 * time.Minute}
 	// A whole system has firmware and a loader before its kernel, and starts
 	// services after it: minutes in software emulation.
-	imagePatience = patience{silence: 2 * time.Minute, hardware: 30 * time.Second, limit: 10 * time.Minute}
+	imagePatience = patience{silence: 2 * time.Minute, hardware: 30 * time.Second,
+		limit: 10 * time.Minute}
 )
 
-// countedSilence takes the place of wire.SilenceLimit where the guest's clock counts instructions: two of its seconds, after which
-// the agent speaks, take as long as the host needs for 500 million.
+// countedSilence takes the place of wire.SilenceLimit where the guest's clock counts instructions:
+// two of its seconds, after which the agent speaks, take as long as the host needs for 500 million.
 const countedSilence = 2 * time.Minute
 
 // guest is a booted machine with its agent.
@@ -99,7 +101,8 @@ func (s *server) boot(c *client) (*guest, error) {
 				remember(s.cfg, version, accels[0], failed)
 			}
 			if accel == qemu.TCG && s.cfg.Accel == "" {
-				c.notice("no hardware acceleration that runs this guest (%s): QEMU emulates in software", reason(s.cfg, version))
+				c.notice("no hardware acceleration that runs this guest (%s): QEMU emulates in software",
+					reason(s.cfg, version))
 			}
 			return g, nil
 		}
@@ -126,7 +129,8 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 		return nil, err
 	}
 	token := hex.EncodeToString(secret)
-	spec := qemu.Spec{Binary: binary, Arch: s.cfg.Arch, Accel: accel, CPU: s.cfg.CPU, MemMiB: s.cfg.MemMiB, CPUs: s.cfg.CPUs, ICount: s.cfg.ICount}
+	spec := qemu.Spec{Binary: binary, Arch: s.cfg.Arch, Accel: accel, CPU: s.cfg.CPU,
+		MemMiB: s.cfg.MemMiB, CPUs: s.cfg.CPUs, ICount: s.cfg.ICount}
 	// QEMU has read or opened these files by the time the agent calls.
 	if s.cfg.Image != "" {
 		spec.Image, err = s.prepareImage(token)
@@ -185,7 +189,8 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 	g.kernel = greeting.Kernel
 	if len(greeting.Missing) > 0 {
 		g.kill()
-		return nil, fmt.Errorf("kernel module %s is neither built into the kernel nor a file beside it (%s.ko)", greeting.Missing[0], greeting.Missing[0])
+		return nil, fmt.Errorf("kernel module %s is neither built into the kernel nor a file beside "+
+			"it (%s.ko)", greeting.Missing[0], greeting.Missing[0])
 	}
 	console.Tee(nil)
 	return g, nil
@@ -207,7 +212,9 @@ func sharedDisk() (*os.File, error) {
 }
 
 // meet waits for the agent's call.
-func (g *guest) meet(l net.Listener, token, accel string, p patience, login <-chan error) (*wire.Greeting, error) {
+func (g *guest) meet(
+	l net.Listener, token, accel string, p patience, login <-chan error,
+) (*wire.Greeting, error) {
 	calls := answer(l, token, p.limit)
 	limit := time.After(p.limit)
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -216,7 +223,8 @@ func (g *guest) meet(l net.Listener, token, accel string, p patience, login <-ch
 		select {
 		case got := <-calls:
 			if got.g.Version != wire.Version {
-				return nil, fmt.Errorf("the agent speaks version %d of the protocol, this runner %d", got.g.Version, wire.Version)
+				return nil, fmt.Errorf("the agent speaks version %d of the protocol, this runner %d",
+					got.g.Version, wire.Version)
 			}
 			g.nc, g.conn = got.nc, got.conn
 			if got.g.Disk {
@@ -239,7 +247,8 @@ func (g *guest) meet(l net.Listener, token, accel string, p patience, login <-ch
 				return nil, g.fault(fmt.Sprintf("the kernel printed nothing in %v", p.hardware))
 			}
 			if g.m.Console.Quiet() > p.silence {
-				return nil, g.fault(fmt.Sprintf("the guest has printed nothing for %v while it should boot", p.silence))
+				return nil, g.fault(fmt.Sprintf("the guest has printed nothing for %v while it should boot",
+					p.silence))
 			}
 		}
 	}
@@ -252,8 +261,9 @@ type call struct {
 	g    wire.Greeting
 }
 
-// answer waits for the agent's call until l is closed. QEMU connects when it starts, and the agent speaks when it is up. Other
-// processes of this user may connect too: they lack the token, and one that says nothing keeps nobody waiting.
+// answer waits for the agent's call until l is closed. QEMU connects when it starts, and the agent
+// speaks when it is up. Other processes of this user may connect too: they lack the token, and one
+// that says nothing keeps nobody waiting.
 func answer(l net.Listener, token string, limit time.Duration) <-chan call {
 	calls := make(chan call)
 	over := make(chan struct{})
@@ -262,7 +272,8 @@ func answer(l net.Listener, token string, limit time.Duration) <-chan call {
 		var greeting wire.Greeting
 		_ = nc.SetReadDeadline(time.Now().Add(limit))
 		t, body, err := conn.Read()
-		if err == nil && t == wire.Hello && json.Unmarshal(body, &greeting) == nil && greeting.Token == token {
+		if err == nil && t == wire.Hello && json.Unmarshal(body, &greeting) == nil &&
+			greeting.Token == token {
 			select {
 			case calls <- call{nc, conn, greeting}:
 				return
@@ -385,7 +396,8 @@ func (g *guest) serve(c *client) error {
 			var st wire.ExitStatus
 			if json.Unmarshal(body, &st) == nil && st.Signal != 0 {
 				if m := outOfMemory.FindString(g.m.Console.Since(mark)); m != "" {
-					return &fault{sentence: "the guest ran out of memory and its kernel killed the program (raise --mem): " + strings.TrimSpace(m), console: g.m.Console.Tail(tailLines)}
+					return &fault{sentence: "the guest ran out of memory and its kernel killed the program " +
+						"(raise --mem): " + strings.TrimSpace(m), console: g.m.Console.Tail(tailLines)}
 				}
 			}
 		case wire.End, wire.Fail:
@@ -406,7 +418,8 @@ func (g *guest) serve(c *client) error {
 }
 
 // outOfMemory is the kernel's message about a process it killed for memory.
-var outOfMemory = regexp.MustCompile(`pid \d+ \([^)]*\).*was killed: (out of swap space|failed to reclaim memory|a thread waited too long to allocate a page)`)
+var outOfMemory = regexp.MustCompile(`pid \d+ \([^)]*\).*was killed: ` +
+	`(out of swap space|failed to reclaim memory|a thread waited too long to allocate a page)`)
 
 // fault makes the report of the guest's end. Without a sentence of its own it
 // takes the best one that is to be had.

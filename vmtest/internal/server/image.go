@@ -30,7 +30,8 @@ func (s *server) prepareImage(token string) (*qemu.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	im := &qemu.Image{File: s.cfg.Image, Format: format, Snapshot: true, Firmware: s.cfg.Firmware, Tar: tarFile}
+	im := &qemu.Image{File: s.cfg.Image, Format: format, Snapshot: true, Firmware: s.cfg.Firmware,
+		Tar: tarFile}
 	tool, err := exec.LookPath("qemu-img")
 	if err != nil {
 		return im, nil // QEMU keeps the writes in a temporary file of its own
@@ -41,7 +42,8 @@ func (s *server) prepareImage(token string) (*qemu.Image, error) {
 		return nil, fmt.Errorf("overlay of the image: %w", err)
 	}
 	overlay.Close()
-	out, err := exec.Command(tool, "create", "-q", "-f", "qcow2", "-b", s.cfg.Image, "-F", format, overlay.Name()).CombinedOutput()
+	out, err := exec.Command(tool, "create", "-q", "-f", "qcow2", "-b", s.cfg.Image, "-F", format,
+		overlay.Name()).CombinedOutput()
 	if err != nil {
 		os.Remove(tarFile)
 		os.Remove(overlay.Name())
@@ -83,7 +85,8 @@ func (s *server) writeTar(token string) (string, error) {
 		return "", fmt.Errorf("agent: %w", err)
 	}
 	load := append([]string{"tmpfs"}, s.cfg.Modules...)
-	settings, err := json.Marshal(wire.Settings{Token: token, Addr: qemu.AgentAddr, Disk: sharedDevice, Load: load, Required: load})
+	settings, err := json.Marshal(wire.Settings{Token: token, Addr: qemu.AgentAddr, Disk: sharedDevice,
+		Load: load, Required: load})
 	if err != nil {
 		return "", err
 	}
@@ -94,7 +97,8 @@ func (s *server) writeTar(token string) (string, error) {
 		mode int64
 		data []byte
 	}{{"agent", 0o755, agent}, {wire.SettingsFile, 0o600, settings}} {
-		if err := w.WriteHeader(&tar.Header{Name: tarFolder + "/" + f.name, Mode: f.mode, Size: int64(len(f.data)), Format: tar.FormatUSTAR}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Name: tarFolder + "/" + f.name, Mode: f.mode,
+			Size: int64(len(f.data)), Format: tar.FormatUSTAR}); err != nil {
 			return "", fmt.Errorf("disk with the agent: %w", err)
 		}
 		if _, err := w.Write(f.data); err != nil {
@@ -125,11 +129,13 @@ var (
 	passwordPrompt = regexp.MustCompile(`(?i)password:\s*$`)
 	loginFailed    = regexp.MustCompile(`(?i)login incorrect`)
 	shellPrompt    = regexp.MustCompile(`[#%$] $`)
-	commandFailed  = regexp.MustCompile(`(?m)^((?:tar|bsdtar|sh|-sh|csh): .*|.*: Command not found\.)\r?$`)
+	commandFailed  = regexp.MustCompile(
+		`(?m)^((?:tar|bsdtar|sh|-sh|csh): .*|.*: Command not found\.)\r?$`)
 )
 
 // startAgent is what is typed at the prompt of root.
-const startAgent = "tar -xf " + tarDevice + " -C " + systemFolder + " && " + systemFolder + "/" + tarFolder + "/agent"
+const startAgent = "tar -xf " + tarDevice + " -C " + systemFolder + " && " + systemFolder + "/" +
+	tarFolder + "/agent"
 
 // login takes a whole system from its login prompt to the running agent. An
 // error means that it will not come to that.
@@ -168,7 +174,8 @@ func (g *guest) typeLogin() error {
 		return err
 	}
 	if _, ok := g.expect(mark, commandFailed); ok {
-		return fmt.Errorf("the guest did not start the agent: %s", strings.TrimSpace(commandFailed.FindString(g.m.Console.Since(mark))))
+		return fmt.Errorf("the guest did not start the agent: %s",
+			strings.TrimSpace(commandFailed.FindString(g.m.Console.Since(mark))))
 	}
 	return nil
 }

@@ -87,11 +87,13 @@ func (s *server) root(k *payload.Kernel, token, disk string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	settings, err := json.Marshal(wire.Settings{Token: token, Addr: qemu.AgentAddr, Disk: disk, Load: mods.Load, Required: mods.Required})
+	settings, err := json.Marshal(wire.Settings{Token: token, Addr: qemu.AgentAddr, Disk: disk,
+		Load: mods.Load, Required: mods.Required})
 	if err != nil {
 		return nil, err
 	}
-	files := append(mods.Files, payload.File{Path: "agent", Data: agent}, payload.File{Path: wire.SettingsFile, Data: settings})
+	files := append(mods.Files, payload.File{Path: "agent", Data: agent},
+		payload.File{Path: wire.SettingsFile, Data: settings})
 	return payload.Root(files, []string{"dev", "vm"})
 }
 

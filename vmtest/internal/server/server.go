@@ -108,7 +108,8 @@ func (s *server) accept() {
 // welcome takes a runner into the queue. It is counted before it is welcomed,
 // and it holds the lock until then, so that finish cannot miss it.
 func (s *server) welcome(nc net.Conn) {
-	c := &client{nc: nc, conn: wire.NewConn(bufio.NewReaderSize(nc, 256<<10), nc), in: make(chan frame, 4)}
+	c := &client{nc: nc, conn: wire.NewConn(bufio.NewReaderSize(nc, 256<<10), nc),
+		in: make(chan frame, 4)}
 	t, body, err := c.conn.Read()
 	if err != nil || t != wire.Join || json.Unmarshal(body, &c.join) != nil {
 		nc.Close()
@@ -246,7 +247,8 @@ func (c *client) gone() bool {
 }
 
 func (c *client) note(format string, a ...any) {
-	_ = c.conn.Write(wire.Note, fmt.Appendf(nil, format, a...)) // a runner that is gone is noticed by its reader
+	// a runner that is gone is noticed by its reader
+	_ = c.conn.Write(wire.Note, fmt.Appendf(nil, format, a...))
 }
 
 func (c *client) notice(format string, a ...any) {

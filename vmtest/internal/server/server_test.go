@@ -50,7 +50,9 @@ func TestVerdictIsKeptForAProcessor(t *testing.T) {
 		kept    bool
 	}{
 		{"the same", func(*Config) {}, "7.2", true},
-		{"another kernel of the guest", func(c *Config) { c.Kernel, c.KernelTime = "/other", time.Unix(1, 0) }, "7.2", true},
+		{"another kernel of the guest", func(c *Config) {
+			c.Kernel, c.KernelTime = "/other", time.Unix(1, 0)
+		}, "7.2", true},
 		{"more memory", func(c *Config) { c.MemMiB = 4096 }, "7.2", true},
 		{"another QEMU", func(*Config) {}, "8.0", false},
 		{"another model for the guest", func(c *Config) { c.CPU = "max" }, "7.2", false},
@@ -71,15 +73,20 @@ func TestVerdictIsKeptForAProcessor(t *testing.T) {
 }
 
 func TestModelOfAProcessor(t *testing.T) {
-	const intel = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 85\nmodel name\t: Xeon\nstepping\t: 7\ncpu MHz\t\t: %s\n\nprocessor\t: 1\nmodel\t\t: 86\n"
-	assert.Equal(t, "GenuineIntel 6 85 Xeon 7", modelOf(strings.Replace(intel, "%s", "2500.1", 1)), "what changes from moment to moment does not count")
-	assert.Equal(t, "0x41 0x3 0xd0c 1", modelOf("processor\t: 0\nBogoMIPS\t: 50\nCPU implementer\t: 0x41\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\nCPU revision\t: 1\n\n"))
+	const intel = "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 85\n" +
+		"model name\t: Xeon\nstepping\t: 7\ncpu MHz\t\t: %s\n\nprocessor\t: 1\nmodel\t\t: 86\n"
+	assert.Equal(t, "GenuineIntel 6 85 Xeon 7", modelOf(strings.Replace(intel, "%s", "2500.1", 1)),
+		"what changes from moment to moment does not count")
+	assert.Equal(t, "0x41 0x3 0xd0c 1",
+		modelOf("processor\t: 0\nBogoMIPS\t: 50\nCPU implementer\t: 0x41\nCPU variant\t: 0x3\n"+
+			"CPU part\t: 0xd0c\nCPU revision\t: 1\n\n"))
 }
 
 func TestSweepRemovesOldLeftoversAlone(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Now()
-	for name, age := range map[string]time.Duration{"boot-1": time.Hour, "disk-2": time.Hour, "boot-3": 0, "x.lock": time.Hour} {
+	for name, age := range map[string]time.Duration{"boot-1": time.Hour, "disk-2": time.Hour,
+		"boot-3": 0, "x.lock": time.Hour} {
 		p := filepath.Join(dir, name)
 		require.NoError(t, os.WriteFile(p, nil, 0o600))
 		require.NoError(t, os.Chtimes(p, time.Time{}, now.Add(-age)))

@@ -8,7 +8,8 @@
 //	error TEXT     print TEXT to standard error
 //	hang           do nothing for ever
 //	leave PATH     as the agent: each program leaves a file of that name; {dir} is its working folder
-//	forge T TEXT   as the agent: send a frame of type T before each program's end; TEXT is a Go string without its quotes
+//	forge T TEXT   as the agent: send a frame of type T before each program's end;
+//	               TEXT is a Go string without its quotes
 //	agent          call the host as the agent and serve one program after another
 //
 // It ends behind the last line. Its own command line goes to the file's name with
@@ -47,7 +48,8 @@ func play(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".args", []byte(strings.Join(os.Args[1:], "\n")+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(path+".args", []byte(strings.Join(os.Args[1:], "\n")+"\n"),
+		0o644); err != nil {
 		return err
 	}
 	start, err := count(path + ".count")
@@ -163,7 +165,8 @@ func (a *agent) serve() error {
 	}
 	defer nc.Close()
 	conn := wire.NewConn(bufio.NewReader(nc), nc)
-	if err := conn.WriteJSON(wire.Hello, wire.Greeting{Version: wire.Version, Token: s.Token, Kernel: "stand-in"}); err != nil {
+	if err := conn.WriteJSON(wire.Hello, wire.Greeting{Version: wire.Version, Token: s.Token,
+		Kernel: "stand-in"}); err != nil {
 		return err
 	}
 	go func() {
@@ -185,7 +188,8 @@ func (a *agent) serve() error {
 				return err
 			}
 		case wire.Start:
-			text := fmt.Sprintf("asked to run %s %q, disk %s, modules %q %q\n", run.Path[strings.LastIndexByte(run.Path, '/')+1:], run.Args, s.Disk, s.Load, s.Required)
+			text := fmt.Sprintf("asked to run %s %q, disk %s, modules %q %q\n",
+				run.Path[strings.LastIndexByte(run.Path, '/')+1:], run.Args, s.Disk, s.Load, s.Required)
 			if err := conn.Write(wire.Stdout, []byte(text)); err != nil {
 				return err
 			}

@@ -48,7 +48,8 @@ type bulk struct {
 // first frame that may be large, and c must be read all the time.
 func (c *Conn) ShareDisk(disk Disk, host bool) {
 	const half = slotCount * slotSize
-	b := &bulk{disk: disk, tx: 0, rx: half, free: make(chan struct{}, slotCount), out: make([]byte, slotSize)}
+	b := &bulk{disk: disk, tx: 0, rx: half, free: make(chan struct{}, slotCount),
+		out: make([]byte, slotSize)}
 	if !host {
 		b.tx, b.rx = half, 0
 	}
@@ -79,7 +80,8 @@ func (b *bulk) get(ref, buf []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: no shared disk", ErrFrame)
 	}
 	slot, length := int64(binary.BigEndian.Uint32(ref)), binary.BigEndian.Uint32(ref[4:])
-	if slot >= slotCount || length > slotSize { // compared before it becomes an int, which may have 32 bits
+	// compared before it becomes an int, which may have 32 bits
+	if slot >= slotCount || length > slotSize {
 		return nil, fmt.Errorf("%w: slot %d, %d bytes", ErrFrame, slot, length)
 	}
 	n := int(length)

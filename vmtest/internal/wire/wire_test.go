@@ -71,7 +71,8 @@ func TestBodiesArriveWholeAndInOrder(t *testing.T) {
 			go func() {
 				sizes := []int{1, bulkMin - 1, bulkMin, 70000, slotSize, slotSize + 1, MaxBody, 0, 513}
 				for i := 0; sent.Len() < total; i++ {
-					body := bytes.Repeat([]byte{byte(i), byte(i >> 8), 7}, sizes[i%len(sizes)])[:sizes[i%len(sizes)]]
+					body := bytes.Repeat([]byte{byte(i), byte(i >> 8), 7},
+						sizes[i%len(sizes)])[:sizes[i%len(sizes)]]
 					sent.Write(body)
 					if err := guest.Write(Stdout, body); err != nil {
 						errs <- err
@@ -110,7 +111,8 @@ func TestWriterThatWaitsForASlotEndsWithTheConnection(t *testing.T) {
 			}
 		}
 	}()
-	require.Eventually(t, func() bool { return len(guest.bulk.Load().free) == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(guest.bulk.Load().free) == 0 }, 10*time.Second,
+		time.Millisecond)
 	a.Close()
 	_, _, err := guest.Read()
 	require.Error(t, err)
@@ -158,7 +160,8 @@ func TestFile(t *testing.T) {
 	var stream bytes.Buffer
 	c := NewConn(&stream, &stream)
 	text := strings.Repeat("file ", 200000)
-	require.NoError(t, c.SendFile(FileHeader{Path: "/f", Size: int64(len(text))}, strings.NewReader(text)))
+	require.NoError(t, c.SendFile(FileHeader{Path: "/f", Size: int64(len(text))},
+		strings.NewReader(text)))
 	typ, _, err := c.Read()
 	require.NoError(t, err)
 	require.Equal(t, File, typ)
@@ -168,7 +171,8 @@ func TestFile(t *testing.T) {
 }
 
 func TestFileThatShrinks(t *testing.T) {
-	err := NewConn(nil, io.Discard).SendFile(FileHeader{Path: "/f", Size: 10}, strings.NewReader("short"))
+	err := NewConn(nil, io.Discard).SendFile(FileHeader{Path: "/f", Size: 10},
+		strings.NewReader("short"))
 	assert.ErrorContains(t, err, "/f: it became shorter")
 }
 
