@@ -198,8 +198,10 @@ func (c *Config) check() error {
 // yet another where those run on a 64-bit kernel. struct bpf_xhdr has the same offsets
 // everywhere, so 32-bit programs always ask for nanoseconds.
 func (c *Config) timestamp(wordSize int) (kernel uint32, s stamp) {
-	s = map[Resolution]stamp{Nanoseconds: stampNano, Microseconds: stampMicro, Binary: stampBinary, NoTimestamp: stampNone}[c.Resolution]
-	kernel = map[stamp]uint32{stampNano: zbuf.BPF_T_NANOTIME, stampMicro: zbuf.BPF_T_MICROTIME, stampBinary: zbuf.BPF_T_BINTIME, stampNone: zbuf.BPF_T_NONE}[s]
+	s = map[Resolution]stamp{Nanoseconds: stampNano, Microseconds: stampMicro, Binary: stampBinary,
+		NoTimestamp: stampNone}[c.Resolution]
+	kernel = map[stamp]uint32{stampNano: zbuf.BPF_T_NANOTIME, stampMicro: zbuf.BPF_T_MICROTIME,
+		stampBinary: zbuf.BPF_T_BINTIME, stampNone: zbuf.BPF_T_NONE}[s]
 	if wordSize < 8 && (s == stampMicro || s == stampNone) {
 		kernel = zbuf.BPF_T_NANOTIME
 		if s == stampMicro {
@@ -207,7 +209,8 @@ func (c *Config) timestamp(wordSize int) (kernel uint32, s stamp) {
 		}
 	}
 	if kernel != zbuf.BPF_T_NONE {
-		kernel |= []uint32{zbuf.BPF_T_NORMAL, zbuf.BPF_T_FAST, zbuf.BPF_T_MONOTONIC, zbuf.BPF_T_MONOTONIC_FAST}[c.Clock]
+		kernel |= []uint32{zbuf.BPF_T_NORMAL, zbuf.BPF_T_FAST, zbuf.BPF_T_MONOTONIC,
+			zbuf.BPF_T_MONOTONIC_FAST}[c.Clock]
 	}
 	return kernel, s
 }

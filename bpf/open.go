@@ -68,7 +68,8 @@ func (r *Reader) setUp(cfg *Config) error {
 	case timeout == 0:
 		timeout = DefaultReadTimeout
 	}
-	dir := map[Direction]uint32{InOut: zbuf.BPF_D_INOUT, In: zbuf.BPF_D_IN, Out: zbuf.BPF_D_OUT}[cfg.Direction]
+	dir := map[Direction]uint32{InOut: zbuf.BPF_D_INOUT, In: zbuf.BPF_D_IN,
+		Out: zbuf.BPF_D_OUT}[cfg.Direction]
 	dev := r.dev
 	steps := []func() error{
 		func() error { return dev.SetTimestampType(kernelStamp) },
@@ -151,7 +152,8 @@ func sticky(dev *zbuf.Device, sys zbuf.System) bool {
 func (r *Reader) startEngine(cfg *Config, bufs *zbuf.Buffers) error {
 	mem := memory{dev: r.dev, guard: cfg.Guard}
 	if bufs != nil {
-		e, err := newLent(r.dev, &r.gate, mem, bufs, cfg.Immediate, !cfg.Immediate && sticky(r.dev, cfg.System))
+		stays := !cfg.Immediate && sticky(r.dev, cfg.System)
+		e, err := newLent(r.dev, &r.gate, mem, bufs, cfg.Immediate, stays)
 		r.eng = e
 		return err
 	}
@@ -184,7 +186,8 @@ func (r *Reader) settleMode(cfg *Config) (*zbuf.Buffers, error) {
 			return nil, refused
 		}
 		r.reason = refused
-		if err := r.dev.SetBufferMode(zbuf.BPF_BUFMODE_BUFFER); err != nil && !errors.Is(err, syscall.EBUSY) {
+		if err := r.dev.SetBufferMode(zbuf.BPF_BUFMODE_BUFFER); err != nil &&
+			!errors.Is(err, syscall.EBUSY) {
 			return nil, err
 		}
 	} else {
@@ -200,9 +203,12 @@ func (r *Reader) settleMode(cfg *Config) (*zbuf.Buffers, error) {
 var errBufferedAsked = errors.New("bpf: buffered mode was asked for")
 
 // lendBuffers tells a refusal, which Auto can live with, from an error.
-func lendBuffers(dev *zbuf.Device, size int, shrink, guard bool) (bufs *zbuf.Buffers, refused, err error) {
+func lendBuffers(
+	dev *zbuf.Device, size int, shrink, guard bool,
+) (bufs *zbuf.Buffers, refused, err error) {
 	refusal := func(err error) bool {
-		for _, e := range []syscall.Errno{syscall.EINVAL, syscall.EBUSY, syscall.EOPNOTSUPP, syscall.EFAULT} {
+		for _, e := range []syscall.Errno{syscall.EINVAL, syscall.EBUSY, syscall.EOPNOTSUPP,
+			syscall.EFAULT} {
 			if errors.Is(err, e) {
 				return true
 			}
@@ -224,7 +230,8 @@ func lendBuffers(dev *zbuf.Device, size int, shrink, guard bool) (bufs *zbuf.Buf
 	}
 	if size > most {
 		if !shrink {
-			return nil, nil, fmt.Errorf("%w: BufferSize %d: the kernel takes at most %d bytes", ErrConfig, size, most)
+			return nil, nil, fmt.Errorf("%w: BufferSize %d: the kernel takes at most %d bytes", ErrConfig,
+				size, most)
 		}
 		size = most
 	}

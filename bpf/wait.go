@@ -24,8 +24,8 @@ const early = 200 * time.Millisecond
 //
 // Invariants:
 //   - It never sleeps while a signal says that the read is over.
-//   - The kernel's read timeout runs while it sleeps. There are two exceptions: an edge comes for the
-//     next packet, or the waiter sleeps no longer than the timeout and asks then.
+//   - The kernel's read timeout runs while it sleeps. There are two exceptions: an edge comes for
+//     the next packet, or the waiter sleeps no longer than the timeout and asks then.
 //   - Before it says that a read is over, it fetches once more, so packets come before the error.
 type waiter struct {
 	dev      *zbuf.Device

@@ -95,7 +95,8 @@ func (w writer) expr(depth int) string {
 		return w.primitive()
 	}
 	if w.on(DLTEthernet) && w.IntN(6) == 0 { // what moves the layers, and something behind it
-		return w.pick("vlan", "vlan 5", "mpls", "pppoes", "pppoes 5", "vlan and vlan", "geneve") + " and " +
+		return w.pick("vlan", "vlan 5", "mpls", "pppoes", "pppoes 5", "vlan and vlan", "geneve") +
+			" and " +
 			w.operand(depth-1)
 	}
 	switch w.IntN(7) {

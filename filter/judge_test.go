@@ -278,7 +278,8 @@ func judge(t *testing.T, d *tcpdump, q question, seed uint64) verdict {
 		v.problem = err.Error()
 		return v
 	}
-	v.excused = fieldOnTheRight(e.Root) || len(distinctLoads(theirs)) < len(distinctLoads(theirPlain)) ||
+	v.excused = fieldOnTheRight(e.Root) ||
+		len(distinctLoads(theirs)) < len(distinctLoads(theirPlain)) ||
 		slices.ContainsFunc(prog, func(i bpf.RawInstruction) bool {
 			return i.Op&7 == codeJmp && i.Op != codeJmp|jumpAlways && i.Jt == i.Jf
 		})

@@ -137,7 +137,9 @@ func setZeroCopy(m *machine.Machine, c *cobra.Command, on, toStay bool) error {
 		fmt.Fprintln(out, "This holds until the next boot: --persist makes it permanent.")
 	}
 	if on {
-		fmt.Fprint(c.ErrOrStderr(), lookOf(c.ErrOrStderr()).paint("Warning:", text.Bold, text.FgYellow), ` any program that can open /dev/bpf can now panic this machine:
+		warning := lookOf(c.ErrOrStderr()).paint("Warning:", text.Bold, text.FgYellow)
+		fmt.Fprint(c.ErrOrStderr(), warning, " any program that can open /dev/bpf can now "+
+			`panic this machine:
 the kernel follows a null pointer when a descriptor in zero-copy mode is flushed,
 or given a filter, before it has buffers. bpfctl never does that, but other programs can.
 Root can open /dev/bpf, and so can the users that its mode allows: `, bpfOwner(), `.

@@ -95,8 +95,9 @@ func TestKernelToggle(t *testing.T) {
 		l.PID, pair.A, l.ZeroCopyAppends), stdout)
 	stdout, _ = succeeds(t, "zerocopy")
 	assert.Contains(t, stdout, "Each descriptor can lend two buffers of at most 2 MiB.")
-	assert.Regexp(t, fmt.Sprintf("(?m)^In use by one listener, for which 128 KiB of memory is wired:\n"+
-		`.*\n +%d +\S+ +%s +2 of 64 KiB +128 KiB$`, l.PID, pair.A), stdout)
+	assert.Regexp(t, fmt.Sprintf(
+		"(?m)^In use by one listener, for which 128 KiB of memory is wired:\n"+
+			`.*\n +%d +\S+ +%s +2 of 64 KiB +128 KiB$`, l.PID, pair.A), stdout)
 	stdout, _ = succeeds(t, "stats", "-i", pair.A, "--watch", "100ms", "-c", "2")
 	assert.Equal(t, 2, strings.Count(stdout, fmt.Sprintf(" %d %s %s zerocopy received/s=0.0 ", l.PID,
 		name, pair.A)))

@@ -135,7 +135,9 @@ func TestEveryEndCompletesTheSink(t *testing.T) {
 		{"error of the source", nil, boom, nil, 5, boom},
 		{"end of the source", nil, io.EOF, nil, 5, nil},
 		{"error of the timer's flush", nil, nil, func(n int) error { return boom }, 0, boom},
-		{"error of the last flush", []capture.Stage{stage.Limit(5)}, nil, func(n int) error { return boom }, 0, boom},
+		{"error of the last flush", []capture.Stage{stage.Limit(5)}, nil, func(n int) error {
+			return boom
+		}, 0, boom},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -29,9 +29,8 @@ func main() {
 	}
 }
 
-const head = `# Licences
-
-` + "`make licences`" + ` makes this page. It has every module that go.mod or bench/go.mod requires. The
+const head = "# Licences\n\n`make licences` makes this page. " +
+	`It has every module that go.mod or bench/go.mod requires. The
 licence is what the files in the root of the module say. A test fails if this page lacks a module.
 What bpfctl and vmtest link is what a copy of these programs contains.
 

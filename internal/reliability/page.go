@@ -168,12 +168,11 @@ func words(name string) string {
 
 func render(rows []*row, fuzz []*fuzzed, skipped []string) []byte {
 	var b bytes.Buffer
-	b.WriteString(`# Reliability
-
-` + "`make reliability`" + ` makes this page from what ` + "`make soak`" + ` and ` + "`make fuzz`" + ` have
-written. A row stays until the same tests run again in the same place. Nothing here is typed by hand.
-A run that failed or did not end makes no page. *Lost* counts what broke a promise: a packet that
-neither came nor was counted, or that came twice, torn or late.
+	b.WriteString("# Reliability\n\n" +
+		"`make reliability` makes this page from the files that `make soak` and `make fuzz` write.\n" +
+		`A row stays until the same tests run again in the same place. Nobody types a figure here. A run
+that failed or did not end makes no page. *Lost* counts the broken promises: a packet that neither
+came nor was counted, or that came twice, torn or late.
 
 `)
 	t := newTable(3)

@@ -91,7 +91,8 @@ func packetsOf(t testing.TB, n, length int) (all []bpf.Packet) {
 // packetsIn counts the packets of a pcapng file, which must be whole.
 func packetsIn(t *testing.T, file []byte) (n, bytesCaptured int) {
 	t.Helper()
-	r, err := pcapgo.NewNgReader(bytes.NewReader(file), pcapgo.NgReaderOptions{WantMixedLinkType: true})
+	r, err := pcapgo.NewNgReader(bytes.NewReader(file),
+		pcapgo.NgReaderOptions{WantMixedLinkType: true})
 	require.NoError(t, err)
 	for {
 		data, _, err := r.ReadPacketData()

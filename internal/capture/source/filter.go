@@ -35,6 +35,7 @@ func CheckFilter(cfg bpf.Config, maxInsns int32) error {
 	if n <= int(maxInsns) {
 		return nil
 	}
-	return filterLengthError(fmt.Sprintf("%d instructions%s, the kernel takes %d (sysctl net.bpf.maxinsns)",
+	return filterLengthError(fmt.Sprintf("%d instructions%s, the kernel takes %d (sysctl "+
+		"net.bpf.maxinsns)",
 		n, why, maxInsns))
 }

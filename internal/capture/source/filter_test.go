@@ -24,7 +24,8 @@ func TestCheckFilterAgreesWithTheKernel(t *testing.T) {
 				cfg := bpf.Config{System: k, Filter: prog, SnapLen: snap}
 				err := CheckFilter(cfg, limit)
 				r, kerr := bpf.Open("em0", cfg)
-				require.Equal(t, kerr == nil, err == nil, "%d instructions, the last is %#x, snap length %d: %v; %v", n, last, snap, err, kerr)
+				require.Equal(t, kerr == nil, err == nil, "%d instructions, the last is %#x, snap length "+
+					"%d: %v; %v", n, last, snap, err, kerr)
 				if kerr == nil {
 					r.Close()
 				} else {

@@ -37,7 +37,8 @@ func captured(ctx context.Context, src capture.Source, to chan<- capgen.Packet) 
 			if b.Interface >= ifaces {
 				return fmt.Errorf("packet of interface %d of %d", b.Interface, ifaces)
 			}
-			to <- capgen.Packet{Interface: b.Interface, Time: p.Time(), Data: bytes.Clone(p.Data()), WireLen: p.WireLen()}
+			to <- capgen.Packet{Interface: b.Interface, Time: p.Time(), Data: bytes.Clone(p.Data()),
+				WireLen: p.WireLen()}
 		}
 	}
 }
@@ -68,11 +69,13 @@ func TestReplayOfAPipeLosesNothing(t *testing.T) {
 			f := capgen.Format{Pcapng: seed%2 == 0, Nano: seed%3 == 0, BigEndian: seed%5 == 0}
 			packets := capgen.Packets(1+rnd.IntN(60), f, f.Pcapng, seed)
 			file, ends := encoded(t, f, packets)
-			cfg := bpf.Config{Mode: []bpf.Mode{bpf.ZeroCopy, bpf.Buffered}[seed/2%2], BufferSize: []int{4096, 0}[seed/4%2]}
+			cfg := bpf.Config{Mode: []bpf.Mode{bpf.ZeroCopy, bpf.Buffered}[seed/2%2],
+				BufferSize: []int{4096, 0}[seed/4%2]}
 			want := func(p capgen.Packet) bool { return true }
 			if seed%7 == 0 {
 				want = func(p capgen.Packet) bool { return p.WireLen > 300 }
-				cfg.Filter = []zbuf.Insn{{Op: 0x80}, {Op: 0x25, Jf: 1, K: 300}, {Op: 0x06, K: 1 << 30}, {Op: 0x06}}
+				cfg.Filter = []zbuf.Insn{{Op: 0x80}, {Op: 0x25, Jf: 1, K: 300}, {Op: 0x06, K: 1 << 30},
+					{Op: 0x06}}
 			}
 
 			r, w := io.Pipe()
