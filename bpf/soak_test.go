@@ -100,7 +100,7 @@ func (l *ledger) enter(f []byte, now time.Duration) (sent time.Duration, err err
 		if !bytes.Equal(f, l.other) {
 			return 0, fmt.Errorf("torn: %x where %x was sent", f, l.other)
 		}
-		return now, nil
+		return 0, nil // nobody knows when; a call in a pause finds it there
 	case len(f) < sealMin || int(f[sealWriter]) >= len(l.writers):
 		return 0, fmt.Errorf("%x is no frame of ours, %d numbered ones after the first", f, l.numbered)
 	}
