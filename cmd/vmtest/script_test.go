@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -108,13 +109,19 @@ func params(t *testing.T, dir string) testscript.Params {
 			e.Setenv("CGO_ENABLED", "0")
 			return nil
 		},
-		// A kernel has a debugger or not: GENERIC of a release has none.
 		Condition: func(cond string) (bool, error) {
-			if cond != "debugger" {
-				return false, fmt.Errorf("unknown condition %q", cond)
+			switch cond {
+			case "debugger": // GENERIC of a release has none
+				b, err := os.ReadFile(kernel)
+				return bytes.Contains(b, []byte("db_command_loop")), err
+			case "kvm":
+				f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+				if err == nil {
+					f.Close()
+				}
+				return err == nil && runtime.GOARCH == "amd64", nil
 			}
-			b, err := os.ReadFile(kernel)
-			return bytes.Contains(b, []byte("db_command_loop")), err
+			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exitcode":   exitCode,

@@ -10,6 +10,8 @@
 //	leave PATH     as the agent: each program leaves a file of that name; {dir} is its working folder
 //	forge T TEXT   as the agent: send a frame of type T before each program's end;
 //	               TEXT is a Go string without its quotes
+//	dies TEXT      as the agent: while the first program runs, print TEXT on the console
+//	               and fall silent
 //	agent          call the host as the agent and serve one program after another
 //
 // It ends behind the last line. Its own command line goes to the file's name with
@@ -83,6 +85,8 @@ func play(path string) error {
 			a.files = append(a.files, text)
 		case "forge":
 			a.forged = append(a.forged, text)
+		case "dies":
+			a.dies = text
 		case "agent":
 			err = a.serve()
 		case "":
@@ -151,7 +155,10 @@ func settings() (s wire.Settings, err error) {
 }
 
 // agent plays the guest's end of the wire, well-behaved or not.
-type agent struct{ files, forged []string }
+type agent struct {
+	files, forged []string
+	dies          string
+}
 
 // serve tells of each program that it was asked to run, and that it ended well.
 func (a *agent) serve() error {
@@ -192,6 +199,10 @@ func (a *agent) serve() error {
 				run.Path[strings.LastIndexByte(run.Path, '/')+1:], run.Args, s.Disk, s.Load, s.Required)
 			if err := conn.Write(wire.Stdout, []byte(text)); err != nil {
 				return err
+			}
+			if a.dies != "" {
+				fmt.Printf("%s\r\n", a.dies)
+				select {}
 			}
 			if err := a.misbehave(conn, run.Dir); err != nil {
 				return nil // the host has had enough
