@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"encoding/binary"
 	"syscall"
 	"testing"
@@ -244,6 +245,20 @@ var _ = add(
 		require.NoError(t, lab.Until(func() (bool, error) { return s.nread() > 0, nil }))
 		require.Equal(t, [][]byte{f}, s.captured())
 	}},
+	rule{name: "feedback/what comes in has the source address filled in, or as it was written",
+		differs: []string{"TapWrite"},
+		run: func(t *testing.T, w lab.World) {
+			s := zerocopy(t, w, page)
+			s.set(zbuf.BIOCFEEDBACK, 1)
+			f := lab.Frame(64, 1)
+			s.write(f)
+			require.NoError(t, lab.Until(func() (bool, error) { return s.nread() > 0, nil }))
+			got := s.captured()
+			require.Len(t, got, 1)
+			require.Equal(t, featuresOf(w).TapWrite, bytes.Equal(f[6:12], got[0][6:12]), "%x came in as %x", f[:14], got[0][:14])
+			copy(got[0][6:12], f[6:12])
+			require.Equal(t, f, got[0], "nothing else differs")
+		}},
 	rule{name: "stats/writes: all, those that passed, those that failed",
 		differs: []string{"TapWrite"},
 		run: func(t *testing.T, w lab.World) {

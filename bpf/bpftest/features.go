@@ -55,7 +55,8 @@ type Features struct {
 	// TapWrite is set where write(2) is left to the place where bpf listens (16). A write of no
 	// bytes is a success that counts nothing, whatever the descriptor is attached to. Writes are
 	// not counted; those that were sent are. More than 16 KiB is ENOMEM, and the MTU does not
-	// matter. BIOCSHDRCMPLT changes nothing but the source address of Ethernet frames.
+	// matter. BIOCSHDRCMPLT changes nothing but the source address of Ethernet frames. The copy that
+	// comes in with BIOCFEEDBACK has the source address that was written.
 	TapWrite bool
 }
 
@@ -71,12 +72,13 @@ func FreeBSD14() Features {
 	}
 }
 
-// FreeBSD15 is FreeBSD 15 as far as its source was read, in a tree made from its development
-// branch; it was not run. Nothing in that source differs from 14 as the model has it.
+// FreeBSD15 is FreeBSD 15 as far as its source was read, in trees made from its development branch;
+// it was not run. docs/freebsd-15-16.md names the functions that show each feature.
 func FreeBSD15() Features { return FreeBSD14() }
 
-// FreeBSD16 is FreeBSD 16 as far as its source was read, in a tree made from its development
-// branch; it was not run, and 16 is not released.
+// FreeBSD16 is FreeBSD 16 as far as its source was read, in trees made from its development branch;
+// it was not run, and 16 is not released. docs/freebsd-15-16.md names the functions that show each
+// feature, and what of 16 is unknown.
 func FreeBSD16() Features {
 	f := FreeBSD15()
 	f.VnetDetach, f.IfList, f.StickyFlags, f.TapWrite = true, true, true, true

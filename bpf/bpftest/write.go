@@ -68,7 +68,11 @@ func (d *Descriptor) Write(p []byte) (int, error) {
 		defer frames.Put(frame)
 		*frame = append((*frame)[:0], p...)
 		copy((*frame)[6:], t.iface.hwaddr[:])
-		err = w.send((*frame)[strip:], *frame)
+		copied := *frame
+		if later {
+			copied = p // bpfwrite copies it before bpf_ifnet_write fills the address in
+		}
+		err = w.send((*frame)[strip:], copied)
 	case t.iface.loopback:
 		err = w.loop(p)
 	case t.dlt == zbuf.DLT_NULL:
