@@ -34,7 +34,7 @@ HAVE_VM := $(strip $(if $(NAMED),$(call qemu,x86_64),$(AMD64) $(OTHERS)))
 # The one that the runner's own tests and the benchmarks boot.
 KERNEL  := $(or $(VMTEST_KERNEL),$(wildcard $(KERNELCACHE)/kernel-amd64))
 
-.PHONY: help run check test announce lint cross unit maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak reliability bench bench-vm performance shots licences man clean
+.PHONY: help run check test announce lint cross unit maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak reliability rules matrix bench bench-vm performance shots licences man clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -192,6 +192,16 @@ soak: $(VMTEST) $(RELIABILITY) ## everything in its long form (hours): PACKETS (
 reliability: $(RELIABILITY) ## docs/reliability.md, of what make soak and make fuzz have left in out/reliability; without make fuzz that part stays
 	$(RELIABILITY) page out/reliability docs/reliability.md >out/reliability.md
 	mv out/reliability.md docs/reliability.md
+
+RULES = $(LONG) -short -run 'TestConformance$$' -exec "$(CURDIR)/$(VMTEST) --kernel $(1) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./conformance
+
+rules: $(VMTEST) $(RELIABILITY) ## the table of rules on every kernel there is, for make matrix; as 386 programs, too, where those run
+	@test -n "$(AMD64)$(OTHERS)" || { echo "make rules: no FreeBSD kernel or no QEMU: see vmtest doctor"; exit 1; }
+	@set -e; $(foreach k,$(AMD64),GOOS=freebsd $(RECORD)/rules-$(k).json $(call RULES,$(k)); GOOS=freebsd GOARCH=386 $(RECORD)/rules-$(k)-386.json $(call RULES,$(k));) \
+	  $(foreach k,$(OTHERS),GOOS=freebsd GOARCH=$(firstword $(subst -, ,$(patsubst kernel-%,%,$(k)))) $(RECORD)/rules-$(k).json $(call RULES,$(k));)
+
+matrix: $(RELIABILITY) ## docs/kernels.md, and the kernels in README.md, of what make rules has left in out/reliability
+	$(RELIABILITY) matrix conformance out/reliability docs/kernels.md README.md
 
 bench: ## what needs no kernel, into out/bench: the walk beside a C callback loop, the fan-out on the model
 	@mkdir -p out/bench

@@ -50,6 +50,19 @@ type rule struct {
 	on386 bool
 }
 
+// elsewhere says why the rule does not play on a kernel in this program, or nothing.
+func (r *rule) elsewhere(is386 bool) string {
+	switch {
+	case r.on386 && !is386:
+		return "a rule of 32-bit programs"
+	case !r.on386 && is386:
+		return "a rule of 64-bit programs"
+	case r.only == model:
+		return r.why
+	}
+	return ""
+}
+
 var table []rule
 
 func add(rules ...rule) bool {
@@ -81,6 +94,7 @@ func TestConformance(t *testing.T) {
 			require.Contains(t, eachFeature(bpftest.Features{}), f, r.name)
 			decides[f] = true
 		}
+		lab.ReportRule(t, lab.Rule{Name: r.name, Elsewhere: r.elsewhere(is386)})
 		if r.on386 != is386 {
 			continue
 		}
@@ -118,8 +132,16 @@ func TestConformance(t *testing.T) {
 						t.Parallel()
 					}
 					w := p.w()
+					plays := lab.Rule{Name: r.name, Plays: true}
 					for _, f := range r.differs {
-						t.Logf("differs with %s: %v here", f, eachFeature(featuresOf(w))[f])
+						has := eachFeature(featuresOf(w))[f]
+						t.Logf("differs with %s: %v here", f, has)
+						if has {
+							plays.Has = append(plays.Has, f)
+						}
+					}
+					if p.name == kernel {
+						lab.ReportRule(t, plays)
 					}
 					r.run(t, w)
 					lab.Report(t, lab.Cases, 1)

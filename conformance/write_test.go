@@ -255,7 +255,8 @@ var _ = add(
 			require.NoError(t, lab.Until(func() (bool, error) { return s.nread() > 0, nil }))
 			got := s.captured()
 			require.Len(t, got, 1)
-			require.Equal(t, featuresOf(w).TapWrite, bytes.Equal(f[6:12], got[0][6:12]), "%x came in as %x", f[:14], got[0][:14])
+			require.Equal(t, featuresOf(w).TapWrite, bytes.Equal(f[6:12], got[0][6:12]),
+				"%x came in as %x", f[:14], got[0][:14])
 			copy(got[0][6:12], f[6:12])
 			require.Equal(t, f, got[0], "nothing else differs")
 		}},

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/json"
 	"os"
 	"slices"
 	"strconv"
@@ -27,6 +28,31 @@ const (
 	System     = "system"
 	Parameters = "parameters"
 )
+
+// RuleKey is the key of a [Rule] in a test's output.
+const RuleKey = "rule"
+
+// A Rule is what a run of the table in conformance/ says about one rule. It says so of every rule
+// when it starts, and once more of each that it plays on the kernel.
+type Rule struct {
+	Name string `json:"name"`
+	// Elsewhere says why the rule does not play on this kernel, in a program like this one.
+	Elsewhere string `json:"elsewhere,omitempty"`
+	// Plays is set by the test that plays the rule. What becomes of the test becomes of the rule.
+	Plays bool `json:"plays,omitempty"`
+	// Has names the features of releases after 12.1 that this kernel has and the rule looks at.
+	Has []string `json:"has,omitempty"`
+}
+
+// ReportRule writes a rule into the test's output, where "make matrix" finds it.
+func ReportRule(t testing.TB, r Rule) {
+	t.Helper()
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Attr(RuleKey, string(b))
+}
 
 var introduce sync.Once
 

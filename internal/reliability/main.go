@@ -1,8 +1,12 @@
-// Command reliability keeps the output of long test runs and makes docs/reliability.md of it.
+// Command reliability keeps the output of long test runs, and makes docs/reliability.md and
+// docs/kernels.md of it.
 //
 //	reliability record FILE COMMAND…   run a command, keep what it prints in FILE, and show it
 //	reliability page FOLDER OLD        print the page made of the runs in FOLDER; if none was of a
 //	                                   fuzz target, with the part about them of the page OLD
+//	reliability matrix RULES FOLDER PAGE README
+//	                                   put the runs in FOLDER of the rules whose source is in
+//	                                   RULES into PAGE, and the kernels of PAGE into README
 //
 // Runs of go test -json are named *.json. Runs of go test -fuzz are named PACKAGE-TARGET.log, with
 // the last element of the package's path.
@@ -15,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,13 +38,40 @@ func main() {
 		if page, err = makePage(os.DirFS(args[1]), old); err == nil {
 			_, err = os.Stdout.Write(page)
 		}
+	case len(args) == 5 && args[0] == "matrix":
+		err = matrix(args[1], os.DirFS(args[2]), args[3], args[4])
 	default:
-		err = errors.New("usage: reliability record FILE COMMAND…, or reliability page FOLDER OLD")
+		err = errors.New("usage: reliability record FILE COMMAND…, reliability page FOLDER OLD, " +
+			"or reliability matrix RULES FOLDER PAGE README")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "reliability:", err)
 		os.Exit(1)
 	}
+}
+
+// matrix brings the page of the matrix up to date, and the block of README.md that follows from it.
+func matrix(table string, dir fs.FS, page, readme string) error {
+	rules, err := rulesOf(table)
+	if err != nil {
+		return err
+	}
+	old, err := os.ReadFile(page)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	text, summary, err := makeMatrix(rules, dir, old)
+	if err != nil {
+		return err
+	}
+	doc, err := os.ReadFile(readme)
+	if err != nil {
+		return err
+	}
+	if doc, err = fillIn(doc, summary); err != nil {
+		return fmt.Errorf("%s: %w", readme, err)
+	}
+	return errors.Join(os.WriteFile(page, text, 0o666), os.WriteFile(readme, doc, 0o666))
 }
 
 // record runs a command. What it prints goes into the file, and to show as one reads it.

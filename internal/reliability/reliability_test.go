@@ -27,6 +27,8 @@ func stream(pkg string, lines ...string) string {
 		}
 		if f[0] == "attr" {
 			fmt.Fprintf(&b, `,"Key":%q,"Value":%q`, f[2], strings.Join(f[3:], " "))
+		} else if f[0] == "output" {
+			fmt.Fprintf(&b, `,"Output":%q`, "    "+strings.Join(f[2:], " ")+"\n")
 		} else if f[0] == "pass" {
 			b.WriteString(`,"Elapsed":61.25`)
 		}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +37,17 @@ type run struct {
 	tests      map[string]*test
 	order      []string // the names in tests as they reported
 	skipped    []string
+	at         time.Time
+	rules      []*ruled          // of the table in conformance/, in its order
+	plays      map[string]*ruled // by the test that plays it on the kernel
+}
+
+// ruled is what a run says of a rule of the table in conformance/.
+type ruled struct {
+	lab.Rule
+	held    bool
+	skipped string // why the test did not play it after all
+	said    string // the last line of the test
 }
 
 // test is what one test reported of itself.
@@ -67,13 +79,17 @@ func readRuns(in io.Reader) ([]*run, error) {
 				return nil, fmt.Errorf("line %d: %s starts twice", n, e.Package)
 			}
 			r = &run{pkg: strings.TrimPrefix(strings.TrimPrefix(e.Package, module), "/"),
-				day: e.Time.UTC().Format(time.DateOnly), tests: map[string]*test{}}
+				day: e.Time.UTC().Format(time.DateOnly), at: e.Time,
+				tests: map[string]*test{}, plays: map[string]*ruled{}}
 			open[e.Package] = r
 			continue
 		}
 		if r == nil {
 			return nil, fmt.Errorf("line %d: %s of %q, which has not started: %s", n, e.Action, e.Package,
 				e.Output)
+		}
+		if rule := r.plays[e.Test]; rule != nil {
+			rule.event(e)
 		}
 		var err error
 		switch {
@@ -122,6 +138,8 @@ func (r *run) attribute(e event) error {
 	case lab.Parameters:
 		r.parameters = e.Value
 		return nil
+	case lab.RuleKey:
+		return r.rule(e)
 	}
 	f := lab.Figure(e.Key)
 	known := false
@@ -147,6 +165,43 @@ func (r *run) attribute(e event) error {
 	t.figures[f] = n
 	return nil
 }
+
+// rule takes down what lab.ReportRule said.
+func (r *run) rule(e event) error {
+	var said lab.Rule
+	if err := json.Unmarshal([]byte(e.Value), &said); err != nil {
+		return fmt.Errorf("%s reports a rule: %w", e.Test, err)
+	}
+	i := slices.IndexFunc(r.rules, func(o *ruled) bool { return o.Name == said.Name })
+	switch {
+	case !said.Plays && i < 0:
+		r.rules = append(r.rules, &ruled{Rule: said})
+	case !said.Plays:
+		return fmt.Errorf("two rules are named %s", said.Name)
+	case i < 0:
+		return fmt.Errorf("%s plays %q, which is no rule", e.Test, said.Name)
+	default:
+		r.rules[i].Rule = said
+		r.plays[e.Test] = r.rules[i]
+	}
+	return nil
+}
+
+// event takes down what becomes of a test that plays a rule. Why it skips is the last that it says.
+func (r *ruled) event(e event) {
+	switch line := strings.TrimSpace(e.Output); e.Action {
+	case "output":
+		if m := said.FindStringSubmatch(line); m != nil {
+			r.said = m[1]
+		}
+	case "skip":
+		r.skipped = r.said
+	case "pass":
+		r.held = true
+	}
+}
+
+var said = regexp.MustCompile(`^\w+\.go:\d+: (.*)$`)
 
 // complete checks a run at its end.
 func (r *run) complete() error {
