@@ -16,7 +16,8 @@ import (
 //
 //go:noinline
 func forgetOnKernel(t *testing.T, p *lab.Pair, mode bpf.Mode, use func(*bpf.Reader)) {
-	r, err := bpf.Open(p.A, bpf.Config{Mode: mode, BufferSize: 4096, ReadTimeout: 10 * time.Millisecond})
+	r, err := bpf.Open(p.A, bpf.Config{Mode: mode, BufferSize: 4096,
+		ReadTimeout: 10 * time.Millisecond})
 	require.NoError(t, err)
 	for i := range uint32(100) { // both buffers are full, so nothing is copied out
 		require.NoError(t, p.Post(p.A, lab.Frame(64, i)))
@@ -25,7 +26,8 @@ func forgetOnKernel(t *testing.T, p *lab.Pair, mode bpf.Mode, use func(*bpf.Read
 }
 
 // What a Reader has handed out can be read on the kernel, too, once the program has dropped the
-// Reader and a collection has closed its descriptor. Memory that is not mapped would end the program.
+// Reader and a collection has closed its descriptor. Memory that is not mapped would end the
+// program.
 func TestKernelMemoryOfAForgottenReader(t *testing.T) {
 	var cursor bpf.Cursor
 	var packet bpf.Packet

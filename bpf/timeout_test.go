@@ -52,7 +52,8 @@ func TestWhoTimesTheReadTimeout(t *testing.T) {
 	}{
 		"many in a timeout": {time.Millisecond, packets / 20, 4},
 		"a few":             {6 * time.Millisecond, packets * 6 / 20, 4},
-		"fewer than one":    {50 * time.Millisecond, packets, packets + 100}, // and the looks at the interface
+		// and the reader looks at the interface
+		"fewer than one": {50 * time.Millisecond, packets, packets + 100},
 	} {
 		t.Run(name, func(t *testing.T) {
 			modes(t, func(t *testing.T, mode bpf.Mode) {

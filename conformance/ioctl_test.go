@@ -328,9 +328,12 @@ var _ = add(
 			req zbuf.Request
 			arg any
 		}{
-			{zbuf.BIOCSBLEN, &v}, {zbuf.BIOCSETF, acceptAll()}, {zbuf.BIOCSETFNR, acceptAll()}, {zbuf.BIOCSETWF, acceptAll()},
-			{zbuf.BIOCPROMISC, nil}, {zbuf.BIOCSETIF, ifreq(s.p.A)}, {zbuf.BIOCSRSIG, &v}, {zbuf.BIOCSHDRCMPLT, &v},
-			{zbuf.BIOCGDIRECTION, &v}, {zbuf.BIOCSDIRECTION, &v}, {zbuf.BIOCSDLT, &v}, {zbuf.BIOCGETBUFMODE, &v},
+			{zbuf.BIOCSBLEN, &v}, {zbuf.BIOCSETF, acceptAll()}, {zbuf.BIOCSETFNR, acceptAll()},
+			{zbuf.BIOCSETWF, acceptAll()},
+			{zbuf.BIOCPROMISC, nil}, {zbuf.BIOCSETIF, ifreq(s.p.A)}, {zbuf.BIOCSRSIG, &v},
+			{zbuf.BIOCSHDRCMPLT, &v},
+			{zbuf.BIOCGDIRECTION, &v}, {zbuf.BIOCSDIRECTION, &v}, {zbuf.BIOCSDLT, &v},
+			{zbuf.BIOCGETBUFMODE, &v},
 			{zbuf.BIOCSETBUFMODE, &v}, {zbuf.BIOCGETZMAX, new(uintptr)}, {zbuf.BIOCSETZBUF, s.zbuf(page)},
 			{zbuf.BIOCGTSTAMP, &v}, {zbuf.FIOASYNC, &i}, {zbuf.FIOSETOWN, &i},
 			{zbuf.FIOGETOWN, &i}, {zbuf.TIOCSPGRP, &i}, {zbuf.FIONBIO, &i}, {zbuf.BIOCSETVLANPCP, &v},

@@ -53,7 +53,8 @@ func (s *side) step(o op) string {
 	case "sysctl":
 		name := sysctlNames[o.S%len(sysctlNames)]
 		v := map[string][]int{
-			"net.bpf.zerocopy_enable": {0, 1, 1, 1}, "net.bpf.maxinsns": {4, 512, 512, 512}, "net.bpf.bufsize": {20, 4096, 700, 9000},
+			"net.bpf.zerocopy_enable": {0, 1, 1, 1}, "net.bpf.maxinsns": {4, 512, 512, 512},
+			"net.bpf.bufsize":    {20, 4096, 700, 9000},
 			"net.bpf.maxbufsize": {64, 1000, 524288, 524288}, "net.bpf.optimize_writers": {0, 0, 0, 1},
 		}[name][o.N%4]
 		return fmt.Sprint(name, v, s.w.SetSysctl(name, v))

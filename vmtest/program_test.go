@@ -66,7 +66,9 @@ func TestGuestOfAProgram(t *testing.T) {
 		machine        elf.Machine
 		program, guest string
 	}{
-		{elf.EM_X86_64, "amd64", "amd64"}, {elf.EM_386, "386", "amd64"}, {elf.EM_AARCH64, "arm64", "arm64"}, {elf.EM_ARM, "arm", "arm64"}, {elf.EM_RISCV, "riscv64", "riscv64"},
+		{elf.EM_X86_64, "amd64", "amd64"}, {elf.EM_386, "386", "amd64"},
+		{elf.EM_AARCH64, "arm64", "arm64"}, {elf.EM_ARM, "arm", "arm64"},
+		{elf.EM_RISCV, "riscv64", "riscv64"},
 	} {
 		path := filepath.Join(t.TempDir(), "program")
 		require.NoError(t, os.WriteFile(path, program(t, elf.ELFOSABI_FREEBSD, tt.machine, elf.PT_LOAD),

@@ -202,7 +202,8 @@ func TestTextOfTheGuestIsEscaped(t *testing.T) {
 	fault, err := json.Marshal(wire.FaultReport{Sentence: "a" + escape, Console: "b" + escape})
 	require.NoError(t, err)
 	for _, f := range []received{
-		{t: wire.Notice, body: []byte(escape)}, {t: wire.Fail, body: []byte(escape)}, {t: wire.Fault, body: fault}, {t: wire.Console, body: []byte(escape)},
+		{t: wire.Notice, body: []byte(escape)}, {t: wire.Fail, body: []byte(escape)},
+		{t: wire.Fault, body: fault}, {t: wire.Console, body: []byte(escape)},
 	} {
 		_, _, stderr, err := answer(t, f)
 		require.Error(t, err)

@@ -68,7 +68,8 @@ var loads = []struct {
 	{"low", 1, false, false, trials, length, length / 5},
 	{"mid", load.Frames / 8, false, false, trials, length, length / 5},
 	{"full", load.Frames, false, false, trials, length / 5, length / 20},
-	{"overload", load.Frames, true, true, overloads, length / 2, length / 20}, // nobody sleeps, so there is less chance
+	// no reader sleeps, so chance has less part in the figures
+	{"overload", load.Frames, true, true, overloads, length / 2, length / 20},
 	{"shared-overload", load.Frames, true, false, overloads, length / 2, length / 20},
 }
 

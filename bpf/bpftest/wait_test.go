@@ -256,7 +256,8 @@ func TestWaiting(t *testing.T) {
 		},
 		"a timeout is a whole number of ticks": func(t *testing.T, s *session) {
 			for _, c := range []struct{ set, want time.Duration }{
-				{1 * time.Microsecond, ms}, {999 * time.Microsecond, ms}, {ms, ms}, {1001 * time.Microsecond, 2 * ms},
+				{1 * time.Microsecond, ms}, {999 * time.Microsecond, ms}, {ms, ms},
+				{1001 * time.Microsecond, 2 * ms},
 				{3*time.Second + 5*ms, 3*time.Second + 5*ms},
 			} {
 				s.do(zbuf.BIOCSRTIMEOUT, timeval(c.set))

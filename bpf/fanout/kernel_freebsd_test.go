@@ -19,7 +19,8 @@ import (
 func TestKernelEachPacketOnceAndFlowsInOrder(t *testing.T) {
 	w := lab.OnKernel(t)
 	for name, cfg := range map[string]bpf.Config{
-		"zerocopy": {Mode: bpf.ZeroCopy}, "guarded": {Mode: bpf.ZeroCopy, Guard: true}, "buffered": {Mode: bpf.Buffered},
+		"zerocopy": {Mode: bpf.ZeroCopy}, "guarded": {Mode: bpf.ZeroCopy, Guard: true},
+		"buffered": {Mode: bpf.Buffered},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if cfg.Mode == bpf.ZeroCopy {

@@ -46,7 +46,8 @@ func TestProgramNamesAreEscaped(t *testing.T) {
 			sysctltest.Processes(func(pid int) (string, bool) { return hostile, pid == os.Getpid() }))...)),
 	}
 	for _, args := range [][]string{
-		{"stats"}, {"stats", "--watch", "10ms", "-c", "1"}, {"stats", "--json"}, {"stats", "--watch", "10ms", "-c", "1", "--json"},
+		{"stats"}, {"stats", "--watch", "10ms", "-c", "1"}, {"stats", "--json"},
+		{"stats", "--watch", "10ms", "-c", "1", "--json"},
 		{"zerocopy"}, {"zerocopy", "--json"},
 	} {
 		var stdout, stderr bytes.Buffer

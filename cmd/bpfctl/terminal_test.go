@@ -33,7 +33,8 @@ var colour = regexp.MustCompile(`\x1b\[[0-9;]*m`)
 
 func TestColoursOnATerminalOnly(t *testing.T) {
 	for _, args := range [][]string{
-		{"stats", "--model", "listeners"}, {"info", "--model", "refused"}, {"zerocopy", "--model", "refused"}, {"zerocopy", "on", "--model", "refused"},
+		{"stats", "--model", "listeners"}, {"info", "--model", "refused"},
+		{"zerocopy", "--model", "refused"}, {"zerocopy", "on", "--model", "refused"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			_, written, exit := onTerminal(t, nil, nil, args...)

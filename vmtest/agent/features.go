@@ -23,7 +23,8 @@ func features() string {
 		out += fmt.Sprintf(" (%d)", version)
 	}
 	for _, f := range []struct{ name, sysctl string }{
-		{"INVARIANTS", "kern.features.invariants"}, {"VIMAGE", "kern.features.vimage"}, {"COMPAT_FREEBSD32", "kern.features.compat_freebsd_32bit"},
+		{"INVARIANTS", "kern.features.invariants"}, {"VIMAGE", "kern.features.vimage"},
+		{"COMPAT_FREEBSD32", "kern.features.compat_freebsd_32bit"},
 	} {
 		// A feature that a kernel lacks has no entry.
 		value, err := syscall.SysctlUint32(f.sysctl)

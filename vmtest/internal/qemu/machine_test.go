@@ -137,7 +137,8 @@ func TestArgsOfAnImage(t *testing.T) {
 	}{
 		{"amd64 overlay", Spec{Accel: TCG, Disk: "/d", Image: &Image{File: "/o.qcow2", Format: "qcow2",
 			Tar: "/t"}},
-			[]string{"-machine pc", "id=image,format=qcow2,file=/o.qcow2", "id=tar,format=raw,readonly=on,file=/t"}, []string{"snapshot", "-bios", "-kernel"}},
+			[]string{"-machine pc", "id=image,format=qcow2,file=/o.qcow2",
+				"id=tar,format=raw,readonly=on,file=/t"}, []string{"snapshot", "-bios", "-kernel"}},
 		{"snapshot", Spec{Accel: TCG, Disk: "/d", Image: &Image{File: "/i.raw", Format: "raw",
 			Snapshot: true, Tar: "/t"}},
 			[]string{"format=raw,snapshot=on,file=/i.raw"}, nil},
@@ -149,12 +150,15 @@ func TestArgsOfAnImage(t *testing.T) {
 			[]string{"-machine virt,gic-version=max", "-cpu host"}, nil},
 		{"arm64 kernel", Spec{Accel: TCG, Disk: "/d", Arch: "arm64", Payload: "/p",
 			Append: "FreeBSD: a=b c=d", Root: "/r"},
-			[]string{"-machine virt ", "-kernel /p", "-append FreeBSD: a=b c=d", "id=root,format=raw,readonly=on,file=/r", "-cpu cortex-a72"}, []string{"-bios"}},
+			[]string{"-machine virt ", "-kernel /p", "-append FreeBSD: a=b c=d",
+				"id=root,format=raw,readonly=on,file=/r", "-cpu cortex-a72"}, []string{"-bios"}},
 		{"riscv64 kernel", Spec{Accel: TCG, Disk: "/d", Arch: "riscv64", Payload: "/p", Append: "a=b",
 			Root: "/r"},
-			[]string{"-machine virt ", "-kernel /p", "-append a=b", "id=root,format=raw,readonly=on,file=/r", "-cpu rv64"}, []string{"-bios"}},
+			[]string{"-machine virt ", "-kernel /p", "-append a=b", "id=root,format=raw,readonly=on,file=/r",
+				"-cpu rv64"}, []string{"-bios"}},
 		{"the network leads to one socket", Spec{Accel: TCG, Disk: "/d", Payload: "/p", Call: "/a,b"},
-			[]string{"-chardev socket,id=agent,path=/a,,b", "user,id=host,restrict=on,ipv6=off,guestfwd=tcp:10.0.2.4:1-chardev:agent"}, nil},
+			[]string{"-chardev socket,id=agent,path=/a,,b",
+				"user,id=host,restrict=on,ipv6=off,guestfwd=tcp:10.0.2.4:1-chardev:agent"}, nil},
 		{"kernel", Spec{Accel: TCG, Disk: "/d", Payload: "/p", CPU: "max"}, []string{"-kernel /p", "-cpu max"}, []string{"id=image"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
