@@ -34,7 +34,7 @@ HAVE_VM := $(strip $(if $(NAMED),$(call qemu,x86_64),$(AMD64) $(OTHERS)))
 # The one that the runner's own tests and the benchmarks boot.
 KERNEL  := $(or $(VMTEST_KERNEL),$(wildcard $(KERNELCACHE)/kernel-amd64))
 
-.PHONY: help run check test announce lint cross unit maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak reliability rules matrix bench bench-vm performance shots licences man clean
+.PHONY: help run check test announce lint cross unit maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak soak-model reliability rules matrix bench bench-vm performance shots licences man clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -171,23 +171,40 @@ fuzz: $(RELIABILITY) ## every fuzz target for FUZZTIME (10m)
 	      $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$p; done; done
 
 LONG = $(GO) test -json -count=1 -timeout 0
-LONGONKERNEL = $(LONG) -exec "$(CURDIR)/$(VMTEST) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1"
-# A storm takes two processors; who has to count it needs others.
-LONGINSTORM = $(LONG) -exec "$(CURDIR)/$(VMTEST) --smp 4 $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1"
+# $(1) is what is recorded, $(2) a kernel's name, or named for what VMTEST_KERNEL, VMTEST_IMAGE or
+# VMFLAGS name, and $(3) are more flags of vmtest.
+LONGON = GOOS=freebsd GOARCH=$(call archof,$(2)) $(RECORD)/kernel-$(1)-$(2).json $(LONG) \
+  -exec "$(CURDIR)/$(VMTEST) $(3) $(if $(filter-out named,$(2)),--kernel $(2)) $(VMFLAGS) \
+  --sysctl net.bpf.zerocopy_enable=1"
+archof = $(if $(filter named,$(1)),amd64,$(firstword $(subst -, ,$(patsubst kernel-%,%,$(1)))))
+# A storm takes two processors; the test that counts it needs others.
+INSTORM = --smp 4
 
-soak: $(VMTEST) $(RELIABILITY) ## everything in its long form (hours): PACKETS (50 million) on the model; on the kernel SOAK (10m) for each, 100,000 random operations
+SOAKON = $(if $(NAMED),named,$(AMD64) $(OTHERS))
+soak: soak-model $(addprefix soak-kernel/,$(SOAKON)) ## the long forms (hours): PACKETS (50 million) on the model; SOAK (10m) for each, on each kernel
+
+soak-model: $(RELIABILITY)
 	ZBUF_PACKETS=$(PACKETS) $(RECORD)/model-accounting.json $(LONG) -race -run 'TestAccounting$$' ./bpf
 	$(RECORD)/model-pauses.json $(LONG) -race -run 'TestNumberedPacketsWithPauses$$' ./bpf
 	ZBUF_SEEDS=$(SEEDS) $(RECORD)/model-random-use.json $(LONG) -race -run 'TestRandomUse$$' ./bpf
 	$(RECORD)/model-table.json $(LONG) -race ./conformance
-	GOOS=freebsd $(RECORD)/kernel-table.json $(LONGONKERNEL) -run 'TestConformance$$' ./conformance
-	GOOS=freebsd GOARCH=386 $(RECORD)/kernel-table-386.json $(LONGONKERNEL) -run 'TestConformance$$' ./conformance
-	GOOS=freebsd ZBUF_STEPS=100000 $(RECORD)/kernel-random.json $(LONGONKERNEL) -run 'TestRandomSequences$$' ./conformance
-	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(RECORD)/kernel-random-use.json $(LONGONKERNEL) -run 'TestKernelRandomUse$$' ./bpf
-	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(RECORD)/kernel-overload.json $(LONGINSTORM) -run 'TestKernelOverload$$' ./bpf
-	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(RECORD)/kernel-pauses.json $(LONGONKERNEL) -run 'TestKernelNumberedPacketsWithPauses$$' ./bpf
-	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(RECORD)/kernel-rules.json $(LONGINSTORM) -run 'TestConformance$$/(tail|assignment|overload)' ./conformance
-	GOOS=freebsd ZBUF_SOAK=$(SOAK) $(RECORD)/kernel-faults.json $(LONGONKERNEL) ./faults
+
+soak-kernel/%: $(VMTEST) $(RELIABILITY) soak-random/%
+	$(call LONGON,table,$*) -run 'TestConformance$$' ./conformance
+	ZBUF_SOAK=$(SOAK) $(call LONGON,overload,$*,$(INSTORM)) -run 'TestKernelOverload$$' ./bpf
+	ZBUF_SOAK=$(SOAK) $(call LONGON,pauses,$*) -run 'TestKernelNumberedPacketsWithPauses$$' ./bpf
+	ZBUF_SOAK=$(SOAK) $(call LONGON,rules,$*,$(INSTORM)) -run 'TestConformance$$/(tail|assignment|overload)' ./conformance
+	ZBUF_SOAK=$(SOAK) $(call LONGON,faults,$*) ./faults
+	$(if $(filter amd64,$(call archof,$*)),GOOS=freebsd GOARCH=386 $(RECORD)/kernel-table-386-$*.json $(LONG) \
+	  -exec "$(CURDIR)/$(VMTEST) $(if $(filter-out named,$*),--kernel $*) $(VMFLAGS) \
+	  --sysctl net.bpf.zerocopy_enable=1" -run 'TestConformance$$' ./conformance)
+
+# The random tests alone, for make soak-random/kernel-amd64-14.
+STEPS = $(if $(filter amd64,$(call archof,$(1))),100000,20000)
+.PRECIOUS: soak-random/%
+soak-random/%: $(VMTEST) $(RELIABILITY)
+	ZBUF_STEPS=$(call STEPS,$*) $(call LONGON,random,$*) -run 'TestRandomSequences$$' ./conformance
+	ZBUF_SOAK=$(SOAK) $(call LONGON,random-use,$*) -run 'TestKernelRandomUse$$' ./bpf
 
 reliability: $(RELIABILITY) ## docs/reliability.md, of what make soak and make fuzz have left in out/reliability; without make fuzz that part stays
 	$(RELIABILITY) page out/reliability docs/reliability.md >out/reliability.md
