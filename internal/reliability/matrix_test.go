@@ -66,9 +66,10 @@ func tables(page []byte) (lines []string) {
 func TestMatrix(t *testing.T) {
 	page, summary, err := makeMatrix(four, fstest.MapFS{
 		"host.json": ran("2026-11-23", onHost, "", "", "a/plain"),
-		"12.json":   ran("2026-11-22", on12, "", "world_test.go:7: there is one processor", "a/plain", "a/differs", "b/skips"),
-		"14.json":   ran("2026-11-21", on14, "PadZero", "", "a/differs", "b/skips"),
-		"386.json":  ran("2026-11-21", as386, "", "", "a/plain"),
+		"12.json": ran("2026-11-22", on12, "", "world_test.go:7: there is one processor", "a/plain",
+			"a/differs", "b/skips"),
+		"14.json":  ran("2026-11-21", on14, "PadZero", "", "a/differs", "b/skips"),
+		"386.json": ran("2026-11-21", as386, "", "", "a/plain"),
 	}, nil)
 	require.NoError(t, err)
 	want := []string{
@@ -122,11 +123,13 @@ func TestMatrixRefuses(t *testing.T) {
 		want string
 	}{
 		"a run with a failure": {&fstest.MapFile{Data: []byte(stream("conformance",
-			`attr TestConformance rule {"name":"a/plain"}`, "fail TestConformance/a/plain/kernel"))}, "failed"},
+			`attr TestConformance rule {"name":"a/plain"}`, "fail TestConformance/a/plain/kernel"))},
+			"failed"},
 		"a rule that is played and is none": {&fstest.MapFile{Data: []byte(stream("conformance",
 			`attr TestConformance/x/kernel rule {"name":"x","plays":true}`))}, `"x", which is no rule`},
 		"two rules of one name": {&fstest.MapFile{Data: []byte(stream("conformance",
-			`attr TestConformance rule {"name":"x"}`, `attr TestConformance rule {"name":"x"}`))}, "two rules"},
+			`attr TestConformance rule {"name":"x"}`, `attr TestConformance rule {"name":"x"}`))},
+			"two rules"},
 		"what is no rule": {&fstest.MapFile{Data: []byte(stream("conformance",
 			`attr TestConformance rule x`))}, "reports a rule"},
 		"models alone":               {ran("2026-11-22", onHost, "", "", "a/plain"), "no runs of the table on a kernel"},
@@ -192,7 +195,8 @@ func TestPagesNameEveryRule(t *testing.T) {
 	n := len(tables([]byte(block)))
 	require.Greater(t, n, 1)
 	require.Equal(t, kernels[:n], tables([]byte(block)), "README.md: make matrix brings it up to date")
-	require.True(t, strings.HasPrefix(kernels[n], "| Rule |"), "README.md leaves kernels out: %s", kernels[n])
+	require.True(t, strings.HasPrefix(kernels[n], "| Rule |"), "README.md leaves kernels out: %s",
+		kernels[n])
 }
 
 // Every rule has a verdict for 15 and for 16 that the page explains, and says how it differs.
