@@ -81,6 +81,16 @@ type Guard interface {
 	Protect(mem []byte, accessible bool) error
 }
 
+// FilterFacts is what a [Backend] may have besides, for those who compile filters.
+type FilterFacts interface {
+	// MaxInstructions returns the sysctl net.bpf.maxinsns.
+	MaxInstructions() (int, error)
+
+	// Netmask returns the netmask of the attached interface's first IPv4 address, and 0 if it has no
+	// such address. Like every ioctl it stops the read timeout.
+	Netmask() (uint32, error)
+}
+
 // Event is why [Backend.Wait] returned. The zero Event is the timeout.
 type Event struct {
 	Readable bool // the kernel woke the readers

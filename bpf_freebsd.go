@@ -1,6 +1,8 @@
 package zbuf
 
 import (
+	"encoding/binary"
+	"net"
 	"os"
 	"syscall"
 	"time"
@@ -177,6 +179,34 @@ func (d *descriptor) InterfaceIndex() (int, error) {
 		return 0, errno
 	}
 	return int(r.index), nil
+}
+
+func (d *descriptor) MaxInstructions() (int, error) {
+	n, err := unix.SysctlUint32("net.bpf.maxinsns")
+	return int(int32(n)), err
+}
+
+func (d *descriptor) Netmask() (uint32, error) {
+	var r Ifreq
+	if err := d.Ioctl(BIOCGETIF, &r); err == syscall.EINVAL {
+		return 0, syscall.ENXIO
+	} else if err != nil {
+		return 0, err
+	}
+	ifi, err := net.InterfaceByName(unix.ByteSliceToString(r.Name[:]))
+	if err != nil {
+		return 0, syscall.ENXIO
+	}
+	addrs, err := ifi.Addrs()
+	if err != nil {
+		return 0, err
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && len(n.Mask) == net.IPv4len {
+			return binary.BigEndian.Uint32(n.Mask), nil
+		}
+	}
+	return 0, nil
 }
 
 func (d *descriptor) Ioctl(req Request, arg any) error {

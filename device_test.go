@@ -151,6 +151,7 @@ func TestClosedDeviceSaysSo(t *testing.T) {
 		"interface": func() error { return d.SetInterface("em0") },
 		"limit":     func() error { return d.Limit(nil, false) },
 		"index":     func() error { _, err := d.InterfaceIndex(); return err },
+		"netmask":   func() error { _, err := d.Netmask(); return err },
 		"readable":  func() error { _, err := d.BytesReadable(); return err },
 	} {
 		assert.ErrorIs(t, call(), os.ErrClosed, name)

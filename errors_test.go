@@ -75,6 +75,7 @@ func TestEveryOtherCallThatFailsSaysWhatItWasAboutAndWhatToDo(t *testing.T) {
 		"wait":  {"wait", "kevent", syscall.EBADF, "Wait"},
 		"wake":  {"wake", "kevent", syscall.ENOMEM, "Wake"},
 		"index": {"index", "SIOCGIFINDEX", syscall.EIO, "InterfaceIndex"},
+		"mask":  {"netmask", "netmask", syscall.EIO, "Netmask"},
 		"limit": {"limit", "cap_ioctls_limit", syscall.ENOSYS, "Limit"},
 		"close": {"close", "close", syscall.EIO, "Close"},
 		"map":   {"map", "mmap", syscall.ENOMEM, "SetBuffers"},

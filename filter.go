@@ -1,6 +1,9 @@
 package zbuf
 
-import "runtime"
+import (
+	"errors"
+	"runtime"
+)
 
 // SetFilter sets the read filter and resets the descriptor. An empty program accepts every packet.
 // BIOCSETF, before or after attach.
@@ -34,6 +37,49 @@ func (d *Device) program(req Request, prog []Insn) error {
 	err := d.ioctl(req, &p)
 	runtime.KeepAlive(prog)
 	return err
+}
+
+// MaxInstructions returns the length of the longest program that the kernel takes: the sysctl
+// net.bpf.maxinsns.
+//
+// Errors:
+//   - errors.ErrUnsupported: the backend does not know.
+//   - Any other errno comes from sysctl(3).
+func (d *Device) MaxInstructions() (n int, err error) {
+	err = d.fact("net.bpf.maxinsns", func(f FilterFacts) (err error) {
+		n, err = f.MaxInstructions()
+		return err
+	})
+	return n, err
+}
+
+// Netmask returns the netmask of the attached interface's first IPv4 address, which the expression
+// "ip broadcast" needs. It returns 0 if the interface has no such address. Netmask stops the read
+// timeout.
+//
+// Errors:
+//   - ENXIO: the process's network stack does not have the interface, as for InterfaceIndex.
+//   - errors.ErrUnsupported: the backend does not know.
+func (d *Device) Netmask() (mask uint32, err error) {
+	err = d.fact("netmask", func(f FilterFacts) (err error) {
+		mask, err = f.Netmask()
+		return err
+	})
+	return mask, err
+}
+
+func (d *Device) fact(op string, ask func(FilterFacts) error) error {
+	if err := d.enter(op); err != nil {
+		return err
+	}
+	defer d.leave()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	facts, ok := d.res.b.(FilterFacts)
+	if !ok {
+		return opError(op, d.iface, errors.ErrUnsupported)
+	}
+	return opError(op, d.iface, ask(facts))
 }
 
 // FilterVersion returns the version of the filter language. BIOCVERSION; legal when locked.

@@ -55,8 +55,8 @@ func TestCoreImportsLittle(t *testing.T) {
 		t.Skip("not in the source tree: ", err)
 	}
 	allowed := regexp.MustCompile(`^"([^."]+(/[^"]*)?|golang\.org/x/(sys/unix|net/bpf)|` +
-		`github\.com/zbuf-go/zbuf(/bpf)?)"$`)
-	for _, pattern := range []string{"*.go", "bpf/*.go", "bpf/fanout/*.go"} {
+		`github\.com/zbuf-go/zbuf(/bpf|/filter)?)"$`)
+	for _, pattern := range []string{"*.go", "bpf/*.go", "bpf/fanout/*.go", "filter/*.go"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, path := range files {

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/net/bpf"
 
 	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/filter"
 )
 
 // Mode says how packets come out of the kernel.
@@ -103,9 +105,16 @@ type Config struct {
 	// SnapLen is the most bytes captured of a packet; 0 is all of them.
 	SnapLen int
 
-	// Filter is the program that packets must pass. It is in force before the first packet. Its return
-	// value, limited by SnapLen, is the number of bytes captured. nil passes everything. Package
-	// filter compiles an expression such as "tcp port 80" to such a program; so does tcpdump -ddd.
+	// Expression says in the language of pcap-filter(7) which packets to capture, such as "tcp port
+	// 80". It is in force before the first packet. "" is all of them. Open compiles it with package
+	// filter for the link type in force, for the interface's IPv4 netmask and for the kernel's limit
+	// of instructions. Names of hosts, nets and ports are not looked up. For inbound and outbound see
+	// Direction.
+	Expression string
+
+	// Filter is the program that packets must pass, instead of Expression. It is in force before the
+	// first packet. Its return value, limited by SnapLen, is the number of bytes captured. nil passes
+	// everything. Package filter makes such programs; so does tcpdump -ddd.
 	Filter []bpf.RawInstruction
 
 	// WriteFilter is the program that packets written must pass. nil passes everything.
@@ -186,10 +195,31 @@ func (c *Config) check() error {
 			}
 		}
 	}
+	if c.Expression != "" {
+		if len(c.Filter) > 0 {
+			bad("Expression", strconv.Quote(c.Expression), "and Filter exclude each other")
+		}
+		if err := checkExpression(c.Expression); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	if c.Device != nil && c.System != nil {
 		bad("Device", "", "and System exclude each other")
 	}
 	return errors.Join(errs...)
+}
+
+// checkExpression finds what is wrong with an expression on every link type.
+func checkExpression(expression string) error {
+	_, err := filter.Parse(expression)
+	return expressionError(err)
+}
+
+func expressionError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: Expression: %w", ErrConfig, err)
 }
 
 // timestamp returns the BPF_T_ value to ask the kernel for, and how records are stamped.
@@ -219,14 +249,19 @@ func (c *Config) timestamp(wordSize int) (kernel uint32, s stamp) {
 // one: setting it makes a 32-bit process' records 32-bit ones on a 64-bit kernel too, and
 // wakes a descriptor that net.bpf.optimize_writers put to sleep.
 func (c *Config) program(filter []bpf.RawInstruction) []bpf.RawInstruction {
-	snap := uint32(maxSnapLen)
-	if c.SnapLen > 0 {
-		snap = uint32(c.SnapLen)
-	}
+	snap := c.snapLen()
 	if len(filter) == 0 {
 		return []bpf.RawInstruction{{Op: opRetK, K: snap}}
 	}
 	return clampReturns(slices.Clone(filter), snap)
+}
+
+// snapLen is the most bytes that a filter may return.
+func (c *Config) snapLen() uint32 {
+	if c.SnapLen > 0 {
+		return uint32(c.SnapLen)
+	}
+	return maxSnapLen
 }
 
 const (

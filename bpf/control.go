@@ -109,7 +109,10 @@ func (r *Reader) SetFilter(filter []bpf.RawInstruction, flush bool) error {
 	if err := (&Config{Filter: filter}).check(); err != nil {
 		return err
 	}
-	prog := r.snap.program(filter)
+	return r.install(r.snap.program(filter), flush)
+}
+
+func (r *Reader) install(prog []bpf.RawInstruction, flush bool) error {
 	if flush {
 		return r.reset(func() error { return r.dev.SetFilter(prog) })
 	}

@@ -315,6 +315,7 @@ func TestErrSandboxedIsTheSandboxs(t *testing.T) {
 			return w.r.Flush()
 		}, syscall.EINVAL, false},
 		{"SetFilter", func() error { return w.r.SetFilter(nil, true) }, nil, true},
+		{"SetExpression", func() error { return w.r.SetExpression("tcp", true) }, nil, true},
 		{"SetDirection", func() error { return w.r.SetDirection(bpf.In) }, nil, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

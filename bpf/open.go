@@ -13,9 +13,9 @@ import (
 
 // Open opens a descriptor and captures from the named interface from then on.
 //
-// Errors: ErrConfig; ErrZeroCopyRefused; ErrLinkType; those of the ioctls as [zbuf.Error], such as
-// fs.ErrPermission for /dev/bpf and syscall.ENXIO for an unknown interface;
-// errors.ErrUnsupported on other systems.
+// Errors: ErrConfig, with a filter.Error in it if the expression is wrong; ErrZeroCopyRefused;
+// ErrLinkType; those of the ioctls as [zbuf.Error], such as fs.ErrPermission for /dev/bpf and
+// syscall.ENXIO for an unknown interface; errors.ErrUnsupported on other systems.
 func Open(iface string, cfg Config) (*Reader, error) {
 	dev := cfg.Device
 	fail := func(err error) (*Reader, error) {
@@ -56,9 +56,10 @@ func (r *Reader) setUp(cfg *Config) error {
 	r.stamp = s
 	prog := cfg.program(cfg.Filter)
 	first := prog
-	if len(cfg.LinkTypes) > 0 {
+	if len(cfg.LinkTypes) > 0 || cfg.Expression != "" {
 		// Since 13 the kernel may store a packet of the old link type after BIOCSDLT, if the filter had
-		// passed it before. So no packet passes before the link type is chosen.
+		// passed it before. So no packet passes before the link type is chosen. An expression can't be
+		// compiled before that.
 		first = []bpf.RawInstruction{{Op: opRetK}}
 	}
 	timeout := cfg.ReadTimeout
@@ -97,6 +98,11 @@ func (r *Reader) setUp(cfg *Config) error {
 	}
 	if err := r.chooseLinkType(cfg.LinkTypes); err != nil {
 		return err
+	}
+	if cfg.Expression != "" {
+		if prog, err = r.compile(cfg.Expression); err != nil {
+			return err
+		}
 	}
 	if cfg.Promiscuous {
 		if err := dev.SetPromiscuous(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -280,12 +281,12 @@ func (u *user) change(rnd *rand.Rand, over <-chan struct{}) {
 			next.classes, resets = uint8(rnd.IntN(16))|1<<rnd.IntN(classCount), true
 			u.willBe(next, begin, fails)
 			u.failNext(fails, "BIOCSETF")
-			err = u.r.SetFilter(filterFor(next.classes), true)
+			err = u.setFilter(rnd, next.classes, true)
 		case 3:
 			next.classes = uint8(rnd.IntN(16)) | 1<<rnd.IntN(classCount)
 			u.willBe(next, begin, fails)
 			u.failNext(fails, "BIOCSETFNR")
-			err = u.r.SetFilter(filterFor(next.classes), false)
+			err = u.setFilter(rnd, next.classes, false)
 		case 4:
 			next.dir = bpf.Direction(rnd.IntN(3))
 			u.willBe(next, begin, fails)
@@ -312,6 +313,20 @@ func (u *user) change(rnd *rand.Rand, over <-chan struct{}) {
 		pause(rnd)
 		u.rest(rnd)
 	}
+}
+
+// setFilter sets the filter for classes, as a program or as an expression.
+func (u *user) setFilter(rnd *rand.Rand, classes uint8, flush bool) error {
+	if rnd.IntN(2) == 0 {
+		return u.r.SetFilter(filterFor(classes), flush)
+	}
+	var any []string
+	for c := range classCount {
+		if classes>>c&1 != 0 {
+			any = append(any, fmt.Sprintf("link[%d] = %d", atClass, c))
+		}
+	}
+	return u.r.SetExpression(strings.Join(any, " or "), flush)
 }
 
 // willBe enters a rule that a call is about to set. The call may fail.

@@ -67,6 +67,18 @@ var changes = []struct {
 	{"Flush", true, func(w *capture) error { return w.r.Flush() }},
 	{"SetFilter with flush", true, func(w *capture) error { return w.r.SetFilter(nil, true) }},
 	{"SetFilter without flush", false, func(w *capture) error { return w.r.SetFilter(nil, false) }},
+	{"SetExpression with flush", true, func(w *capture) error {
+		return w.r.SetExpression("len > 0", true)
+	}},
+	{"SetExpression without flush", false, func(w *capture) error {
+		return w.r.SetExpression("len > 0", false)
+	}},
+	{"SetExpression that is wrong", false, func(w *capture) error {
+		if err := w.r.SetExpression("host", true); !errors.Is(err, bpf.ErrConfig) {
+			return fmt.Errorf("ErrConfig is wanted: %w", err)
+		}
+		return nil
+	}},
 	{"SetFilter with flush that fails", false, func(w *capture) error {
 		w.k.FailNext("BIOCSETF", 1, syscall.EINVAL)
 		if err := w.r.SetFilter(nil, true); !errors.Is(err, syscall.EINVAL) {

@@ -52,5 +52,19 @@ func (e *Error) line() (line string, col, width int) {
 	}, e.Expression[start:stop])
 	col = utf8.RuneCountInString(e.Expression[start:pos])
 	width = max(utf8.RuneCountInString(e.Expression[pos:end]), 1)
-	return line, col, width
+	return excerpt(line, col, width)
+}
+
+// excerpt cuts a line that is too long for a terminal to what stands around the carets.
+func excerpt(line string, col, width int) (string, int, int) {
+	const most, before, cut = 76, 36, "..."
+	runes := []rune(line)
+	if from := col - before; from > 0 && len(runes) > most {
+		runes = append([]rune(cut), runes[from:]...)
+		col = before + len(cut)
+	}
+	if len(runes) > most {
+		runes = append(runes[:most-len(cut)], []rune(cut)...)
+	}
+	return string(runes), col, min(width, max(most-col, 1))
 }

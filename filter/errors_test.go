@@ -94,6 +94,24 @@ func TestErrorShowsTheLineWithACaret(t *testing.T) {
 	assert.Equal(t, "           ^^^^^^^^^", lines[2])
 }
 
+func TestErrorShowsAPartOfALongLine(t *testing.T) {
+	for _, at := range []int{0, 20, 100} {
+		long := strings.Repeat("icmp or ", at) + "port foo or " + strings.Repeat("udp or ", 100-at)
+		_, err := Compile(long+"udp", Options{LinkType: DLTEthernet})
+		require.Error(t, err)
+		lines := strings.Split(err.Error(), "\n")
+		require.Greater(t, len(lines), 2)
+		assert.LessOrEqual(t, len(lines[1]), 78)
+		caret := strings.IndexByte(lines[2], '^')
+		assert.Equal(t, "foo", lines[1][caret:len(lines[2])])
+	}
+	_, err := Compile("tcp or "+strings.Repeat("x", 200), Options{LinkType: DLTEthernet})
+	require.Error(t, err)
+	lines := strings.Split(err.Error(), "\n")
+	require.Greater(t, len(lines), 2)
+	assert.Len(t, lines[2], len(lines[1]), "the carets end with the line")
+}
+
 func TestTooLongAProgramIsRefusedWithItsLength(t *testing.T) {
 	_, err := Compile(hostsExpression(200), Options{LinkType: DLTEthernet})
 	require.ErrorContains(t, err, "614 instructions, and the kernel takes 512")

@@ -28,6 +28,7 @@ type Interface struct {
 	hwaddr   [6]byte
 	loopback bool
 	noIndex  bool
+	netmask  uint32
 	output   func(pkt []byte) error
 	link     linkType
 	more     []linkType
@@ -97,6 +98,9 @@ func AlsoDLT(dlt uint32, hdrlen int) InterfaceOption {
 // NoIndex makes it a place to listen that is no network interface, as 16 has for USB buses: it has
 // no index, is in no vnet, and write(2) gives EOPNOTSUPP.
 func NoIndex() InterfaceOption { return func(i *Interface) { i.noIndex = true } }
+
+// Netmask gives the interface an IPv4 address with that netmask.
+func Netmask(mask uint32) InterfaceOption { return func(i *Interface) { i.netmask = mask } }
 
 // Output has f called with every packet that leaves through the interface, after listeners have
 // seen it. f must not keep pkt. Its error becomes that of write(2), and should be an errno.

@@ -230,19 +230,44 @@ func (d *Descriptor) Detached() bool {
 // ENXIO when the descriptor is not attached, its interface is in another vnet, or it has none
 // ([NoIndex]).
 func (d *Descriptor) InterfaceIndex() (int, error) {
-	if err := d.k.enter("index"); err != nil {
+	i, err := d.attached("index")
+	if err != nil {
 		return 0, err
+	}
+	return i.index, nil
+}
+
+// Netmask is BIOCGETIF, with all that an ioctl does, and what the network stack has for the name it
+// gives ([Netmask]). ENXIO as for InterfaceIndex.
+func (d *Descriptor) Netmask() (uint32, error) {
+	i, err := d.attached("netmask")
+	if err != nil {
+		return 0, err
+	}
+	return i.netmask, nil
+}
+
+// MaxInstructions is the sysctl net.bpf.maxinsns.
+func (d *Descriptor) MaxInstructions() (int, error) {
+	n, err := d.k.Sysctl("net.bpf.maxinsns")
+	return int(n), err
+}
+
+// attached returns the network interface that the descriptor is attached to.
+func (d *Descriptor) attached(call string) (*Interface, error) {
+	if err := d.k.enter(call); err != nil {
+		return nil, err
 	}
 	var ifr zbuf.Ifreq
 	if err := d.ioctl(zbuf.BIOCGETIF, &ifr); err == syscall.EINVAL {
-		return 0, syscall.ENXIO
+		return nil, syscall.ENXIO
 	} else if err != nil {
-		return 0, err
+		return nil, err
 	}
 	name, _, _ := bytes.Cut(ifr.Name[:], []byte{0})
 	i := d.k.Interface(string(name))
 	if i == nil || i.noIndex {
-		return 0, syscall.ENXIO
+		return nil, syscall.ENXIO
 	}
-	return i.index, nil
+	return i, nil
 }
