@@ -133,22 +133,32 @@ func run() error {
 	}
 }
 
-// loadModules loads kernel modules and returns the required ones that are
-// neither loaded nor built in.
-func loadModules(set wire.Settings) []string {
-	there := map[string]bool{}
+// loadModules loads kernel modules. It returns a sentence for each required one
+// that is neither loaded nor built in.
+func loadModules(set wire.Settings) (missing []string) {
+	loaded, failed := map[string]bool{}, map[string]error{}
 	for _, name := range set.Load {
 		_, err := pathCall(syscall.SYS_KLDLOAD, "/boot/kernel/"+name+".ko", 0)
-		there[name] = err == nil || errors.Is(err, syscall.EEXIST)
+		loaded[name] = err == nil || errors.Is(err, syscall.EEXIST)
+		if err != nil && !errors.Is(err, syscall.ENOENT) {
+			failed[name] = err
+		}
 	}
-	var missing []string
 	for _, name := range set.Required {
-		if there[name] {
+		if loaded[name] {
 			continue
 		}
-		if _, err := pathCall(syscall.SYS_MODFIND, name, 0); err != nil {
-			missing = append(missing, name)
+		if _, err := pathCall(syscall.SYS_MODFIND, name, 0); err == nil {
+			continue
 		}
+		if err := failed[name]; err != nil {
+			missing = append(missing,
+				fmt.Sprintf("the kernel does not load the module %s.ko: %v", name, err))
+			continue
+		}
+		missing = append(missing, fmt.Sprintf(
+			"kernel module %s is neither built into the kernel nor a file beside it (%s.ko)",
+			name, name))
 	}
 	return missing
 }

@@ -5,6 +5,7 @@ package kernelset
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -174,10 +175,11 @@ func TestUnpack(t *testing.T) {
 // mirror is a local server for one release, with faults.
 type mirror struct {
 	set    []byte
-	wrong  bool // sends other bytes than the MANIFEST says
-	cut    int  // breaks off each answer after so many bytes
-	noSkip bool // knows no Range
-	silent bool // sends half and then nothing
+	folder string // of the architecture; amd64 if it is empty
+	wrong  bool   // sends other bytes than the MANIFEST says
+	cut    int    // breaks off each answer after so many bytes
+	noSkip bool   // knows no Range
+	silent bool   // sends half and then nothing
 	end    chan struct{}
 
 	mu     sync.Mutex
@@ -185,11 +187,12 @@ type mirror struct {
 }
 
 func (m *mirror) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	release := "/" + cmp.Or(m.folder, "amd64") + "/15.1-RELEASE/"
 	switch r.URL.Path {
-	case "/amd64/15.1-RELEASE/MANIFEST":
+	case release + "MANIFEST":
 		fmt.Fprint(w, manifest(m.set))
 		return
-	case "/amd64/15.1-RELEASE/kernel.txz":
+	case release + "kernel.txz":
 	default:
 		http.NotFound(w, r)
 		return
@@ -346,4 +349,21 @@ func TestRelease(t *testing.T) {
 		_, err := s.Release(ctx, "15.1")
 		require.ErrorContains(t, err, "no space left on device")
 	})
+}
+
+// The folders are those of download.freebsd.org and of the archive of old releases.
+func TestReleaseFolder(t *testing.T) {
+	for arch, folder := range map[string]string{"amd64": "amd64", "arm64": "arm64", "riscv64": "riscv/riscv64"} {
+		t.Run(arch, func(t *testing.T) {
+			s := source(t, &mirror{set: goodSet(t), folder: folder})
+			s.Arch = arch
+			kernel, err := s.Release(context.Background(), "15.1")
+			require.NoError(t, err)
+			checkKernel(t, kernel)
+			assert.Equal(t, "release-15.1-RELEASE-"+arch, filepath.Base(filepath.Dir(kernel)))
+			s.Mirror += "/elsewhere"
+			_, err = s.Release(context.Background(), "15.2")
+			require.ErrorContains(t, err, "there is no FreeBSD 15.2-RELEASE for "+arch)
+		})
+	}
 }

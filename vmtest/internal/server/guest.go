@@ -188,9 +188,9 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 	g.bootTime = time.Since(start)
 	g.kernel = greeting.Kernel
 	if len(greeting.Missing) > 0 {
+		err := g.fault(greeting.Missing[0]) // the kernel says on the console what it dislikes
 		g.kill()
-		return nil, fmt.Errorf("kernel module %s is neither built into the kernel nor a file beside "+
-			"it (%s.ko)", greeting.Missing[0], greeting.Missing[0])
+		return nil, err
 	}
 	console.Tee(nil)
 	return g, nil

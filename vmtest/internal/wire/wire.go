@@ -141,7 +141,7 @@ type Greeting struct {
 	Kernel  string // kern.version's first line
 	// Disk says that large bodies go by the shared disk from now on.
 	Disk bool
-	// Missing lists wanted kernel modules that could not be loaded.
+	// Missing has a sentence for each wanted kernel module that could not be loaded.
 	Missing []string
 }
 

@@ -30,6 +30,12 @@ func main() {
 		time.Sleep(time.Hour)
 	case "hello":
 		fmt.Println("hello")
+	case "modules":
+		names, err := modules()
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(strings.Join(names, " "))
 	case "alone": // makes a pair of interfaces and looks whether anybody else has
 		if _, err := createInterface("epair"); err != nil {
 			panic(err)
