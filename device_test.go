@@ -127,12 +127,10 @@ func TestLeakedDeviceIsCleanedUp(t *testing.T) {
 		_, err = d.SetBuffers(4096)
 		require.NoError(t, err)
 	}()
-	for end := time.Now().Add(10 * time.Second); k.OpenCount() > 0 || k.MappedBytes() > 0; {
+	require.Eventually(t, func() bool {
 		runtime.GC()
-		require.True(t, time.Now().Before(end),
-			"still %d descriptors, %d bytes", k.OpenCount(), k.MappedBytes())
-		time.Sleep(time.Millisecond)
-	}
+		return k.OpenCount() == 0 && k.MappedBytes() == 0
+	}, 10*time.Second, time.Millisecond, "a descriptor is open or memory is mapped")
 }
 
 func TestClosedDeviceSaysSo(t *testing.T) {

@@ -35,7 +35,7 @@ func TestLookAtTheInterface(t *testing.T) {
 				if c.gap > 0 {
 					go func() {
 						for i := range uint32(packets) {
-							time.Sleep(c.gap)
+							time.Sleep(c.gap) // in the time of the bubble
 							w.em0.Receive(numbered(i, 64))
 						}
 					}()
@@ -74,7 +74,7 @@ func TestInterfaceGone(t *testing.T) {
 				w := newCapture(t, bpf.Config{Mode: mode, ReadTimeout: bpf.NoTimeout})
 				var gone time.Time
 				go func() {
-					time.Sleep(100 * time.Millisecond)
+					time.Sleep(100 * time.Millisecond) // in the time of the bubble
 					w.em0.Receive(numbered(7, 64))
 					gone = time.Now()
 					vanish(w)
@@ -105,7 +105,7 @@ func TestInterfaceGoneWhileOthersWakeTheReader(t *testing.T) {
 				var gone time.Time
 				var others sync.WaitGroup
 				others.Go(func() {
-					time.Sleep(time.Millisecond)
+					time.Sleep(time.Millisecond) // in the time of the bubble
 					gone = time.Now()
 					w.k.RemoveInterface("em0")
 					for {
@@ -131,9 +131,9 @@ func TestRenameIsNotGone(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
 		w := newCapture(t, bpf.Config{Mode: mode})
 		go func() {
-			time.Sleep(2 * time.Second)
+			time.Sleep(2 * time.Second) // in the time of the bubble
 			w.em0.Rename("wan0")
-			time.Sleep(2 * time.Second)
+			time.Sleep(2 * time.Second) // in the time of the bubble
 			w.em0.Receive(numbered(1, 64))
 		}()
 		l, err := w.r.Lease(t.Context())

@@ -178,6 +178,7 @@ func TestKernelReadTimeoutDespiteIoctls(t *testing.T) {
 		defer cancel()
 		others.Go(func() {
 			for ctx.Err() == nil {
+				// the pace of the ioctls is what the test is about
 				time.Sleep(30 * time.Millisecond)
 				r.Stats()
 			}
@@ -185,6 +186,7 @@ func TestKernelReadTimeoutDespiteIoctls(t *testing.T) {
 		for i := range uint32(10) {
 			arrived := make(chan time.Time, 1)
 			go func() {
+				// the packet comes while the reader waits, between two ioctls
 				time.Sleep(50 * time.Millisecond)
 				arrived <- time.Now()
 				p.Post(p.A, numbered(i, 64))

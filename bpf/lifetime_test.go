@@ -255,7 +255,7 @@ func TestOneLookThatFailsIsNotTheEnd(t *testing.T) {
 		w := newCapture(t, bpf.Config{Mode: mode, ReadTimeout: 10 * time.Millisecond})
 		w.k.FailNext("index", 1, syscall.ENXIO)
 		go func() {
-			time.Sleep(5 * time.Second)
+			time.Sleep(5 * time.Second) // in the time of the bubble
 			w.receive(0, 1)
 		}()
 		p, _, err := w.r.ReadPacket(t.Context())
@@ -276,9 +276,9 @@ func TestTapWithoutAnIndex(t *testing.T) {
 		w := newCapture(t, bpf.Config{Mode: mode, ReadTimeout: 10 * time.Millisecond}, noIndex,
 			bpftest.WithFeatures(bpftest.Features{IfList: true}))
 		go func() {
-			time.Sleep(5 * time.Second)
+			time.Sleep(5 * time.Second) // in the time of the bubble
 			w.receive(0, 1)
-			time.Sleep(5 * time.Second)
+			time.Sleep(5 * time.Second) // in the time of the bubble
 			w.em0.Remove()
 		}()
 		p, info, err := w.r.ReadPacket(t.Context())

@@ -60,16 +60,17 @@ func soak(t *testing.T, mode bpf.Mode, size, packets int) {
 				w.em0.Receive(numbered(n, 60+rnd.IntN(300)))
 				n++
 				if rnd.IntN(8) == 0 {
+					// in the time of the bubble
 					time.Sleep(time.Duration(rnd.IntN(100)) * time.Microsecond)
 				}
 			}
-			time.Sleep(time.Duration(rnd.IntN(80)) * time.Millisecond)
+			time.Sleep(time.Duration(rnd.IntN(80)) * time.Millisecond) // in the time of the bubble
 			if rnd.IntN(20) == 0 {
 				w.r.Stats()
 			}
 		}
 		total = n
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // in the time of the bubble
 		w.r.SetReadDeadline(time.Now())
 	}()
 	reader := rand.New(rand.NewPCG(seed, 1))
@@ -99,6 +100,7 @@ func soak(t *testing.T, mode bpf.Mode, size, packets int) {
 		}
 		require.NoError(t, l.Err())
 		if reader.IntN(10) == 0 {
+			// in the time of the bubble
 			time.Sleep(time.Duration(reader.IntN(30)) * time.Millisecond)
 		}
 		require.NoError(t, l.Release())

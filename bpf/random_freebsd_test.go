@@ -50,6 +50,7 @@ func kernelRandomUse(t *testing.T, w lab.World, mode bpf.Mode, size int, how tim
 			}
 			return p.Post(p.A, f)
 		},
+		// a rest of any length
 		rest: func(rnd *rand.Rand) { time.Sleep(time.Duration(rnd.IntN(700)) * time.Millisecond) },
 	}
 	over := make(chan struct{})

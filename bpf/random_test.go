@@ -129,6 +129,7 @@ func randomUse(
 			return nil
 		},
 		fail: func(request string) { w.k.FailNext(request, 1, syscall.EINVAL) },
+		// in the time of the bubble
 		rest: func(rnd *rand.Rand) { time.Sleep(time.Duration(rnd.IntN(20)) * time.Millisecond) },
 	}
 	if !inFlight {
@@ -162,6 +163,7 @@ func randomUse(
 	closeEarly := rnd.IntN(5) == 0
 	if closeEarly {
 		others.Go(func() {
+			// in the time of the bubble
 			time.Sleep(time.Duration(rnd.IntN(3000)) * time.Microsecond)
 			assert.NoError(t, w.r.Close())
 		})
@@ -171,7 +173,7 @@ func randomUse(
 	stop()
 	others.Wait()
 	if !closeEarly {
-		time.Sleep(h.arrive + h.store)
+		time.Sleep(h.arrive + h.store) // in the time of the bubble
 		u.readToTheEnd()
 		s, err := w.r.Stats()
 		require.NoError(t, err)

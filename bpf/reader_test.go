@@ -130,7 +130,7 @@ func TestCloseWakesReader(t *testing.T) {
 		w := newCapture(t, bpf.Config{Mode: mode})
 		start := time.Now()
 		go func() {
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // in the time of the bubble
 			assert.NoError(t, w.r.Close())
 			assert.NoError(t, w.r.Close())
 		}()

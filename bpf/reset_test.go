@@ -156,9 +156,9 @@ func TestPacketsCapturedAfterAChangeAreDelivered(t *testing.T) {
 			t *testing.T, w *capture, read func() ([]uint32, error), change func(), _ bool,
 		) {
 			go func() {
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) // in the time of the bubble
 				change()
-				time.Sleep(3 * time.Second)
+				time.Sleep(3 * time.Second) // in the time of the bubble
 				w.receive(0, 5)
 			}()
 			require.NoError(t, w.r.SetReadDeadline(time.Now().Add(20*time.Second)))

@@ -36,7 +36,7 @@ func TestReadTimeoutIsRoundedUp(t *testing.T) {
 							w := newCapture(t, bpf.Config{ReadTimeout: timeout}, opts...)
 							arrived := make(chan time.Time, 1)
 							go func() {
-								time.Sleep(50 * time.Millisecond)
+								time.Sleep(50 * time.Millisecond) // in the time of the bubble
 								arrived <- time.Now()
 								w.receive(0, 1)
 							}()
@@ -67,7 +67,7 @@ func TestOneTailDoesNotMakeEveryPacketAWakeUp(t *testing.T) {
 				const packets = 100_000
 				go func() {
 					for i := range uint32(packets) {
-						time.Sleep(100 * time.Microsecond)
+						time.Sleep(100 * time.Microsecond) // in the time of the bubble
 						w.em0.Receive(numbered(i, 64))
 					}
 				}()

@@ -109,7 +109,7 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 					return
 				}
 			}
-			time.Sleep(time.Duration(pause) * time.Millisecond)
+			time.Sleep(time.Duration(pause) * time.Millisecond) // a pause of any length
 			if rnd.IntN(20) == 0 {
 				r.Stats()
 			}
@@ -119,7 +119,7 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 	reader := rand.New(rand.NewPCG(seed, 1))
 	err := l.read(t.Context(), r, lag, timeout, func(leased bool) {
 		if reader.IntN(40) == 0 {
-			time.Sleep(time.Duration(reader.IntN(60)) * time.Millisecond)
+			time.Sleep(time.Duration(reader.IntN(60)) * time.Millisecond) // a pause of any length
 		}
 	})
 	require.NoError(t, err)
@@ -184,6 +184,7 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 				stopped <- struct{}{}
 				<-resume
 			} else if h == 0 && quiet.Load() == 0 && reader.IntN(8) == 0 {
+				// a pause of any length
 				time.Sleep(time.Duration(reader.IntN(20*size>>14)) * time.Millisecond)
 			}
 		})
@@ -220,7 +221,7 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 				}
 			})
 		}
-		time.Sleep(time.Duration(200+rng.IntN(1000)) * time.Millisecond)
+		time.Sleep(time.Duration(200+rng.IntN(1000)) * time.Millisecond) // a pause of any length
 		halt.Store(int32(1 + rng.IntN(2)))
 		select {
 		case <-stopped:
@@ -235,7 +236,7 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 		// At rest when a while brings nothing more.
 		x := listed(t, storm.Ifname)
 		for since := time.Now(); time.Since(since) < 250*time.Millisecond; {
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) // then it looks again
 			if now := listed(t, storm.Ifname); now.Matched != x.Matched {
 				x, since = now, time.Now()
 			}

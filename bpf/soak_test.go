@@ -175,7 +175,7 @@ var paces = []struct {
 	{"slow", func(rng *rand.Rand) func(bool) {
 		return func(leased bool) {
 			if leased {
-				time.Sleep(time.Duration(rng.IntN(300)) * time.Microsecond)
+				time.Sleep(time.Duration(rng.IntN(300)) * time.Microsecond) // a pause of any length
 			}
 		}
 	}},
@@ -186,7 +186,7 @@ var paces = []struct {
 			if out != leased || time.Now().Before(stop) {
 				return
 			}
-			time.Sleep(time.Duration(rng.IntN(40)) * time.Millisecond)
+			time.Sleep(time.Duration(rng.IntN(40)) * time.Millisecond) // a pause of any length
 			stop = time.Now().Add(time.Duration(rng.IntN(20)) * time.Millisecond)
 			leased = rng.IntN(2) == 0
 		}
@@ -273,7 +273,7 @@ func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
 		quiet.Store(int64(lag.Now()))
 		switch f.rng.IntN(4) {
 		case 0:
-			time.Sleep(time.Duration(f.rng.IntN(60)) * time.Millisecond)
+			time.Sleep(time.Duration(f.rng.IntN(60)) * time.Millisecond) // a pause of any length
 		case 1:
 			readers[f.rng.IntN(len(readers))].Stats() // stops the kernel's read timeout
 		default:

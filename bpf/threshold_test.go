@@ -83,7 +83,7 @@ func TestReaderThatWasAwayAsksAtOnce(t *testing.T) {
 
 				arrived := time.Now()
 				w.em0.Receive(numbered(1, 64))
-				time.Sleep(c.away)
+				time.Sleep(c.away) // in the time of the bubble
 				l, err = w.r.Lease(t.Context())
 				require.NoError(t, err)
 				assert.Equal(t, c.late, time.Since(arrived))

@@ -65,10 +65,10 @@ func TestWhoTimesTheReadTimeout(t *testing.T) {
 				begin := time.Now()
 				go func() {
 					for i := range uint32(packets) {
-						time.Sleep(c.gap)
+						time.Sleep(c.gap) // in the time of the bubble
 						em0.Receive(numbered(i, 64))
 					}
-					time.Sleep(time.Second)
+					time.Sleep(time.Second) // in the time of the bubble
 					r.SetReadDeadline(time.Now())
 				}()
 				n := 0
@@ -108,13 +108,13 @@ func TestReadTimeoutCountsFromArrival(t *testing.T) {
 				switch name {
 				case "ioctls meanwhile":
 					others.Go(func() {
-						time.Sleep(40 * time.Millisecond)
+						time.Sleep(40 * time.Millisecond) // in the time of the bubble
 						w.r.Stats()
 					})
 				case "ioctl storm":
 					others.Go(func() {
 						for ctx.Err() == nil {
-							time.Sleep(5 * time.Millisecond)
+							time.Sleep(5 * time.Millisecond) // in the time of the bubble
 							w.r.Stats()
 						}
 					})
@@ -122,7 +122,7 @@ func TestReadTimeoutCountsFromArrival(t *testing.T) {
 				for i := range uint32(20) {
 					var arrived time.Time
 					go func() {
-						time.Sleep(30 * time.Millisecond)
+						time.Sleep(30 * time.Millisecond) // in the time of the bubble
 						arrived = time.Now()
 						w.em0.Receive(numbered(i, 64))
 					}()

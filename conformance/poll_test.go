@@ -108,11 +108,12 @@ var _ = add(
 			// the poll begins at some time; ioctls go on until well inside
 			for time.Since(from) < 60*time.Millisecond {
 				s.stats()
-				time.Sleep(5 * time.Millisecond)
+				time.Sleep(5 * time.Millisecond) // the pace of the ioctls is what the rule is about
 			}
 			s.inject(1)
 			for range 8 { // never 100 ms without one
 				s.stats()
+				// the pace of the ioctls is what the rule is about
 				time.Sleep(30 * time.Millisecond)
 			}
 			require.Equal(t, int16(0), <-res)

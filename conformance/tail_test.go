@@ -135,7 +135,7 @@ func inPlace(pages int) func(t *testing.T, w lab.World) {
 		ended := false
 		for {
 			if rng.IntN(200) == 0 { // a slow reader now and then, so that both buffers fill
-				time.Sleep(time.Duration(rng.IntN(60)) * time.Millisecond)
+				time.Sleep(time.Duration(rng.IntN(60)) * time.Millisecond) // a pause of any length
 			}
 			got, err := r.pass(rng.IntN(3) == 0)
 			require.NoError(t, err, "after %d packets", num.next)
@@ -189,7 +189,7 @@ func burst(p *lab.Pair, rng *rand.Rand, sent *atomic.Int64, stop func() bool, pa
 		}
 		switch rng.IntN(3) {
 		case 0:
-			time.Sleep(time.Duration(rng.IntN(80)) * time.Millisecond)
+			time.Sleep(time.Duration(rng.IntN(80)) * time.Millisecond) // a pause of any length
 		case 1:
 			end := time.Now().Add(time.Duration(rng.IntN(3000)) * time.Microsecond)
 			for time.Now().Before(end) {

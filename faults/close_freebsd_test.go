@@ -137,7 +137,7 @@ func (c *closing) reading(t *testing.T) {
 		}
 		posted <- err
 	}()
-	time.Sleep(c.chance())
+	time.Sleep(c.chance()) // the moment is what the test varies
 	c.close(t, r, func() { require.ErrorIs(t, <-end, os.ErrClosed) })
 	require.NoError(t, <-posted)
 	c.p.Settle(t)
@@ -168,7 +168,7 @@ func (c *closing) leased(t *testing.T) {
 	var took time.Duration
 	pause := c.chance()
 	go func() {
-		time.Sleep(pause)
+		time.Sleep(pause) // the moment is what the test varies
 		start := time.Now()
 		err := r.Close()
 		took = time.Since(start)
@@ -203,11 +203,11 @@ func (c *closing) closed(t *testing.T) {
 	for range 3 {
 		pause := c.chance()
 		go func() {
-			time.Sleep(pause)
+			time.Sleep(pause) // the moment is what the test varies
 			end <- r.Close()
 		}()
 	}
-	time.Sleep(c.chance())
+	time.Sleep(c.chance()) // the moment is what the test varies
 	c.close(t, r, func() {
 		for range cap(end) {
 			require.NoError(t, <-end)
@@ -249,6 +249,6 @@ func (c *closing) controlled(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(c.chance())
+	time.Sleep(c.chance()) // the moment is what the test varies
 	c.close(t, r, others.Wait)
 }

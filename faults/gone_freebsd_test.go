@@ -35,7 +35,7 @@ func TestInterfaceDestroyedAtRandomMoments(t *testing.T) {
 			require.NoError(t, tr.once(1+rng.IntN(batch)))
 			destroyed := make(chan time.Time, 1)
 			destroy := func() {
-				time.Sleep(upTo(rng, 20*time.Millisecond))
+				time.Sleep(upTo(rng, 20*time.Millisecond)) // the moment is what the test varies
 				assert.NoError(t, w.Destroy(p.A))
 				destroyed <- time.Now()
 			}
@@ -67,7 +67,7 @@ func TestInterfaceDestroyedAtRandomMoments(t *testing.T) {
 				}
 				require.NoError(t, l.Err())
 				if hold > 0 {
-					time.Sleep(hold)
+					time.Sleep(hold) // the lease stays out for so long
 				}
 				for pkt := range l.Packets() { // still there
 					require.NotEmpty(t, pkt.Data())

@@ -88,7 +88,7 @@ func send(p *lab.Pair, pause time.Duration, ahead func(sent uint32) bool) *traff
 func (f *traffic) run(pause time.Duration) error {
 	for !f.stop.Load() {
 		if f.ahead != nil && f.ahead(f.sent.Load()+batch) {
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // until the reader has caught up: the loop looks again
 			continue
 		}
 		f.turn.Lock()
@@ -97,7 +97,7 @@ func (f *traffic) run(pause time.Duration) error {
 		if err != nil {
 			return err
 		}
-		time.Sleep(pause)
+		time.Sleep(pause) // the pause between batches is the load
 	}
 	return nil
 }

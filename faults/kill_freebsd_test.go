@@ -81,8 +81,8 @@ func victim(args []string) error {
 			if l, err = r.Lease(context.Background()); err != nil {
 				break
 			}
-			say("ready") // each time: most of the time a lease is out
-			time.Sleep(10 * time.Millisecond)
+			say("ready")                      // each time: most of the time a lease is out
+			time.Sleep(10 * time.Millisecond) // so that the lease is out for most of the time
 			err = l.Release()
 		}
 	case "starting", "reading":
@@ -127,10 +127,10 @@ func killAt(t *testing.T, rng *rand.Rand, moment, ifname string, mode bpf.Mode) 
 	t.Helper()
 	c := startChild(t, "victim", moment, ifname, mode)
 	if moment == "starting" { // as early as before main
-		time.Sleep(upTo(rng, 150*time.Millisecond))
+		time.Sleep(upTo(rng, 150*time.Millisecond)) // the moment is what the test varies
 	} else {
 		c.ready()
-		time.Sleep(upTo(rng, 30*time.Millisecond))
+		time.Sleep(upTo(rng, 30*time.Millisecond)) // the moment is what the test varies
 	}
 	c.kill()
 }

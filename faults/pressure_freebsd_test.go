@@ -57,6 +57,7 @@ func hog(args []string) error {
 				say(taken)
 				told = true
 			}
+			// no call tells when memory becomes free: the loop looks again
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}

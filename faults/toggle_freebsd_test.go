@@ -33,7 +33,7 @@ func TestZeroCopyTurnedOffAndOn(t *testing.T) {
 						return
 					}
 					turned.Add(1)
-					time.Sleep(upTo(rng, 3*time.Millisecond))
+					time.Sleep(upTo(rng, 3*time.Millisecond)) // the moment is what the test varies
 				}
 			}()
 			defer func() { enough.Store(true); <-over }()

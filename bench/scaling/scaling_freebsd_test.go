@@ -104,9 +104,9 @@ func measure(b *testing.B, ifnames []string, cfg bpf.Config) {
 			}
 		})
 	}
-	time.Sleep(warm)
+	time.Sleep(warm) // the readers warm up for this time
 	begin, before := time.Now(), count(b, readers)
-	time.Sleep(time.Duration(b.N) * length)
+	time.Sleep(time.Duration(b.N) * length) // the measurement takes this time
 	took, after := time.Since(begin), count(b, readers)
 	for _, r := range readers {
 		require.NoError(b, r.Close())

@@ -124,7 +124,7 @@ func TestAttachWakes(t *testing.T) {
 					change(s)
 					synctest.Wait()
 					require.False(t, done.Load(), "it looks again, and nothing is there")
-					time.Sleep(time.Second)
+					time.Sleep(time.Second) // in the time of the bubble
 					synctest.Wait()
 					require.True(t, done.Load())
 				})

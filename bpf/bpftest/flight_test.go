@@ -138,7 +138,7 @@ func TestWithInFlight(t *testing.T) {
 			if reset != nil {
 				reset(s)
 			}
-			time.Sleep(delay)
+			time.Sleep(delay) // in the time of the bubble
 			which, n := s.rotate()
 			if n == 0 {
 				require.NotNil(t, reset, "nothing is lost without a reset")

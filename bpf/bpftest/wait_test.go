@@ -289,7 +289,7 @@ func TestWaiting(t *testing.T) {
 			for range 50 {
 				s.receive(1)
 				s.wait(true, 0)
-				time.Sleep(100 * ms)
+				time.Sleep(100 * ms) // in the time of the bubble
 				s.rotate()
 				s.ack(0)
 				s.ack(1)

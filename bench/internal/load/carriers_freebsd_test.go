@@ -28,6 +28,7 @@ func TestCarriers(t *testing.T) {
 		require.NoError(t, unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts))
 		return time.Duration(ts.Nano())
 	}
+	// what is measured is a time in which nothing happens
 	asleep := used(func() { time.Sleep(200 * time.Millisecond) })
 	assert.Less(t, asleep, 100*time.Millisecond, "nobody carries anything")
 

@@ -111,6 +111,7 @@ func TestReplayOfAPipeLosesNothing(t *testing.T) {
 				}
 				require.Empty(t, got)
 				require.Zero(t, time.Since(began), "no packet has to wait")
+				// the moment is what the test varies
 				time.Sleep(time.Duration(rnd.IntN(1000)) * time.Millisecond)
 			}
 			complete := wrote == len(file) && rnd.IntN(2) == 0
