@@ -110,5 +110,5 @@ func (b BPF) ResetStats() error {
 			return err
 		}
 	}
-	return fmt.Errorf("no known size of struct xbpf_d will do: %w", err)
+	return fmt.Errorf("the kernel refuses every known size of struct xbpf_d: %w", err)
 }

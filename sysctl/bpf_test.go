@@ -170,7 +170,7 @@ func TestStatsOfZeroCopy(t *testing.T) {
 	})
 }
 
-// packet is what lo0 takes: an address family in host order, and bytes.
+// packet returns a packet for lo0: an address family in host order, and bytes.
 func packet() []byte {
 	return append(binary.NativeEndian.AppendUint32(nil, 2), make([]byte, 60)...)
 }

@@ -7,7 +7,7 @@ import (
 )
 
 var (
-	// ErrReadOnly is in the error of a set of a sysctl that nobody may set. The kernel's errno is
+	// ErrReadOnly is in the error of a set of a sysctl that no process may set. The kernel's errno is
 	// EPERM, so the error is also fs.ErrPermission. Test for ErrReadOnly first.
 	ErrReadOnly = errors.New("the sysctl is read-only")
 
@@ -39,9 +39,9 @@ func opError(op, name string, err error) error {
 	case err == nil || errors.As(err, &named):
 		return err
 	case errors.Is(err, syscall.EISDIR):
-		err = fmt.Errorf("%w: a node has no value of its own (%w)", ErrType, err)
+		err = fmt.Errorf("%w: the sysctl is a node, which has no value (%w)", ErrType, err)
 	case errors.Is(err, syscall.ENOTDIR):
-		err = fmt.Errorf("%w: nothing lies below a value (%w)", ErrType, err)
+		err = fmt.Errorf("%w: the sysctl is a value, and has nothing below it (%w)", ErrType, err)
 	}
 	return &Error{Op: op, Name: name, Err: err}
 }
@@ -52,7 +52,7 @@ func setError(f Format, err error) error {
 	case errors.Is(err, syscall.EPERM) && f.Flags&CTLFLAG_WR == 0:
 		return fmt.Errorf("%w (%w)", ErrReadOnly, err)
 	case errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.ERANGE), errors.Is(err, syscall.EDOM):
-		return fmt.Errorf("%w: refused by the kernel (%w)", ErrRange, err)
+		return fmt.Errorf("%w: the kernel refused the value (%w)", ErrRange, err)
 	}
 	return err
 }

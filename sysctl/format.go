@@ -135,7 +135,8 @@ func (f Format) String() string {
 //   - ErrType: b is something else.
 func ParseFormat(b []byte) (Format, error) {
 	if len(b) < 5 {
-		return Format{}, fmt.Errorf("%w: a format of %d bytes; the shortest has 5", ErrType, len(b))
+		return Format{}, fmt.Errorf("%w: the kernel returned a format of %d bytes; the shortest has 5",
+			ErrType, len(b))
 	}
 	kind, text := binary.NativeEndian.Uint32(b), string(b[4:])
 	text, rest, ended := strings.Cut(text, "\x00")
@@ -144,7 +145,7 @@ func ParseFormat(b []byte) (Format, error) {
 	}
 	f := Format{Type: Type(kind & ctltype), Flags: Flags(kind &^ ctltype), Fmt: text}
 	if !f.Type.valid() {
-		return Format{}, fmt.Errorf("%w: the kernel's type %d is not known", ErrType, kind&ctltype)
+		return Format{}, fmt.Errorf("%w: the kernel's type %d is unknown", ErrType, kind&ctltype)
 	}
 	return f, nil
 }

@@ -14,7 +14,7 @@ func Host() Tree { return New(foreign{}) }
 
 type foreign struct{}
 
-var errForeign = fmt.Errorf("FreeBSD's sysctls are not there on %s: %w", runtime.GOOS,
+var errForeign = fmt.Errorf("%s does not have FreeBSD's sysctls: %w", runtime.GOOS,
 	errors.ErrUnsupported)
 
 func (foreign) Sysctl([]int32, []byte, []byte) (int, error) { return 0, errForeign }

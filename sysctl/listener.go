@@ -59,8 +59,8 @@ func ParseListeners(b []byte) ([]Listener, error) {
 	for at := 0; at < len(b); {
 		rest := b[at:]
 		if len(rest) < 4 {
-			return nil, fmt.Errorf("%w: listener %d: %d bytes left, no struct xbpf_d", ErrType, len(all),
-				len(rest))
+			return nil, fmt.Errorf("%w: listener %d: %d bytes are left, too few for a struct xbpf_d",
+				ErrType, len(all), len(rest))
 		}
 		size, shift := order.Uint32(rest), -1
 		for _, l := range xbpfdLayouts {
@@ -70,11 +70,11 @@ func ParseListeners(b []byte) ([]Listener, error) {
 		}
 		switch {
 		case shift < 0:
-			return nil, fmt.Errorf("%w: listener %d: struct xbpf_d of %d bytes, where 168 or 160 are known",
+			return nil, fmt.Errorf("%w: listener %d: struct xbpf_d has %d bytes; 168 and 160 are known",
 				ErrType, len(all), size)
 		case int(size) > len(rest):
-			return nil, fmt.Errorf("%w: listener %d: %d bytes left of a struct xbpf_d of %d", ErrType,
-				len(all), len(rest), size)
+			return nil, fmt.Errorf("%w: listener %d: %d bytes are left of a struct xbpf_d of %d",
+				ErrType, len(all), len(rest), size)
 		}
 		all = append(all, parseListener(rest[:size], shift))
 		at += int(size)

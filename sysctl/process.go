@@ -33,7 +33,8 @@ const commLen = 19
 func (t Tree) ProcessName(pid int) (string, error) {
 	const name = "kern.proc.pid"
 	if pid != int(int32(pid)) {
-		return "", opError("get", name, fmt.Errorf("%w: process id %d", ErrRange, pid))
+		return "", opError("get", name, fmt.Errorf("%w: the process id %d does not fit into 32 bits",
+			ErrRange, pid))
 	}
 	b, err := t.Raw(name, int32(pid))
 	if errors.Is(err, syscall.ESRCH) {
@@ -44,7 +45,7 @@ func (t Tree) ProcessName(pid int) (string, error) {
 	}
 	got, comm, err := parseKinfoProc(b)
 	if err == nil && got != int32(pid) {
-		err = fmt.Errorf("%w: asked for process %d, got %d", ErrType, pid, got)
+		err = fmt.Errorf("%w: the kernel returned process %[3]d instead of %[2]d", ErrType, pid, got)
 	}
 	if err != nil {
 		return "", opError("get", name, err)
@@ -55,13 +56,14 @@ func (t Tree) ProcessName(pid int) (string, error) {
 // parseKinfoProc returns ki_pid and ki_comm. It does not trust b.
 func parseKinfoProc(b []byte) (pid int32, comm string, err error) {
 	if len(b) < 4 {
-		return 0, "", fmt.Errorf("%w: %d bytes, no struct kinfo_proc", ErrType, len(b))
+		return 0, "", fmt.Errorf("%w: the kernel returned %d bytes, too few for a struct kinfo_proc",
+			ErrType, len(b))
 	}
 	size := binary.NativeEndian.Uint32(b)
 	l, known := kinfoProcLayouts[size]
 	if !known || int(size) > len(b) {
-		return 0, "", fmt.Errorf("%w: %d bytes with a struct kinfo_proc of %d, where 1088, 816 or "+
-			"768 are known", ErrType, len(b), size)
+		return 0, "", fmt.Errorf("%w: the kernel returned %d bytes with a struct kinfo_proc of %d; "+
+			"1088, 816 and 768 are known", ErrType, len(b), size)
 	}
 	text, _, _ := bytes.Cut(b[l.comm:][:commLen+1], []byte{0})
 	return int32(binary.NativeEndian.Uint32(b[l.pid:])), string(text), nil

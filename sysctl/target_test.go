@@ -32,7 +32,7 @@ func long(v int64) []byte {
 	return binary.NativeEndian.AppendUint64(nil, uint64(v))
 }
 
-// program is what the kernel calls this process.
+// program returns the name that the kernel has for this process.
 func program() string {
 	name := filepath.Base(os.Args[0])
 	return name[:min(len(name), 19)]

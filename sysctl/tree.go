@@ -26,7 +26,7 @@ func (t Tree) System() System { return t.sys }
 func (t Tree) call(mib []int32, old, new []byte) (int, error) {
 	n, err := t.sys.Sysctl(mib, old, new)
 	if err == nil && (n < 0 || old != nil && n > len(old)) {
-		return 0, fmt.Errorf("%w: an answer of %d bytes where there was room for %d", ErrType, n,
+		return 0, fmt.Errorf("%w: the kernel returned %d bytes into a buffer of %d", ErrType, n,
 			len(old))
 	}
 	return n, err
@@ -76,7 +76,8 @@ func (t Tree) mib(name string) ([]int32, error) {
 func numbers(b []byte) ([]int32, error) {
 	mib := make([]int32, len(b)/4)
 	if len(b)%4 != 0 || len(mib) == 0 {
-		return nil, fmt.Errorf("%w: a name of %d bytes", ErrType, len(b))
+		return nil, fmt.Errorf("%w: the kernel returned a name of %d bytes, which is not one of "+
+			"4-byte numbers", ErrType, len(b))
 	}
 	_, err := binary.Decode(b, binary.NativeEndian, mib)
 	return mib, err
@@ -141,7 +142,7 @@ func (t Tree) Raw(name string, args ...int32) ([]byte, error) {
 func (t Tree) String(name string) (string, error) {
 	mib, f, err := t.lookup(name)
 	if err == nil && f.Type != CTLTYPE_STRING {
-		err = fmt.Errorf("%w: %v, not a string", ErrType, f.Type)
+		err = fmt.Errorf("%w: the sysctl is %v, not a string", ErrType, f.Type)
 	}
 	if err != nil {
 		return "", opError("get", name, err)
@@ -158,18 +159,19 @@ func (t Tree) integer(name string) (bits uint64, signed bool, err error) {
 	}
 	size, signed := f.Type.Integer()
 	if size == 0 {
-		return 0, false, fmt.Errorf("%w: %v, not an integer", ErrType, f.Type)
+		return 0, false, fmt.Errorf("%w: the sysctl is %v, not an integer", ErrType, f.Type)
 	}
 	// Room for two tells an array from a number.
 	var buf [16]byte
 	n, err := t.call(mib, buf[:], nil)
 	switch {
 	case errors.Is(err, syscall.ENOMEM):
-		return 0, false, fmt.Errorf("%w: an array of %v, not one (%w)", ErrType, f.Type, err)
+		return 0, false, fmt.Errorf("%w: the sysctl is an array of %v, not one number (%w)", ErrType,
+			f.Type, err)
 	case err != nil:
 		return 0, false, err
 	case n != size:
-		return 0, false, fmt.Errorf("%w: the kernel answered %d bytes where %v has %d", ErrType, n,
+		return 0, false, fmt.Errorf("%w: the kernel returned %d bytes, and %v has %d", ErrType, n,
 			f.Type, size)
 	}
 	return decodeInteger(buf[:size], signed), signed, nil
@@ -202,9 +204,9 @@ func decodeInteger(b []byte, signed bool) uint64 {
 func (t Tree) signed(name string, lo, hi int64) (int64, error) {
 	bits, signed, err := t.integer(name)
 	if err == nil && !signed && bits > math.MaxInt64 {
-		err = fmt.Errorf("%w: %d is more than %d", ErrRange, bits, hi)
+		err = fmt.Errorf("%w: the value %d is more than %d", ErrRange, bits, hi)
 	} else if v := int64(bits); err == nil && (v < lo || v > hi) {
-		err = fmt.Errorf("%w: %d is not within %d to %d", ErrRange, v, lo, hi)
+		err = fmt.Errorf("%w: the value %d is not within %d to %d", ErrRange, v, lo, hi)
 	}
 	if err != nil {
 		return 0, opError("get", name, err)
@@ -216,9 +218,9 @@ func (t Tree) signed(name string, lo, hi int64) (int64, error) {
 func (t Tree) unsigned(name string, hi uint64) (uint64, error) {
 	bits, signed, err := t.integer(name)
 	if err == nil && signed && int64(bits) < 0 {
-		err = fmt.Errorf("%w: %d is less than 0", ErrRange, int64(bits))
+		err = fmt.Errorf("%w: the value %d is less than 0", ErrRange, int64(bits))
 	} else if err == nil && bits > hi {
-		err = fmt.Errorf("%w: %d is more than %d", ErrRange, bits, hi)
+		err = fmt.Errorf("%w: the value %d is more than %d", ErrRange, bits, hi)
 	}
 	if err != nil {
 		return 0, opError("get", name, err)
@@ -265,7 +267,7 @@ func slice[T any](t Tree, name string, args []int32) ([]T, error) {
 	var zero T
 	size := binary.Size(zero)
 	if size <= 0 {
-		return nil, fmt.Errorf("%w: %T has no fixed size", ErrType, zero)
+		return nil, fmt.Errorf("%w: the Go type %T has no fixed size", ErrType, zero)
 	}
 	mib, f, err := t.lookup(name)
 	if err != nil {
@@ -275,15 +277,15 @@ func slice[T any](t Tree, name string, args []int32) ([]T, error) {
 	width, _ := f.Type.Integer()
 	switch {
 	case f.Type == CTLTYPE_STRING, width != 0 && !integer, width != 0 && width != size:
-		return nil, fmt.Errorf("%w: %v, not %T", ErrType, f.Type, zero)
+		return nil, fmt.Errorf("%w: the sysctl is %v, not %T", ErrType, f.Type, zero)
 	}
 	b, err := t.read(append(mib, args...))
 	if err != nil {
 		return nil, err
 	}
 	if len(b)%size != 0 {
-		return nil, fmt.Errorf("%w: %d bytes are no array of %T, %d bytes each", ErrType, len(b), zero,
-			size)
+		return nil, fmt.Errorf("%w: the sysctl has %d bytes, which are no array of %T with %d bytes each",
+			ErrType, len(b), zero, size)
 	}
 	out := make([]T, len(b)/size)
 	if _, err := binary.Decode(b, binary.NativeEndian, out); err != nil {
@@ -325,16 +327,17 @@ func encode(typ Type, value any) ([]byte, error) {
 	switch v := value.(type) {
 	case []byte:
 		if size != 0 && len(v) != size {
-			return nil, fmt.Errorf("%w: %d bytes for %v, which has %d", ErrType, len(v), typ, size)
+			return nil, fmt.Errorf("%w: the new value has %d bytes, and %v has %d", ErrType, len(v), typ,
+				size)
 		}
 		return append([]byte{}, v...), nil
 	case string:
 		// The kernel ends the string itself, and counts a NUL that was written against its room.
 		if typ != CTLTYPE_STRING {
-			return nil, fmt.Errorf("%w: a string for %v", ErrType, typ)
+			return nil, fmt.Errorf("%w: the new value is a string, and the sysctl is %v", ErrType, typ)
 		}
 		if strings.ContainsRune(v, 0) {
-			return nil, fmt.Errorf("%w: a string with a NUL in it", ErrRange)
+			return nil, fmt.Errorf("%w: the new value has a NUL in it", ErrRange)
 		}
 		return append([]byte{}, v...), nil
 	case bool:
@@ -346,7 +349,7 @@ func encode(typ Type, value any) ([]byte, error) {
 	}
 	v := reflect.ValueOf(value)
 	if size == 0 || !v.IsValid() || !v.CanInt() && !v.CanUint() {
-		return nil, fmt.Errorf("%w: %T for %v", ErrType, value, typ)
+		return nil, fmt.Errorf("%w: the new value is %T, and the sysctl is %v", ErrType, value, typ)
 	}
 	var bits uint64
 	var fits bool
@@ -365,7 +368,8 @@ func encode(typ Type, value any) ([]byte, error) {
 		b = b[8-size:]
 	}
 	if !fits || decodeInteger(b, signed) != bits {
-		return nil, fmt.Errorf("%w: %v does not fit into %v (%d bits)", ErrRange, value, typ, width)
+		return nil, fmt.Errorf("%w: the value %v does not fit into %v (%d bits)", ErrRange, value, typ,
+			width)
 	}
 	return b, nil
 }
@@ -381,7 +385,7 @@ func encode(typ Type, value any) ([]byte, error) {
 func (t Tree) Override(name string, value any) (restore func() error, err error) {
 	mib, f, err := t.lookup(name)
 	if err == nil && f.Type == CTLTYPE_NODE {
-		err = fmt.Errorf("%w: a node cannot be put back", ErrType)
+		err = fmt.Errorf("%w: Override cannot restore a node", ErrType)
 	}
 	var old []byte
 	if err == nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
-// exactly makes of a test's name what -test.run takes.
+// exactly returns the pattern for -test.run that matches only this test.
 func exactly(name string) string { return strings.ReplaceAll(name, "/", "$/^") }
 
 func TestGet(t *testing.T) {

@@ -49,7 +49,8 @@ func (t Tree) walk(root string, yield func(string, error) bool) error {
 		case err != nil:
 			return err
 		case slices.Compare(next, at) <= 0:
-			return fmt.Errorf("%w: after %v the kernel goes on with %v", ErrType, at, next)
+			return fmt.Errorf("%w: the kernel returned %[3]v after %[2]v, which is not later", ErrType, at,
+				next)
 		}
 		at = next
 	}

@@ -67,8 +67,8 @@ func TestWalk(t *testing.T) {
 	})
 }
 
-// Every value of the real tree must be what its format says, or be refused with an error
-// that says why.
+// Every value of the real tree agrees with its format, or the call returns an error that says why
+// it does not.
 func TestEveryValueAgreesWithItsFormat(t *testing.T) {
 	w := kernel(t)
 	for _, root := range []string{"vm", ""} {

@@ -12,8 +12,8 @@ import (
 	"syscall"
 )
 
-// CacheDir is where kernels and the compiled agent are kept: vmtest in the user's
-// cache folder. A user without one has a folder of his own in the temporary one.
+// CacheDir returns the folder for kernels and for the compiled agent: vmtest in the user's cache
+// folder. If the user has no cache folder, CacheDir returns one in the temporary folder.
 func CacheDir() string {
 	d, err := os.UserCacheDir()
 	if err != nil {
@@ -22,9 +22,8 @@ func CacheDir() string {
 	return filepath.Join(d, "vmtest")
 }
 
-// safeCache makes the cache folder unless it is there, and refuses one that
-// another user could have filled: what lies in it is compiled, booted and
-// believed.
+// safeCache makes the cache folder unless it exists. It refuses a folder that another user could
+// have filled, because the runner compiles, boots and trusts the files in it.
 func safeCache() (string, error) {
 	dir := CacheDir()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -36,8 +35,8 @@ func safeCache() (string, error) {
 	return dir, nil
 }
 
-// ownFolder reports why dir is not this user's alone to write to. A link to
-// elsewhere must be this user's own too.
+// ownFolder returns an error if anybody but this user can write to dir. If dir is a link, the link
+// must belong to this user too.
 func ownFolder(dir string) error {
 	link, err := os.Lstat(dir)
 	if err != nil {

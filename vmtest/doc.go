@@ -1,9 +1,9 @@
-// Package vmtest runs FreeBSD programs, Go test binaries above all, as root on
-// a FreeBSD kernel in QEMU, as if they ran here: output, exit status, signals
-// and files pass through. The command vmtest is a thin cover of it, made for
+// Package vmtest runs a FreeBSD program, usually a Go test binary, as root on a FreeBSD kernel in
+// QEMU. The program behaves as if it ran here: its output, its exit status and its files come back,
+// and it receives signals. The command vmtest is a thin layer over this package, made for
 //
 //	GOOS=freebsd go test -exec vmtest ./...
 //
-// It needs a FreeBSD/amd64 kernel file and QEMU, no disk image and no
-// privileges. How it works and what it promises is told in docs/vmtest.md.
+// The package needs QEMU and a FreeBSD kernel file for amd64, arm64 or riscv64. It needs no disk
+// image and no privileges. docs/vmtest.md says how it works and what it promises.
 package vmtest

@@ -17,8 +17,8 @@ import (
 	"github.com/zbuf-go/zbuf/vmtest/internal/server"
 )
 
-// Doctor checks what a run with c needs, prints a line for each thing, with
-// what to do if it is missing, and reports whether all is there.
+// Doctor checks everything that a run with c needs: QEMU, kernel, go command, acceleration. It
+// prints a line for each, and what to do if it is missing. It reports whether nothing is missing.
 func Doctor(c Config, w io.Writer) bool {
 	ok := true
 	line := func(what string, err error, good string) {
@@ -114,7 +114,8 @@ func userNetwork(binary string) error {
 		binary)
 }
 
-// Console runs the agent's own prompt in a guest, on the standard streams of c.
+// Console runs the agent's prompt in a guest, on the standard streams of c. It returns the exit
+// code of the prompt. Its errors are those of [Run].
 func Console(ctx context.Context, c Config) (int, error) {
 	if err := c.check("amd64"); err != nil {
 		return 0, err

@@ -16,9 +16,9 @@ const (
 	helperWatch = "__watch"
 )
 
-// Helper is to be called first of all in the main function of a program that
-// [Config.Self] names. In a helper process it does not return; anywhere else it
-// does nothing.
+// Helper runs the guest's server or QEMU's watcher if this process was started for one of them.
+// Then it does not return. In any other process it does nothing. Call it first of all in the main
+// function of the program that [Config.Self] names.
 func Helper() {
 	if len(os.Args) < 3 {
 		return

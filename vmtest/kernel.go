@@ -19,9 +19,11 @@ import (
 	"github.com/zbuf-go/zbuf/vmtest/internal/qemu"
 )
 
-// KernelPath is the path of the kernel for guests of arch that name chooses: a path
-// if it has a slash, else kernel-ARCH-NAME in [CacheDir], and kernel-ARCH if it is
-// empty. A whole file name there, such as kernel-amd64-14, will do too.
+// KernelPath returns the path of the kernel that name chooses for guests of arch:
+//   - name itself, if it has a slash
+//   - kernel-ARCH in [CacheDir], if name is empty
+//   - the file name in [CacheDir], if name begins with "kernel-", as kernel-amd64-14 does
+//   - else kernel-ARCH-NAME in [CacheDir]
 func KernelPath(name, arch string) string {
 	switch {
 	case strings.Contains(name, "/"):
@@ -130,7 +132,7 @@ var firmwares = []string{
 	"/usr/local/share/qemu/edk2-aarch64-code.fd",
 }
 
-// check settles what of the machine depends on each other. guest is the
+// check settles the settings of the machine that depend on each other. guest is the
 // architecture that a kernel is wanted for, if that is known.
 func (c *Config) check(guest string) error {
 	if c.ICount {

@@ -16,9 +16,10 @@ import (
 	"github.com/zbuf-go/zbuf/vmtest/internal/printable"
 )
 
-// Kernels prints a line for each kernel in [CacheDir], with what its file tells of
-// it. If probe is set, each is booted too, and a line has what it says itself. It
-// reports whether all files are kernels and, with probe, all of them booted.
+// Kernels prints a line for each kernel in [CacheDir], with the facts that its file has. If probe
+// is set, Kernels also boots each kernel and prints a line with the kernel's answer. It reports
+// whether all files are kernels and, with probe, whether all of them booted. It returns an error if
+// it can't read the folder.
 func Kernels(ctx context.Context, c Config, probe bool, w io.Writer) (bool, error) {
 	cache, err := safeCache()
 	if err != nil {
@@ -69,7 +70,7 @@ func builtIn(epair string) string {
 	return epair
 }
 
-// askKernel boots the kernel at path and returns what it says of itself.
+// askKernel boots the kernel at path and returns the kernel's answer.
 func askKernel(ctx context.Context, c Config, path, arch string) (string, error) {
 	c.Image, c.Release, c.QEMU, c.CPU, c.Modules = "", "", "", "", nil
 	c.Kernel, c.Arch, c.NoReuse = path, arch, true

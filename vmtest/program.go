@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// ErrProgram is wrapped by errors about a file that cannot run in the guest.
+// ErrProgram is in the error if a file cannot run in the guest.
 var ErrProgram = errors.New("cannot run in the guest")
 
 // guests names the guest that runs the programs of each machine, by Go's names
@@ -22,10 +22,14 @@ var guests = map[elf.Machine]struct{ program, guest string }{
 	elf.EM_RISCV:   {"riscv64", "riscv64"},
 }
 
-// CheckProgram says whether the file at path is a static FreeBSD program for a
-// guest of the architecture arch, with what to do if it is not: amd64 runs 386
-// too, and arm64 arm. An empty arch stands for whatever the program is for. It
-// returns the architectures of the program and of its guest.
+// CheckProgram returns the architecture of the program at path, and that of the guest for it. An
+// amd64 guest also runs 386 programs, and an arm64 guest also runs arm programs. If arch is empty,
+// the program alone decides.
+//
+// Errors:
+//   - [ErrProgram]: the file is no static FreeBSD program for a guest of arch. The error says what
+//     to do.
+//   - an error of package os: the file can't be read.
 func CheckProgram(path, arch string) (program, guest string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -72,7 +76,7 @@ func checkELF(r io.ReaderAt, arch string) (program, guest string, err error) {
 	return g.program, g.guest, nil
 }
 
-// notELF says what the first bytes of a file that is no ELF file tell.
+// notELF says what kind of file begins with these bytes, if it is no ELF file.
 func notELF(r io.ReaderAt) string {
 	var head [4]byte
 	if n, _ := r.ReadAt(head[:], 0); n == len(head) { // a shorter file is nothing of the kind

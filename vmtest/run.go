@@ -23,33 +23,31 @@ import (
 	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
 )
 
-// Config says how a program is run. The zero value is not ready for use, see
-// [DefaultConfig].
+// Config says how [Run] runs a program. Begin with [DefaultConfig]: the zero value is not usable.
 type Config struct {
-	Kernel     string   // of a FreeBSD kernel file or kernel.txz set: see [KernelPath]
-	Release    string   // FreeBSD release such as 15.1 to fetch the kernel of, instead of Kernel
-	Mirror     string   // where releases are fetched from
-	Image      string   // raw or qcow2 image, or such with .xz, to boot instead of a kernel
-	Arch       string   // of the guest: amd64, arm64 or riscv64; empty: of the program or image
-	Firmware   string   // file for QEMU's -bios; empty for one in the usual places on arm64
-	CPU        string   // QEMU's processor model; empty for the one that suits
-	Sysctls    []string // name=value, set before the program and put back after it
+	Kernel     string   // name or path of a kernel file or kernel.txz set: see [KernelPath]
+	Release    string   // FreeBSD release such as 15.1, whose kernel Run fetches, instead of Kernel
+	Mirror     string   // the server that releases come from: see [DefaultMirror]
+	Image      string   // raw or qcow2 image, also with .xz, to boot instead of a kernel
+	Arch       string   // amd64, arm64 or riscv64; empty takes that of the program or image
+	Firmware   string   // file for QEMU's -bios; if empty, arm64 takes one in the usual places
+	CPU        string   // QEMU's processor model; empty takes one that suits the guest
+	Sysctls    []string // name=value, set before the program and restored after it
 	Tunables   []string // name=value for the kernel environment, see loader(8)
 	Modules    []string // kernel modules to load unless they are built in
-	MemMiB     int
-	CPUs       int
-	NoReuse    bool   // boot a guest for this program alone
-	Accel      string // kvm, hvf or tcg; empty for the best that works
-	ICount     bool   // the guest's clock counts instructions; only in software emulation
-	QEMU       string // path or name of the QEMU binary; empty for the usual one
-	Copy       []string
-	FilesLimit int64 // bytes of files that may go along
-	Stdin      bool  // forward standard input
-	Verbose    bool
+	MemMiB     int      // memory of the guest
+	CPUs       int      // processors of the guest
+	NoReuse    bool     // boot a guest for this program alone
+	Accel      string   // kvm, hvf or tcg; empty takes the best that works
+	ICount     bool     // the guest's clock counts instructions; only in software emulation
+	QEMU       string   // path or name of the QEMU binary; empty takes the usual one
+	Copy       []string // paths that also go to the guest, with everything below them
+	FilesLimit int64    // bytes of files that may go to the guest
+	Stdin      bool     // forward standard input
+	Verbose    bool     // print boot messages and times
 
-	// Self is the command line, without arguments, of a program that calls
-	// [Helper] first of all in its main function: it serves as guest's server
-	// and as QEMU's watcher.
+	// Self is the command line, without arguments, of a program that calls [Helper] first of all in
+	// its main function. Run starts it as the guest's server and as QEMU's watcher.
 	Self []string
 
 	Stdout, Stderr io.Writer
@@ -65,8 +63,8 @@ func DefaultConfig() Config {
 	}
 }
 
-// DefaultMirror is the server named by VMTEST_MIRROR, or the project's own. The
-// release 15.1 is below it at amd64/15.1-RELEASE.
+// DefaultMirror returns the server that VMTEST_MIRROR names. If it names none, DefaultMirror
+// returns FreeBSD's download server. The release 15.1 is below it at amd64/15.1-RELEASE.
 func DefaultMirror() string {
 	if m := os.Getenv("VMTEST_MIRROR"); m != "" {
 		return m
@@ -74,26 +72,30 @@ func DefaultMirror() string {
 	return kernelset.Mirror
 }
 
-// idle is how long a guest waits for the next program. Nothing may be left ten
-// seconds after the last.
+// idle is how long a guest waits for the next program. Ten seconds after the last program no
+// process may be left.
 const idle = 8 * time.Second
 
-// protocol of the runner with its server; part of the guest's name, so that a
-// runner of another version has a guest of its own.
+// version is that of the protocol between the runner and its server. It is part of the guest's
+// name, so two versions of the runner never share a guest.
 const version = "1"
 
-// Fault is the end of a run that says nothing about the program.
+// A Fault is the error of a run whose end says nothing about the program.
 type Fault struct {
-	Sentence string
+	Sentence string // what happened, and what to do
 	Console  string // the guest's last lines, if there was a guest
 }
 
 func (f *Fault) Error() string { return f.Sentence }
 
-// Run runs the program at path in a guest and returns its exit code: its own,
-// or 128 plus the number of the signal that killed it. Every error means that
-// the program's result is not known. It forwards SIGINT, SIGTERM, SIGQUIT and
+// Run runs the program at path in a guest and returns its exit code. If a signal killed the
+// program, the code is 128 plus the number of the signal. Run forwards SIGINT, SIGTERM, SIGQUIT and
 // SIGHUP to the program.
+//
+// Errors (after each of them the program's result is not known):
+//   - [ErrProgram]: the file cannot run in the guest.
+//   - [*Fault]: the guest failed.
+//   - any other error: no guest could be started, or a file could not be read or written.
 func Run(ctx context.Context, c Config, path string, args []string) (int, error) {
 	start := time.Now()
 	if _, err := safeCache(); err != nil {
@@ -109,7 +111,7 @@ func Run(ctx context.Context, c Config, path string, args []string) (int, error)
 	if _, _, err := CheckProgram(path, c.Arch); err != nil {
 		return 0, err
 	}
-	// A signal ends a download as it ends other programs: what has come stays.
+	// A signal ends a download as it ends other programs. The part that has come stays.
 	if err := c.prepareKernel(ctx); err != nil {
 		return 0, err
 	}
@@ -133,7 +135,7 @@ func (r *runner) logf(format string, a ...any) {
 	}
 }
 
-// noticef prints a line of the runner's own. Parts of it may come from the guest.
+// noticef prints a line of the runner. Parts of it may come from the guest.
 func (r *runner) noticef(format string, a ...any) {
 	fmt.Fprintf(r.cfg.Stderr, "vmtest: %s\n", printable.Text(fmt.Sprintf(format, a...)))
 }
@@ -281,7 +283,7 @@ func pump(conn *wire.Conn, in chan<- received, quit <-chan struct{}) {
 	}
 }
 
-// errServerGone is what a server that was killed leaves behind.
+// errServerGone is the error of a run whose server was killed.
 var errServerGone = errors.New("the guest's server is gone: the program did not reach its end")
 
 // talk takes the run from the queue to the end mark.
@@ -410,7 +412,7 @@ func (r *runner) logEnd(st *wire.ExitStatus) {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
 
-// send hands the request and the files to the agent.
+// send sends the request and the files to the agent.
 func send(conn *wire.Conn, req wire.RunRequest, p *plan) error {
 	req.UnixNano = time.Now().UnixNano()
 	if err := conn.WriteJSON(wire.Run, req); err != nil {

@@ -235,7 +235,7 @@ func (n *node) next(mib []int32) []int32 {
 	return nil
 }
 
-// Value is a variable that keeps what it is given. A new value of an integer must be as long as the
+// Value is a variable that keeps its last value. A new value of an integer must be as long as the
 // old one: EINVAL.
 func Value(name string, typ sysctl.Type, flags sysctl.Flags, format string, value []byte) Var {
 	var mu sync.Mutex
