@@ -11,11 +11,10 @@ FUZZTIME  ?= 10m
 SOAK      ?= 10m
 PACKETS   ?= 50000000
 SEEDS     ?= 5000
-# The three layouts of structs: their tests are linked. The other processors have one of the same.
+# The three layouts of structs: programs and tests are linked for them.
 LAYOUTS   := amd64 386 arm
-SAME      := arm64 riscv64
-# One unix that is neither Linux nor FreeBSD, and one system that is no unix.
-ELSEWHERE := darwin windows
+# What is type-checked and vetted: FreeBSD on every processor, one unix that is neither Linux nor FreeBSD, and one system that is no unix.
+ELSEWHERE := $(patsubst %,freebsd/%,$(LAYOUTS) arm64 riscv64) darwin/arm64 windows/amd64
 
 # The kernels that the FreeBSD tests run on: VMTEST_KERNEL, or all that lie in the user's cache folder under names of kernel-ARCH
 # or kernel-ARCH-NAME, but for those that are there to be measured (-fast). VMFLAGS may name something else to boot instead:
@@ -34,11 +33,11 @@ HAVE_VM := $(strip $(if $(NAMED),$(call qemu,x86_64),$(AMD64) $(OTHERS)))
 # The one that the runner's own tests and the benchmarks boot.
 KERNEL  := $(or $(VMTEST_KERNEL),$(wildcard $(KERNELCACHE)/kernel-amd64))
 
-.PHONY: help run check test announce lint cross unit maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak soak-model reliability rules matrix bench bench-vm performance shots licences man clean
+.PHONY: help run check test announce format vet staticcheck staticcheck-all short unit race cross elsewhere times coverage maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak soak-model reliability rules matrix bench bench-vm performance shots licences man clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1	/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1	/' | expand -t 20
 
 run: ## capture (IFACE=em0 on FreeBSD), or replay a sample through the model, into out/capture.pcapng
 	@mkdir -p out
@@ -48,45 +47,78 @@ else
 	$(GO) run ./cmd/bpfctl capture --replay cmd/bpfctl/testdata/sample.pcapng -w out/capture.pcapng
 endif
 
-check: lint ## gofmt, go vet, staticcheck and the short tests, here: what to run while working
-	$(GO) test -vet=off -short -timeout 10m $(PKGS)
+check: format vet staticcheck short ## gofmt, go vet, staticcheck and the short tests, here: what to run while working
 
-test: announce lint unit cross maybe-vmtest
+test: announce format vet staticcheck-all unit race cross maybe-vmtest
 
 announce:
-	@echo "make test: gofmt, vet and staticcheck; the tests here, the portable ones under the race detector; then builds for"
-	@echo "make test: FreeBSD on $(LAYOUTS) $(SAME), and for $(ELSEWHERE). That takes about 10 minutes with nothing cached."
-	@echo "make test: $(if $(HAVE_VM),Then the FreeBSD tests$(foreach k,$(WANTED), on $(k)): about 10 minutes for each amd64 kernel.,There is no FreeBSD kernel: those tests will not run.)"
+	@echo "make test: gofmt, go vet and staticcheck; the tests here, those of several goroutines under the race detector; then"
+	@echo "make test: FreeBSD's tests and programs are linked for $(LAYOUTS), and everything is vetted for $(ELSEWHERE)."
+	@echo "make test: That takes some minutes with everything cached, and a quarter of an hour with nothing (docs/times.md)."
+	@echo "make test: $(if $(HAVE_VM),Then the FreeBSD tests$(foreach k,$(WANTED), on $(k)): about 10 minutes for each amd64 kernel.,There is no FreeBSD kernel$(if $(WANTED), that QEMU is here for): those tests will not run.)"
 
-lint: ## gofmt, go vet and staticcheck, here and for FreeBSD
+format:
 	@f=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$f" || { echo "gofmt would change: $$f"; exit 1; }
+
+vet:
 	$(GO) vet ./...
+
+# What only FreeBSD's files use seems unused here. So U1000, which finds what is unused, is left to make test.
+staticcheck:
+	$(GO) tool staticcheck -checks inherit,-U1000 ./...
+
+staticcheck-all:
 	printf 'host:\nfreebsd: GOOS=freebsd\n' | $(GO) tool staticcheck -matrix ./...
 
-cross: ## FreeBSD's tests link for each layout of structs and vet for the other processors; everything else builds
-	@set -e; for a in $(LAYOUTS); do echo "freebsd/$$a: go vet, go test -c"; \
-	  GOOS=freebsd GOARCH=$$a $(GO) vet ./...; \
-	  GOOS=freebsd GOARCH=$$a $(GO) test -vet=off -ldflags='-s -w' -exec=true ./... >/dev/null; done
-	@set -e; for a in $(SAME); do echo "freebsd/$$a: go vet"; GOOS=freebsd GOARCH=$$a $(GO) vet ./...; done
-	@echo "bench, freebsd/amd64: go vet"; cd bench && GOOS=freebsd $(GO) vet $$($(GO) list ./... | grep -v /report) # whose plots take long to build
-	@set -e; for o in $(ELSEWHERE); do echo "$$o: go build"; GOOS=$$o $(GO) build ./...; done
+short:
+	$(GO) test -vet=off -short -timeout 10m $(PKGS)
 
 # What has goroutines of its own, and what the model's kernel shares memory with, runs under the race detector.
 RACE := . ./bpf/... ./cmd/vmtest ./conformance ./internal/capture/... ./internal/interruptible ./internal/sender ./sysctl/... ./vmtest/...
-unit: ## the tests on the model and of everything portable, some under the race detector
-	$(GO) test -vet=off -timeout 20m $$($(GO) list $(PKGS) | grep -vxF "$$($(GO) list $(RACE))")
-	$(GO) test -race -vet=off -short -timeout 20m $(RACE)
-	$(GO) test -race -vet=off -short -timeout 20m -run Replay ./cmd/bpfctl
+unit: ## the tests that run here without the race detector
+	$(GO) test -vet=off -short -timeout 20m $$($(GO) list $(PKGS) | grep -vxF "$$($(GO) list $(RACE))")
 
-# The last lines of make test say which suites ran, and on which kernels.
+race: ## the tests that run here under the race detector
+	$(GO) test -race -vet=off -short -timeout 20m $(RACE)
+
+cross: $(addprefix cross-,$(LAYOUTS)) elsewhere ## link FreeBSD's tests and programs for each layout of structs, and vet everything for other systems
+
+# What may ask a kernel is linked, bpfctl with it. Packages whose files have no layout are linked once.
+LINKED       := . ./bpf ./cmd/bpfctl ./conformance ./sysctl
+LINKED-amd64 := ./bpf/fanout ./cmd/vmtest ./faults ./internal/lab ./internal/sender ./vmtest/agent
+$(addprefix cross-,$(LAYOUTS)): cross-%:
+	GOOS=freebsd GOARCH=$* $(GO) test -vet=off -ldflags='-s -w' -exec=true $(LINKED) $(LINKED-$*) >/dev/null
+
+# go vet would compile the library for each.
+elsewhere:
+	$(GO) build -o bin/elsewhere ./internal/elsewhere
+	bin/elsewhere $(ELSEWHERE)
+	cd bench && ../bin/elsewhere freebsd/amd64
+
+times: ## docs/times.md: the CPU that each part of make check and make test costs (takes half an hour)
+	@mkdir -p out
+	.ci/times >out/times.md
+	mv out/times.md docs/times.md
+
+coverage: ## how many statements of the core the tests run that need no kernel
+	@mkdir -p out
+	@$(GO) test -vet=off -short -coverprofile=out/cover -coverpkg=.,./bpf,./filter,./sysctl . ./bpf/... ./filter ./sysctl/... ./conformance ./faults >/dev/null
+	@awk 'FNR > 1 { split($$1, at, ":"); sub("/[^/]*$$", "", at[1]); of[$$1] = at[1]; n[$$1] = $$2; if ($$3) hit[$$1] = 1 } \
+	  END { for (b in n) { all[of[b]] += n[b]; if (b in hit) run[of[b]] += n[b] } \
+	  for (p in all) printf "%s: %.1f%% of %d statements\n", p, 100 * run[p] / all[p], all[p] }' out/cover | sort
+# The last lines of make test say which suites ran, on which kernels, and how to run the rest.
 maybe-vmtest:
 ifneq ($(HAVE_VM),)
 	$(MAKE) --no-print-directory vmtest
-	@echo "make test: passed, here and on FreeBSD (see above)"
-else
-	@echo "make test: passed here. The FreeBSD tests did NOT run: $(if $(WANTED),there is no QEMU for $(WANTED),there is no kernel)."
-	@echo "To run them put a FreeBSD/amd64 kernel at ~/.cache/vmtest/kernel-amd64 or name it in VMTEST_KERNEL, install qemu-system-x86, and run make vmtest."
 endif
+	@echo "make test: passed here: gofmt, go vet, staticcheck; the short tests, under the race detector those of $(RACE); links for freebsd on $(LAYOUTS); vet for $(ELSEWHERE)"
+ifneq ($(HAVE_VM),)
+	@echo "make test: passed on FreeBSD: see make vmtest above$(if $(LEFTOUT), and what did NOT run there)"
+else
+	@echo "make test: the FreeBSD tests did NOT run: $(if $(WANTED),there is no QEMU for $(WANTED),there is no kernel)."
+	@echo "make test: to run them put a FreeBSD/amd64 kernel at ~/.cache/vmtest/kernel-amd64 or name it in VMTEST_KERNEL, install qemu-system-x86, and run make vmtest."
+endif
+	@echo "make test: the rest: make soak (every test in its long form, hours), make fuzz, make bench bench-vm"
 
 $(VMTEST): FORCE
 	$(GO) build -o $@ ./cmd/vmtest
@@ -184,6 +216,7 @@ SOAKON = $(if $(NAMED),named,$(AMD64) $(OTHERS))
 soak: soak-model $(addprefix soak-kernel/,$(SOAKON)) ## the long forms (hours): PACKETS (50 million) on the model; SOAK (10m) for each, on each kernel
 
 soak-model: $(RELIABILITY)
+	$(GO) test -count=1 -timeout 0 ./filter ./internal/... ./cmd/bpfctl
 	ZBUF_PACKETS=$(PACKETS) $(RECORD)/model-accounting.json $(LONG) -race -run 'TestAccounting$$' ./bpf
 	$(RECORD)/model-pauses.json $(LONG) -race -run 'TestNumberedPacketsWithPauses$$' ./bpf
 	ZBUF_SEEDS=$(SEEDS) $(RECORD)/model-random-use.json $(LONG) -race -run 'TestRandomUse$$' ./bpf
