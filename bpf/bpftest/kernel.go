@@ -36,11 +36,7 @@ type Kernel struct {
 	fault        func(op string) error
 	inFlight     *inFlight
 
-	zerocopyEnable   atomic.Int32
-	maxInsns         atomic.Int32
-	bufSize          atomic.Int32
-	maxBufSize       atomic.Int32
-	optimizeWriters  atomic.Int32
+	sysctls
 	panicked         atomic.Pointer[panicError]
 	armed            atomic.Bool // plannedFaults is not empty
 	waitingInjectors atomic.Int32
@@ -92,18 +88,6 @@ func WithHZ(hz int) Option { return func(k *Kernel) { k.hz = hz } }
 // default is time.Now. The machine booted at what the clock says in [New].
 func WithClock(now func() time.Time) Option { return func(k *Kernel) { k.now = now } }
 
-// WithSysctl sets a sysctl as [Kernel.SetSysctl] does, with root's rights. It panics when there
-// is none of that name.
-func WithSysctl(name string, value int32) Option {
-	return func(k *Kernel) {
-		v := k.sysctl(name)
-		if v == nil {
-			panic("bpftest: no sysctl " + name)
-		}
-		v.Store(value)
-	}
-}
-
 // WithFeatures makes the kernel a later release than 12.1.
 func WithFeatures(f Features) Option { return func(k *Kernel) { k.features = f } }
 
@@ -141,9 +125,7 @@ func New(opts ...Option) *Kernel {
 		pgid:     os.Getpid(),
 		open:     make(map[*Descriptor]struct{}),
 	}
-	k.maxInsns.Store(zbuf.BPF_MAXINSNS)
-	k.bufSize.Store(4096)
-	k.maxBufSize.Store(zbuf.BPF_MAXBUFSIZE)
+	k.sysctls.boot()
 	for _, o := range opts {
 		o(k)
 	}

@@ -1,0 +1,152 @@
+package bpftest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/zbuf-go/zbuf"
+)
+
+// sysctls are the integer sysctls of a machine. To add one, change the type and its methods.
+type sysctls struct {
+	zerocopyEnable  atomic.Int32
+	maxInsns        atomic.Int32
+	bufSize         atomic.Int32
+	maxBufSize      atomic.Int32
+	optimizeWriters atomic.Int32
+}
+
+// boot sets what is not 0 on a machine that has just started.
+func (s *sysctls) boot() {
+	s.maxInsns.Store(zbuf.BPF_MAXINSNS)
+	s.bufSize.Store(4096)
+	s.maxBufSize.Store(zbuf.BPF_MAXBUFSIZE)
+}
+
+func (s *sysctls) sysctl(name string) *atomic.Int32 {
+	switch name {
+	case "net.bpf.zerocopy_enable":
+		return &s.zerocopyEnable
+	case "net.bpf.maxinsns":
+		return &s.maxInsns
+	case "net.bpf.bufsize":
+		return &s.bufSize
+	case "net.bpf.maxbufsize":
+		return &s.maxBufSize
+	case "net.bpf.optimize_writers":
+		return &s.optimizeWriters
+	}
+	return nil
+}
+
+// WithSysctl sets a sysctl as [Kernel.SetSysctl] does, with root's rights. It panics when there
+// is none of that name.
+func WithSysctl(name string, value int32) Option {
+	return func(k *Kernel) {
+		v := k.sysctl(name)
+		if v == nil {
+			panic("bpftest: no sysctl " + name)
+		}
+		v.Store(value)
+	}
+}
+
+// hzName is the sysctl that says how long a tick of a read timeout is ([WithHZ]).
+const hzName = "kern.hz"
+
+// Sysctl reads an integer sysctl: net.bpf.zerocopy_enable, net.bpf.maxinsns, net.bpf.bufsize
+// (bytes), net.bpf.maxbufsize (bytes), net.bpf.optimize_writers, kern.hz. ENOENT for any other
+// name.
+func (k *Kernel) Sysctl(name string) (int32, error) {
+	if err := k.Panicked(); err != nil {
+		return 0, err
+	}
+	if v := k.sysctl(name); v != nil {
+		return v.Load(), nil
+	}
+	if name == hzName {
+		return int32(k.hz), nil
+	}
+	return 0, syscall.ENOENT
+}
+
+// SetSysctl writes an integer sysctl. The kernel takes any value. ENOENT for an unknown name, EPERM
+// without root's rights and for kern.hz.
+func (k *Kernel) SetSysctl(name string, value int32) error {
+	if err := k.Panicked(); err != nil {
+		return err
+	}
+	v := k.sysctl(name)
+	switch {
+	case v == nil && name != hzName:
+		return syscall.ENOENT
+	case v == nil, k.unprivileged:
+		return syscall.EPERM
+	}
+	v.Store(value)
+	return nil
+}
+
+// statsName is the sysctl behind netstat -B.
+const statsName = "net.bpf.stats"
+
+// ReadSysctl is sysctl(3): it reads a sysctl into p and returns its size in bytes. An integer is 4
+// bytes in host order; net.bpf.stats is an array of struct xbpf_d. With p nil it only returns the
+// size. ENOMEM when p is too small, ENOENT for an unknown name, EPERM for the statistics without
+// root's rights.
+func (k *Kernel) ReadSysctl(name string, p []byte) (int, error) {
+	var value []byte
+	if name == statsName {
+		if err := k.Panicked(); err != nil {
+			return 0, err
+		}
+		if k.unprivileged {
+			return 0, syscall.EPERM
+		}
+		var err error
+		if value, err = binary.Append(nil, binary.NativeEndian, k.Stats()); err != nil {
+			return 0, err
+		}
+	} else {
+		v, err := k.Sysctl(name)
+		if err != nil {
+			return 0, err
+		}
+		value = binary.NativeEndian.AppendUint32(nil, uint32(v))
+	}
+	if p == nil {
+		return len(value), nil
+	}
+	if len(p) < len(value) {
+		return 0, syscall.ENOMEM
+	}
+	return copy(p, value), nil
+}
+
+// WriteSysctl is sysctl(3) with a new value, as [Kernel.ReadSysctl] returns it. One struct xbpf_d
+// of zeroes written to net.bpf.stats zeroes the counters. EINVAL for any other content or a wrong
+// size.
+func (k *Kernel) WriteSysctl(name string, value []byte) error {
+	if name != statsName {
+		v := k.sysctl(name)
+		if v != nil && !k.unprivileged && len(value) != 4 {
+			return syscall.EINVAL
+		}
+		var word [4]byte
+		copy(word[:], value)
+		return k.SetSysctl(name, int32(binary.NativeEndian.Uint32(word[:])))
+	}
+	if err := k.Panicked(); err != nil {
+		return err
+	}
+	if k.unprivileged {
+		return syscall.EPERM
+	}
+	if len(value) != binary.Size(zbuf.XbpfD{}) || len(bytes.Trim(value, "\x00")) != 0 {
+		return syscall.EINVAL
+	}
+	k.ResetStats()
+	return nil
+}
