@@ -7,6 +7,9 @@ import (
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
+// Pcapng is the name of the format that keeps everything.
+const Pcapng = "pcapng"
+
 var _ = register(Pcapng, func(w *bufio.Writer) format { return &pcapng{pcapio.NewWriter(w)} })
 
 // pcapng keeps packets with all that is known of them.

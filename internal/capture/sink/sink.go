@@ -15,12 +15,6 @@ import (
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
-// Names of formats.
-const (
-	Pcapng = "pcapng"
-	Text   = "text"
-)
-
 // format encodes packets. After each of its methods the bytes in the buffer end with a whole
 // unit: a reader can make sense of everything up to there.
 type format interface {
@@ -31,7 +25,7 @@ type format interface {
 
 var formats = map[string]func(w *bufio.Writer) format{}
 
-// register adds a format. Each calls it for a variable of its file.
+// register adds a format. Each file of a format declares its name and calls it for a variable.
 func register(name string, open func(w *bufio.Writer) format) string {
 	formats[name] = open
 	return name

@@ -9,6 +9,9 @@ import (
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
+// Text is the name of the format with a line for each packet.
+const Text = "text"
+
 var _ = register(Text, func(w *bufio.Writer) format { return &text{w: w} })
 
 // text is a line for each packet: seconds since 1970, interface, bytes captured, and "/" with
