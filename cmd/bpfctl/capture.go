@@ -229,9 +229,6 @@ func (f *captureFlags) openSink(ctx context.Context, stdout io.Writer) (capture.
 	case f.replay != "" && sameFile(f.replay, f.write):
 		return nil, usagef("-w %s: that is the file to replay", f.write)
 	}
-	if strings.HasSuffix(f.write, ".jsonl") {
-		return sink.Open(ctx, sink.JSONL, f.write)
-	}
 	return sink.Open(ctx, sink.Pcapng, f.write)
 }
 
