@@ -14,7 +14,6 @@ const (
 	maxInsns        = "net.bpf.maxinsns"
 	optimizeWriters = "net.bpf.optimize_writers"
 	bpfStats        = "net.bpf.stats"
-	jitterEnable    = "net.bpf_jitter.enable" // sys/net/bpf_jitter.c
 )
 
 // BPF reads and sets the sysctls below net.bpf. A set needs root, and so does Stats.
@@ -64,16 +63,6 @@ func (b BPF) OptimizeWriters() (bool, error) {
 
 // SetOptimizeWriters sets OptimizeWriters for descriptors that are attached from now on.
 func (b BPF) SetOptimizeWriters(on bool) error { return b.t.Set(optimizeWriters, on) }
-
-// JitterEnabled reports whether the kernel turns filters into machine code when they are set
-// (net.bpf_jitter.enable). Errors: fs.ErrNotExist if it was built without BPF_JITTER.
-func (b BPF) JitterEnabled() (bool, error) {
-	v, err := b.t.Int64(jitterEnable)
-	return v != 0, err
-}
-
-// SetJitterEnabled sets JitterEnabled for filters that are set from now on.
-func (b BPF) SetJitterEnabled(on bool) error { return b.t.Set(jitterEnable, on) }
 
 // Stats returns every descriptor that is attached to an interface, interface by interface. On each
 // interface, descriptors that only write come first. Then the latest comes first

@@ -2,7 +2,6 @@ package sysctl_test
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -62,23 +61,6 @@ func TestTypedBPF(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, want, on, c.name)
 			}
-		}
-	})
-}
-
-func TestJitterEnabled(t *testing.T) {
-	everywhere(t, func(t *testing.T, w target) {
-		b := w.tree.BPF()
-		was, err := b.JitterEnabled()
-		if errors.Is(err, fs.ErrNotExist) {
-			t.Skipf("this kernel was built without BPF_JITTER: %v", err)
-		}
-		require.NoError(t, err)
-		for _, on := range []bool{false, true, was} {
-			require.NoError(t, b.SetJitterEnabled(on))
-			got, err := b.JitterEnabled()
-			require.NoError(t, err)
-			require.Equal(t, on, got)
 		}
 	})
 }

@@ -16,7 +16,6 @@ type sysctls struct {
 	bufSize         atomic.Int32
 	maxBufSize      atomic.Int32
 	optimizeWriters atomic.Int32
-	jitterEnable    atomic.Int32 // a filter does the same either way
 }
 
 // boot sets what is not 0 on a machine that has just started.
@@ -24,7 +23,6 @@ func (s *sysctls) boot() {
 	s.maxInsns.Store(zbuf.BPF_MAXINSNS)
 	s.bufSize.Store(4096)
 	s.maxBufSize.Store(zbuf.BPF_MAXBUFSIZE)
-	s.jitterEnable.Store(1)
 }
 
 func (s *sysctls) sysctl(name string) *atomic.Int32 {
@@ -39,8 +37,6 @@ func (s *sysctls) sysctl(name string) *atomic.Int32 {
 		return &s.maxBufSize
 	case "net.bpf.optimize_writers":
 		return &s.optimizeWriters
-	case "net.bpf_jitter.enable":
-		return &s.jitterEnable
 	}
 	return nil
 }
@@ -61,8 +57,8 @@ func WithSysctl(name string, value int32) Option {
 const hzName = "kern.hz"
 
 // Sysctl reads an integer sysctl: net.bpf.zerocopy_enable, net.bpf.maxinsns, net.bpf.bufsize
-// (bytes), net.bpf.maxbufsize (bytes), net.bpf.optimize_writers,
-// net.bpf_jitter.enable, kern.hz. ENOENT for any other name.
+// (bytes), net.bpf.maxbufsize (bytes), net.bpf.optimize_writers, kern.hz. ENOENT for any other
+// name.
 func (k *Kernel) Sysctl(name string) (int32, error) {
 	if err := k.Panicked(); err != nil {
 		return 0, err

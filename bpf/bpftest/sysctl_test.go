@@ -17,7 +17,7 @@ func TestSysctls(t *testing.T) {
 		k := bpftest.New()
 		for name, want := range map[string]int32{
 			"net.bpf.zerocopy_enable": 0, "net.bpf.maxinsns": 512, "net.bpf.bufsize": 4096,
-			"net.bpf.maxbufsize": 524288, "net.bpf.optimize_writers": 0, "net.bpf_jitter.enable": 1,
+			"net.bpf.maxbufsize": 524288, "net.bpf.optimize_writers": 0,
 		} {
 			v, err := k.Sysctl(name)
 			require.NoError(t, err)
@@ -34,7 +34,7 @@ func TestSysctls(t *testing.T) {
 			v, _ = k.Sysctl(name)
 			require.EqualValues(t, -5, v)
 		}
-		_, err := k.Sysctl("net.bpf.nosuch")
+		_, err := k.Sysctl("net.bpf_jitter.enable")
 		require.Equal(t, syscall.ENOENT, err)
 		_, err = k.ReadSysctl("net.bpf", nil)
 		require.Equal(t, syscall.ENOENT, err)

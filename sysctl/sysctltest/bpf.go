@@ -22,7 +22,6 @@ func BPF(k Kernel) []Var {
 		{Name: "net.bpf.optimize_writers", Flags: sysctl.CTLFLAG_VNET, Description: "Whether a descriptor receives nothing until it has a filter"},
 		{Name: "net.bpf.bufsize", Description: "Bytes of a buffer unless set"},
 		{Name: "net.bpf.maxbufsize", Description: "Most bytes of a buffer"},
-		{Name: "net.bpf_jitter.enable", Description: "Whether filters become machine code"},
 	}
 	for i := range vars {
 		v := &vars[i]
