@@ -115,17 +115,6 @@ var _ = add(
 		s.do(zbuf.BIOCSETF, program(long[:3]...))
 		s.refuse(syscall.EINVAL, zbuf.BIOCSETF, program(long[:4]...))
 	}},
-	rule{name: "filter/a lower net.bpf.maxinsns leaves a longer one in force",
-		run: func(t *testing.T, w lab.World) {
-			s := zerocopy(t, w, page)
-			s.do(zbuf.BIOCSETF, program(zbuf.Insn{Op: 0x00, K: 1}, zbuf.Insn{Op: 0x00, K: 2}, retK(0)))
-			lab.SetSysctl(t, w, "net.bpf.maxinsns", 1)
-			s.inject(1)
-			require.Zero(t, s.nread(), "it still drops everything")
-			s.do(zbuf.BIOCSETF, program(retK(1<<18)))
-			s.inject(1)
-			require.Equal(t, one, s.nread())
-		}},
 	rule{name: "filter/a length without instructions is EINVAL",
 		run: func(t *testing.T, w lab.World) {
 			s := open(t, w)
