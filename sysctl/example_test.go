@@ -32,7 +32,7 @@ func Example() {
 	fmt.Println(t.Set("net.bpf.bufsize", int64(1)<<40))
 	// Output:
 	// 4096 bytes
-	// sysctl net.bpf.bufsize: set: value out of range: the value 1099511627776 does not fit into int (32 bits)
+	// sysctl net.bpf.bufsize: set: value out of range: 1099511627776 does not fit into int (32 bits)
 }
 
 func ExampleHost() {

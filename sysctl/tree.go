@@ -368,7 +368,7 @@ func encode(typ Type, value any) ([]byte, error) {
 		b = b[8-size:]
 	}
 	if !fits || decodeInteger(b, signed) != bits {
-		return nil, fmt.Errorf("%w: the value %v does not fit into %v (%d bits)", ErrRange, value, typ,
+		return nil, fmt.Errorf("%w: %v does not fit into %v (%d bits)", ErrRange, value, typ,
 			width)
 	}
 	return b, nil
