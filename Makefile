@@ -1,5 +1,5 @@
 # make run     the main job: capture on FreeBSD, replay through the model kernel elsewhere
-# make check   what to run while working: a minute or two
+# make check   what to run while working: a minute or two, with nothing cached a few more
 # make test    everything that runs on this machine, and on every FreeBSD kernel there is
 # make help    the rest
 
@@ -54,7 +54,7 @@ test: announce format vet staticcheck-all unit race cross maybe-vmtest
 announce:
 	@echo "make test: gofmt, go vet and staticcheck; the tests here, those of several goroutines under the race detector; then"
 	@echo "make test: FreeBSD's tests and programs are linked for $(LAYOUTS), and everything is vetted for $(ELSEWHERE)."
-	@echo "make test: That takes some minutes with everything cached, and a quarter of an hour with nothing (docs/times.md)."
+	@echo "make test: That takes about 10 minutes on two idle processors with nothing cached; make times measures it."
 	@echo "make test: $(if $(HAVE_VM),Then the FreeBSD tests$(foreach k,$(WANTED), on $(k)): about 10 minutes for each amd64 kernel.,There is no FreeBSD kernel$(if $(WANTED), that QEMU is here for): those tests will not run.)"
 
 format:
