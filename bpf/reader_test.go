@@ -30,6 +30,7 @@ func TestLeaseDeliversEverythingInOrder(t *testing.T) {
 					bpftest.Packet{Data: numbered(i, 64+int(i%400))}))
 			}
 		}()
+		bytes := uint64(0)
 		for next := uint32(0); next < count; {
 			l, err := w.r.Lease(t.Context())
 			require.NoError(t, err)
@@ -37,6 +38,7 @@ func TestLeaseDeliversEverythingInOrder(t *testing.T) {
 				require.Equal(t, next, number(t, p.Data()))
 				require.Equal(t, 64+int(next%400), p.WireLen())
 				require.Equal(t, len(p.Data()), p.CapLen())
+				bytes += uint64(len(p.Data()))
 				next++
 			}
 			require.NoError(t, l.Err())
@@ -45,6 +47,7 @@ func TestLeaseDeliversEverythingInOrder(t *testing.T) {
 		s, err := w.r.Stats()
 		require.NoError(t, err)
 		assert.EqualValues(t, count, s.Packets)
+		assert.Equal(t, bytes, s.Bytes)
 		assert.EqualValues(t, count, s.Received)
 		assert.Zero(t, s.Dropped)
 	})
