@@ -252,7 +252,7 @@ func TestKernelForkInMidCapture(t *testing.T) {
 	})
 }
 
-// Whoever looks at a packet after its lease faults instead of reading another packet.
+// A program that reads a packet after its lease faults. It does not read another packet.
 func TestKernelGuard(t *testing.T) {
 	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		p := lab.NewPair(t, w)

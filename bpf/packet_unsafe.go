@@ -6,7 +6,7 @@ import "unsafe"
 // are valid until the lease is released. It may be copied, and read by several goroutines.
 //
 // Two words, of no more than four fields, so that it stays in registers on its way from the walk to
-// the loop's body. Whoever makes one has checked that the record lies within its buffer: minHdrlen
+// the loop's body. The caller has checked that the record lies within its buffer: minHdrlen
 // bytes of header at least, and packet.
 type Packet struct {
 	rec    unsafe.Pointer // the record header

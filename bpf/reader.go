@@ -29,7 +29,7 @@ type Reader struct {
 	guard   bool
 
 	// state makes one goroutine the reader. It is one of the constants below, or the number of the
-	// lease that is out. Whoever moves it to stateBusy owns the fields down to out.
+	// lease that is out. The call that moves it to stateBusy owns the fields down to out.
 	state   atomic.Uint64
 	leases  uint64 // numbers given out
 	current batch  // of the lease that is out, or the one behind ReadPacket and its like

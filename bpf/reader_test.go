@@ -88,8 +88,8 @@ func TestBehindNoSystemCallsNoAllocations(t *testing.T) {
 	assert.Equal(t, before.Waits, after.Waits)
 }
 
-// Whoever resets looks through what is pending, but is no reader: nobody is told that a lease is
-// out.
+// A reset looks through the pending packets, but it is no reader: it never makes a reader get
+// ErrLeaseOut.
 func TestReadingWhileOthersReset(t *testing.T) {
 	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 		t.Run(mode.String(), func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// mtu is what a new wire's largest frame carries.
+// mtu is the longest payload of a frame on a new wire.
 const mtu = 1500
 
 // queue is one registration of a descriptor's filters, made once and edge-triggered, as Go's own

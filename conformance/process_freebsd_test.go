@@ -15,7 +15,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// What only a kernel has: processes, page protection, more than one view of memory.
+// These rules need a kernel: processes, page protection, more than one view of memory.
 
 // lendMapped lends a page each of memory mapped with the given flags.
 func (s *sess) lendMapped(flags int) *sess {
@@ -248,7 +248,7 @@ var _ = add(
 		}},
 )
 
-// child runs this binary for what can't be undone.
+// child runs this binary again, for calls that can't be undone.
 func child(what string, env ...string) (string, error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -325,7 +325,7 @@ func asNobody(t *testing.T) {
 	require.Equal(t, error(syscall.EPERM), err)
 	require.Equal(t, error(syscall.EPERM), w.SetStats(make([]byte, lab.SizeofListener)))
 
-	// Who has a descriptor can use it, and lend memory beyond RLIMIT_MEMLOCK.
+	// A process that has a descriptor can use it, and can lend memory beyond RLIMIT_MEMLOCK.
 	s.lend(zmax)
 	s.attach(os.Getenv("ZBUF_A"))
 	s.do(zbuf.BIOCPROMISC, nil)

@@ -77,7 +77,7 @@ func only64(t *testing.T) {
 	}
 }
 
-// onlyModels skips what would take long in a guest and has nothing to do with its kernel.
+// onlyModels skips a test that would take long in a guest and is not about its kernel.
 func onlyModels(t *testing.T) {
 	if k, _ := lab.Kernel(); k != nil {
 		t.Skip("models alone: run where there is no kernel to compare with")

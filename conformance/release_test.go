@@ -49,7 +49,8 @@ func modelOf(k lab.World) (lab.World, error) {
 	return newModel(featuresOf(k), bpftest.WithHZ(hz)), nil
 }
 
-// featuresOf is what a world has of later releases than 12.1. The running kernel was probed.
+// featuresOf returns the features that a world has of releases after 12.1. The running kernel was
+// probed.
 func featuresOf(w lab.World) bpftest.Features {
 	if m, ok := w.(interface{ Features() bpftest.Features }); ok {
 		return m.Features()
@@ -107,7 +108,7 @@ func eachFeature(f bpftest.Features) map[string]bool {
 	return m
 }
 
-// probe finds out how a kernel behaves, but for what can't be provoked.
+// probe finds the features of a kernel by trying them. It leaves out those that no call shows.
 func probe(w lab.World) (f bpftest.Features, err error) {
 	probes := []struct {
 		set *bool
@@ -142,7 +143,7 @@ type prober struct {
 	undo []func() error
 }
 
-// failed is what must panics with.
+// failed is the value of must's panic.
 type failed struct{ error }
 
 func (p *prober) must(err error) {

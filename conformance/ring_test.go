@@ -9,7 +9,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// What happens in the two buffers: rows 5 to 9, 25 and 26.
+// These rules are about the two buffers: rows 5 to 9, 25 and 26.
 var _ = add(
 	rule{name: "ring/a 64-byte frame takes 90 bytes, the next begins at 96",
 		run: func(t *testing.T, w lab.World) {

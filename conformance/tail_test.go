@@ -217,7 +217,7 @@ func (n *numbers) check(packet []byte) error {
 	return nil
 }
 
-// inPlaceReader takes assigned buffers, and else what lies in the store buffer.
+// inPlaceReader takes assigned buffers. If there are none, it reads the store buffer in place.
 type inPlaceReader struct {
 	s    *sess
 	each func(packet []byte, inPlace bool) error
@@ -328,7 +328,7 @@ func (r *inPlaceReader) ack(i int) {
 	r.s.h[i].Ack()
 }
 
-// take hands on the records behind those that were read in place.
+// take passes on the records behind those that were read in place.
 func (r *inPlaceReader) take(data []byte, skip int, inPlace bool) error {
 	if skip > len(data) {
 		return fmt.Errorf("%d bytes were read in place, %d are there", skip, len(data))

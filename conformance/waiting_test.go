@@ -10,7 +10,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// What a reader that waits with kqueue builds on.
+// A reader that waits with kqueue relies on these rules.
 var _ = add(
 	rule{name: "kqueue/immediate: one edge for each packet, no level",
 		run: func(t *testing.T, w lab.World) {

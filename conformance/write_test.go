@@ -26,7 +26,7 @@ func (s *sess) refuseWrite(want syscall.Errno, p []byte) {
 	require.Equal(s.t, error(want), err)
 }
 
-// captured is what is in the store buffer, rotated out and acknowledged.
+// captured rotates the store buffer, returns its packets, and acknowledges it.
 func (s *sess) captured() (frames [][]byte) {
 	s.t.Helper()
 	for {

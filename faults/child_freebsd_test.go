@@ -56,7 +56,7 @@ func say(v any) {
 // awaitStdin waits until the test closes the child's standard input, or is gone.
 func awaitStdin() { bufio.NewReader(os.Stdin).ReadByte() }
 
-// told is what a child that has captured says at the end.
+// told is the last message of a child that has captured.
 type told struct {
 	Tally tally
 	Stats bpf.Stats

@@ -146,7 +146,8 @@ func (c *closing) reading(t *testing.T) {
 	c.sum.Torn += sum.Torn
 }
 
-// leased holds a lease, which can be looked at until it is released; nobody gets another.
+// leased holds a lease while Close runs. The program can read its packets until the release, and
+// gets no other lease.
 func (c *closing) leased(t *testing.T) {
 	r := c.open(t)
 	first := c.sent

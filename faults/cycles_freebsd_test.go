@@ -16,7 +16,7 @@ import (
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
-// holdings is what a process has, as the kernel sees it.
+// holdings counts the descriptors and the memory of a process, as the kernel lists them.
 type holdings struct {
 	descriptors int // kern.proc.filedesc
 	mappings    int // kern.proc.vmmap

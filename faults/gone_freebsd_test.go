@@ -13,7 +13,8 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// What is left comes first, and ErrInterfaceGone within a second of the last release.
+// The reader first delivers the packets that are left. ErrInterfaceGone comes within a second of
+// the last release.
 func TestInterfaceDestroyedAtRandomMoments(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		rng := seeded(t)

@@ -98,7 +98,7 @@ func heir(args []string) error {
 	return d.Close()
 }
 
-// forker forks while it captures, and says who the fork is.
+// forker forks while it captures, and reports the process id of the fork.
 func forker(args []string) error {
 	mode, err := bpf.ParseMode(args[1])
 	if err != nil {
@@ -167,8 +167,8 @@ func TestDescriptorPassedToAChild(t *testing.T) {
 	})
 }
 
-// handOver makes children that capture numbered frames with what they were given, and sees to it
-// that none is lost.
+// handOver makes children that capture numbered frames with the descriptor that they got, and
+// requires that none is lost.
 func handOver(t *testing.T, w lab.World, begin func(p *lab.Pair) (c *child, sent uint32)) {
 	before := wired(t)
 	var packets, lost uint64
@@ -197,8 +197,8 @@ func handOver(t *testing.T, w lab.World, begin func(p *lab.Pair) (c *child, sent
 	lab.Report(t, lab.Lost, lost)
 }
 
-// A fork has the descriptor, too: the capture outlives whoever closes or dies, and ends with the
-// last of them. A program that was started has not.
+// A fork has the descriptor, too. The capture goes on when one of the processes closes it or dies,
+// and ends with the last of them. A program that exec started does not have the descriptor.
 func TestDescriptorKeptByAChild(t *testing.T) {
 	inBothModes(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		p := lab.NewPair(t, w)
@@ -251,8 +251,8 @@ func TestDescriptorKeptByAChild(t *testing.T) {
 	})
 }
 
-// The buffers of a descriptor in zero-copy mode are in the memory of who lent them: whoever else
-// has it is told so.
+// The buffers of a descriptor in zero-copy mode are in the memory of the process that lent them.
+// Any other process that has the descriptor gets an error that says so.
 func TestLentDescriptorPassedToAChild(t *testing.T) {
 	w := lab.OnKernel(t)
 	lab.WantZeroCopy(t, w)

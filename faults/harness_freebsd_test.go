@@ -66,7 +66,7 @@ type traffic struct {
 	ahead func(sent uint32) bool // whether it must wait
 	stop  atomic.Bool
 	ended chan error
-	turn  sync.Mutex // held for a batch: whoever else holds it has silence
+	turn  sync.Mutex // held for a batch: while a test holds it, no packet is sent
 }
 
 // batch is few enough for the wire's queues.
@@ -116,11 +116,11 @@ func (f *traffic) once(n int) error {
 func (f *traffic) end() (uint32, error) {
 	f.stop.Store(true)
 	err := <-f.ended
-	f.ended <- err // for whoever asks again
+	f.ended <- err // for the next caller
 	return f.sent.Load(), err
 }
 
-// tally is what became of numbered frames.
+// tally counts the fates of numbered frames.
 type tally struct {
 	Sent, Received, Dropped uint64 // written; shown to the descriptor; without room
 	Delivered               uint64
@@ -150,7 +150,7 @@ func (s *tally) lost() uint64 {
 	return lost
 }
 
-// capture takes what a reader delivers, on a goroutine of its own.
+// capture takes the packets of a reader, in a separate goroutine.
 type capture struct {
 	r     *bpf.Reader
 	tally tally
@@ -191,7 +191,7 @@ func (c *capture) room() func(sent uint32) bool {
 	return func(sent uint32) bool { return uint64(sent) > c.taken.Load()+most }
 }
 
-// end has the reader deliver what is left, once the traffic is over, and counts.
+// end waits until the reader has delivered the rest, once the traffic is over, and counts.
 func (c *capture) end(sent uint32) (tally, error) {
 	c.r.SetReadDeadline(time.Now())
 	if err := <-c.ended; err != nil {

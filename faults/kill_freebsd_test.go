@@ -16,10 +16,10 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// largest is the size of each buffer of those who are killed: 512 pages.
+// largest is the size of each buffer of a process that is killed: 512 pages.
 const largest = 2 << 20
 
-// moments are what a victim is at when it is killed.
+// moments names the calls during which a victim is killed.
 var moments = []string{"starting", "lending", "opening", "blocked", "leasing", "reading"}
 
 // victim captures in the way that its arguments say: moment, interface and mode.
@@ -122,7 +122,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	})
 }
 
-// killAt starts a victim and kills it, a little after it has begun with what it is to be killed at.
+// killAt starts a victim and kills it a little after it has begun the call that moment names.
 func killAt(t *testing.T, rng *rand.Rand, moment, ifname string, mode bpf.Mode) {
 	t.Helper()
 	c := startChild(t, "victim", moment, ifname, mode)

@@ -13,7 +13,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// Whoever has zero-copy keeps it; whoever comes gets it or is told why not.
+// A reader that has zero-copy mode keeps it. A new reader gets it, or an error that says why not.
 func TestZeroCopyTurnedOffAndOn(t *testing.T) {
 	w := lab.OnKernel(t)
 	lab.Want64Bit(t)

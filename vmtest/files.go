@@ -24,7 +24,7 @@ var outputFlags = map[string]bool{
 	"test.outputdir":   true, "test.gocoverdir": true, "test.fuzzcachedir": true,
 }
 
-// plan is what a program takes along and what it may leave behind.
+// plan lists the files that go to the guest with a program, and the places for its results.
 type plan struct {
 	files  []sendFile
 	dirs   []string

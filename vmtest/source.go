@@ -2,7 +2,7 @@ package vmtest
 
 import "embed"
 
-// agentSource is what the guest's agent is compiled from: see
+// agentSource is the source of the guest's agent: see
 // vmtest/internal/agentbin.
 //
 //go:embed agent/*.go internal/wire/*.go

@@ -26,7 +26,7 @@ type result struct {
 	all map[string][]float64
 }
 
-// where names what sets the result apart, but for the keys left out.
+// where names the keys that set the result apart, without those in the arguments.
 func (r *result) where(out ...string) string {
 	var b strings.Builder
 	for _, k := range r.keys {
@@ -44,7 +44,7 @@ type data struct {
 	runs    []run1
 }
 
-// run1 is what a file says about one run.
+// run1 is one run of a file.
 type run1 struct {
 	file    string
 	results int
@@ -215,7 +215,7 @@ func (d *data) benches() (names []string) {
 	return names
 }
 
-// against returns what of the run of r, a run's result, differs from it only in the keys given.
+// against returns the result in the run of r that differs from r only in the keys given.
 func (d *data) against(r *result, other map[string]string) *result {
 	want := maps.Clone(r.at)
 	maps.Copy(want, other)

@@ -11,7 +11,7 @@ import (
 // benchmarks there are "runs", "targets", and "others" for benchmarks without a section.
 var marker = regexp.MustCompile(`(?ms)^<!-- results: (\w+) -->\n(.*?)^<!-- end of (\w+) -->\n`)
 
-// fill replaces what is between the document's markers, and adds the plots to pictures.
+// fill replaces the text between the document's markers, and adds the plots to pictures.
 func fill(text string, d *data, link string, pictures map[string][]byte) (string, error) {
 	var placed []string
 	var failed error
@@ -47,7 +47,7 @@ func fill(text string, d *data, link string, pictures map[string][]byte) (string
 	return filled, nil
 }
 
-// part returns what belongs between one pair of markers.
+// part returns the text for one pair of markers.
 func (d *data) part(name, link string, pictures map[string][]byte) (string, error) {
 	switch name {
 	case "runs":

@@ -143,7 +143,7 @@ var sections = []section{
 	},
 }
 
-// keyTitles are what keys are called in tables and legends.
+// keyTitles has the names of the keys in tables and legends.
 var keyTitles = map[string]string{
 	"size": "packets of", "load": "load", "reader": "reader", "wait": "wait", "mode": "mode",
 	"buffer": "buffer", "interfaces": "interfaces", "readers": "readers", "world": "on the",

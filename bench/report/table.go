@@ -68,7 +68,7 @@ func value(key, v string) string {
 	return v
 }
 
-// reference names what ratios are to.
+// reference names the result that the ratios are to.
 func (s *section) reference() string {
 	var parts []string
 	for _, k := range []string{"reader", "mode", "interfaces", "readers", "buffer"} {
@@ -158,7 +158,7 @@ func plain(d *data, bench string) *section {
 	return s
 }
 
-// number writes three digits, or what is before the point.
+// number writes three digits, or all digits before the point.
 func number(v float64) string {
 	switch a := math.Abs(v); {
 	case v == 0:

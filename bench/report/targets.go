@@ -15,7 +15,7 @@ type target struct {
 	limit float64
 	least bool // the figure must be at least limit; else at most
 	unit  string
-	// figure is what counts of a result; ok if the target is about it.
+	// figure returns the value of a result; ok if the target is about it.
 	figure func(d *data, r *result) (v float64, ok bool)
 	// chance is how far off that may be; nil for figures that have no error of their own.
 	chance func(d *data, r *result) float64
@@ -50,7 +50,8 @@ func work(r *result) bool { return r.at["load"] == "overload" || r.at["load"] ==
 
 func noWork(r *result) bool { return !work(r) }
 
-// shared is the load at which the reader shares the only processor with what brings the packets.
+// shared is the load at which the reader shares the only processor with the process and the threads
+// that bring the packets.
 const shared = "shared-overload"
 
 // beyond is by how many points of packets lease drops more than another contestant in the same run,
@@ -103,7 +104,7 @@ func delayChance(unit, errorUnit string) func(*data, *result) float64 {
 	}
 }
 
-// targets are the project's, for what is measured here.
+// targets has the project's targets for these measurements.
 var targets = []target{
 	{text: "no system call by the reader while it is behind (per million packets)", bench: "Contest",
 		limit: 0,

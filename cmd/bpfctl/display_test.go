@@ -11,13 +11,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
-	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/capture"
 	"github.com/zbuf-go/zbuf/internal/capture/sink"
+	"github.com/zbuf-go/zbuf/internal/fixture"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
-	"github.com/zbuf-go/zbuf/internal/scenario"
 )
 
 // still is a source that has some packets and then nothing.
@@ -44,29 +42,8 @@ func (s *still) Next(ctx context.Context, b *capture.Batch) error {
 	return nil
 }
 
-// leased returns n packets of the model, whose lease is out until the test ends.
-func leased(t *testing.T, n int) (all []bpf.Packet) {
-	t.Helper()
-	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
-	r, err := bpf.Open("em0", bpf.Config{Mode: bpf.ZeroCopy, System: k})
-	require.NoError(t, err)
-	t.Cleanup(func() { r.Close() })
-	for i := range n {
-		em0.Receive(scenario.Frame(1000, uint32(i)))
-	}
-	lease, err := r.Lease(t.Context())
-	require.NoError(t, err)
-	t.Cleanup(func() { lease.Release() })
-	for p := range lease.Packets() {
-		all = append(all, p)
-	}
-	require.Len(t, all, n)
-	return all
-}
-
 func TestLiveLine(t *testing.T) {
-	packets := leased(t, 150)
+	packets := fixture.Packets(t, 150, 1000)
 	for _, terminal := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			var stderr bytes.Buffer

@@ -60,7 +60,7 @@ out, it says so.`,
 	return c
 }
 
-// info is what the command shows.
+// info has everything that the command shows.
 type info struct {
 	Kernel   string     `json:"kernel"`
 	Version  int32      `json:"osreldate"`
@@ -283,7 +283,7 @@ func listLinks(m *machine.Machine, iface string, ask bool) ([]link, error) {
 	return list, nil
 }
 
-// advise says what would stop a capture, or surprise whoever makes one.
+// adviseOn says what would stop a capture or surprise its user.
 func adviseOn(m *machine.Machine, i *info, advise func(string, ...any)) {
 	t := m.Sysctl
 	if on, err := t.BPF().ZeroCopyEnabled(); err == nil && !on {

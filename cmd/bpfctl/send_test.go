@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -14,8 +12,8 @@ import (
 
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/internal/fixture"
 	"github.com/zbuf-go/zbuf/internal/machine"
-	"github.com/zbuf-go/zbuf/internal/pcapio"
 	"github.com/zbuf-go/zbuf/internal/scenario"
 )
 
@@ -60,23 +58,6 @@ func (o *outlet) send(args ...string) (code int, said string) {
 	return code, stderr.String() + stdout.String()
 }
 
-// captureFile writes frames some time apart.
-func captureFile(t *testing.T, apart time.Duration, frames ...[]byte) string {
-	t.Helper()
-	file, err := os.Create(filepath.Join(t.TempDir(), "in.pcapng"))
-	require.NoError(t, err)
-	defer file.Close()
-	w := pcapio.NewWriter(file)
-	_, err = w.AddInterface(pcapio.Interface{LinkType: 1})
-	require.NoError(t, err)
-	for i, f := range frames {
-		at := time.Unix(1700000000, 0).Add(time.Duration(i) * apart)
-		require.NoError(t, w.WritePacket(0, at.Unix(), int64(at.Nanosecond()), f, len(f)))
-	}
-	require.NoError(t, w.Finish())
-	return file.Name()
-}
-
 // numbered is n frames that differ, of lengths that em0 takes.
 func numbered(n int) (all [][]byte) {
 	for i := range n {
@@ -89,7 +70,7 @@ func TestSendKeepsBytesAndOrder(t *testing.T) {
 	want := numbered(500)
 	for _, loop := range []int{1, 3} {
 		var o outlet
-		code, said := o.send(captureFile(t, 0, want...), "--topspeed", "--loop",
+		code, said := o.send(fixture.File(t, 0, want...), "--topspeed", "--loop",
 			map[int]string{1: "1", 3: "3"}[loop])
 		require.Equal(t, exitOK, code, said)
 		require.Len(t, o.sent, loop*len(want))
@@ -118,7 +99,7 @@ func TestSendTiming(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var o outlet
-			code, said := o.send(append(c.args, captureFile(t, c.apart, frames...))...)
+			code, said := o.send(append(c.args, fixture.File(t, c.apart, frames...))...)
 			require.Equal(t, exitOK, code, said)
 			require.Len(t, o.at, len(frames))
 			for i := range o.at {
@@ -133,7 +114,7 @@ func TestSendTiming(t *testing.T) {
 
 func TestSendCountsWhatDoesNotFit(t *testing.T) {
 	var o outlet
-	code, said := o.send("--topspeed", captureFile(t, 0, scenario.Frame(60, 0),
+	code, said := o.send("--topspeed", fixture.File(t, 0, scenario.Frame(60, 0),
 		scenario.Frame(1515, 1), scenario.Frame(1514, 2), scenario.Frame(9000, 3), make([]byte, 13),
 		scenario.Frame(70, 4)))
 	require.Equal(t, exitFail, code)
@@ -145,7 +126,7 @@ func TestSendCountsWhatDoesNotFit(t *testing.T) {
 }
 
 func TestSendErrors(t *testing.T) {
-	file := captureFile(t, 0, numbered(10)...)
+	file := fixture.File(t, 0, numbered(10)...)
 	t.Run("a full queue is waited for", func(t *testing.T) {
 		o := outlet{fail: func(n int) error {
 			if n%2 == 0 {

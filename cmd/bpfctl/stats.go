@@ -134,7 +134,7 @@ func nobody(iface string) string {
 	return "No program listens on " + iface + "."
 }
 
-// listenerRow is what stats shows of a listener.
+// listenerRow has everything that stats shows of a listener.
 type listenerRow struct {
 	PID             int     `json:"pid"`
 	Program         string  `json:"program"`
@@ -166,7 +166,7 @@ type listenerRow struct {
 	drops []float64 // in the last intervals, the latest last
 }
 
-// listenerRates are what was added in an interval, by the second.
+// listenerRates has the growth of the counters in an interval, per second.
 type listenerRates struct {
 	Received        float64 `json:"received"`
 	Matched         float64 `json:"matched"`
@@ -252,7 +252,7 @@ func (l look) loss(s string, dropped bool) string {
 	return s
 }
 
-// counters is the table of what was counted.
+// counters returns the table of the counters.
 func (l look) counters(rows []*listenerRow) table.Writer {
 	t := l.columns("PID", "PROGRAM", "IFACE", "MODE", "FLAGS", "RECEIVED", "MATCHED", "DROPPED",
 		"LOSS", "APPENDS", "BUFFERS")
@@ -287,7 +287,7 @@ func (l look) rates(rows []*listenerRow) table.Writer {
 	return t
 }
 
-// rate is a number of events in a second. What is more than none does not look like it.
+// rate writes a number of events per second. A number above 0 never looks like 0.
 func rate(f float64) string {
 	if f > 0 && f < 1 {
 		return strconv.FormatFloat(f, 'g', 2, 64)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zbuf-go/zbuf/internal/fixture"
 	"github.com/zbuf-go/zbuf/internal/termshot"
 )
 
@@ -92,7 +93,7 @@ func TestWatchFitsOntoTheTerminal(t *testing.T) {
 }
 
 func TestProgressOnATerminal(t *testing.T) {
-	file := captureFile(t, 0, numbered(200)...)
+	file := fixture.File(t, 0, numbered(200)...)
 	screen, written, exit := onTerminal(t, nil, nil, "send", "--model", "quiet", "-i", "em0", "--pps",
 		"400", file)
 	assert.Zero(t, exit)

@@ -148,7 +148,8 @@ Root can open /dev/bpf, and so can the users that its mode allows: `, bpfOwner()
 	return nil
 }
 
-// readConf returns what a sysctl.conf(5) says about zero-copy. One that can't be read says nothing.
+// readConf returns the value that a sysctl.conf(5) sets for zero-copy, ok if it sets one. It treats
+// a file that it can't read as an empty one.
 func readConf(file string) (string, bool) {
 	if file == "" {
 		return "", false

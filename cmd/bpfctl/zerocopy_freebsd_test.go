@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zbuf-go/zbuf/internal/fixture"
 	"github.com/zbuf-go/zbuf/internal/scenario"
 )
 
@@ -171,7 +172,7 @@ func TestKernelPersist(t *testing.T) {
 func TestKernelSend(t *testing.T) {
 	_, pair := kernel(t, 1)
 	want := frames(0, 300)
-	in := captureFile(t, 0, want...)
+	in := fixture.File(t, 0, want...)
 	for _, mode := range []string{"zerocopy", "buffered"} {
 		out := filepath.Join(t.TempDir(), "out.pcapng")
 		p := start(t, nil, "capture", "-i", pair.A, "--mode", mode, "--direction", "in", "-c",
@@ -183,7 +184,7 @@ func TestKernelSend(t *testing.T) {
 		requireStream(t, out, want)
 	}
 	code, _, stderr := command(t, nil, "send", "-i", pair.B, "--topspeed",
-		captureFile(t, 0, scenario.Frame(60, 0), scenario.Frame(1600, 1), scenario.Frame(5000, 2),
+		fixture.File(t, 0, scenario.Frame(60, 0), scenario.Frame(1600, 1), scenario.Frame(5000, 2),
 			make([]byte, 13), scenario.Frame(60, 3)))
 	assert.Equal(t, exitFail, code)
 	assert.Contains(t, stderr, ": 2 packets sent, 120 bytes, ")
@@ -243,7 +244,7 @@ func TestKernelInfo(t *testing.T) {
 func TestKernelWithoutRoot(t *testing.T) {
 	w, pair := kernel(t, 1)
 	in := filepath.Join(t.TempDir(), "in.pcapng")
-	raw, err := os.ReadFile(captureFile(t, 0, frames(0, 1)...))
+	raw, err := os.ReadFile(fixture.File(t, 0, frames(0, 1)...))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(in, raw, 0o644))
 	for dir := filepath.Dir(in); dir != "/"; dir = filepath.Dir(dir) {

@@ -15,7 +15,7 @@ import (
 // timeouts of bpf among them. And a thread of a process that is bound to the same processor, as the
 // watchers of a Lag are, or that the scheduler leaves there, does not run at all. Go can't stop
 // such a thread either, as it has to for the garbage collector: then the program stands still, and
-// nobody is left who could end the storm.
+// no thread is left that could end the storm.
 var apart struct {
 	sync.Mutex
 	storms int

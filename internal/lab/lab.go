@@ -291,8 +291,8 @@ func Until(cond func() (bool, error)) error {
 	}
 }
 
-// Frame returns an Ethernet frame of n bytes (at least 14 for one that a wire takes)
-// to nobody's address, with an ethertype for experiments. Its payload tells it from other seeds.
+// Frame returns an Ethernet frame of n bytes (at least 14 for one that a wire takes) to an address
+// that no interface has, with an ethertype for experiments. Its payload tells it from other seeds.
 func Frame(n int, seed uint32) []byte {
 	f := make([]byte, n)
 	head := []byte{0x02, 0, 0, 0, 0, 0xee, 0x02, 0, 0, 0, 0, 0xdd, 0x88, 0xb5}

@@ -13,7 +13,7 @@ import (
 // A Figure is a column of docs/reliability.md.
 type Figure string
 
-// What a test may report of itself. Lost is what was promised and not kept: a packet that neither
+// A test may report these figures of itself. Lost counts broken promises: a packet that neither
 // came nor was counted, came twice, torn or late.
 const (
 	Cases      Figure = "cases"
@@ -32,8 +32,8 @@ const (
 // RuleKey is the key of a [Rule] in a test's output.
 const RuleKey = "rule"
 
-// A Rule is what a run of the table in conformance/ says about one rule. It says so of every rule
-// when it starts, and once more of each that it plays on the kernel.
+// A Rule is the report of a run of the table in conformance/ about one rule. There is one for every
+// rule when it starts, and once more of each that it plays on the kernel.
 type Rule struct {
 	Name string `json:"name"`
 	// Elsewhere says why the rule does not play on this kernel, in a program like this one.

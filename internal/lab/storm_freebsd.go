@@ -190,8 +190,8 @@ func (s *Storm) Start() error {
 	return err
 }
 
-// hush ends what goes round. That comes before anything is destroyed: who does that may have to run
-// on each processor once, and on the storm's own there is no room as long as it goes on.
+// hush ends the storm. It comes before anything is destroyed: the thread that destroys may have to
+// run on each processor once, and on the storm's own there is no room as long as it goes on.
 func (s *Storm) hush() error {
 	if len(s.made) == 0 {
 		return nil

@@ -201,10 +201,9 @@ func renderMatrix(rules []string, columns []*column) (page, summary []byte) {
 	}
 	summary = []byte(kernels.RenderMarkdown() + "\n")
 	var b bytes.Buffer
-	b.WriteString(`# Which rule was run on which kernel
-
-` + "`make matrix`" + ` makes this page from what ` + "`make rules`" + ` has written. Nothing here is typed
-by hand. A row is a rule of the table in [` + "`conformance/`" + `](../conformance), a column a
+	b.WriteString("# Which rule was run on which kernel\n\n" +
+		"`make matrix` makes this page from what `make rules` has written. Nothing here is typed\n" +
+		`by hand. A row is a rule of the table in [` + "`conformance/`" + `](../conformance), a column a
 kernel. A cell stays until the same rule runs again on the same kernel. A run in which a rule failed
 makes no page.
 

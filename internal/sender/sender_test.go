@@ -16,6 +16,7 @@ import (
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/capture"
+	"github.com/zbuf-go/zbuf/internal/fixture"
 	"github.com/zbuf-go/zbuf/internal/lab"
 	"github.com/zbuf-go/zbuf/internal/machine"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
@@ -58,7 +59,7 @@ func TestKernelSendAccountsForEveryPacket(t *testing.T) {
 			if !pipe {
 				cfg.Loop = 1 + rnd.Uint64N(2)
 			}
-			s := w.send(t, writeFile(t, 0, frames...), pipe, cfg)
+			s := w.send(t, fixture.File(t, 0, frames...), pipe, cfg)
 			loop := int(cfg.Loop)
 			require.EqualValues(t, loop*len(want), s.Packets, "seed %d, MTU %d", seed, mtu)
 			require.EqualValues(t, loop*short, s.left.tooShort, "seed %d, MTU %d", seed, mtu)
@@ -199,7 +200,7 @@ func TestPacketsLeaveAsTheyWereCaptured(t *testing.T) {
 func TestLongWaitsAreAnnounced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := modelWire(bpftest.Features{})
-		name := writeFile(t, 3*time.Hour, lab.Frame(60, 0), lab.Frame(60, 1))
+		name := fixture.File(t, 3*time.Hour, lab.Frame(60, 0), lab.Frame(60, 1))
 		f := openFile(t, name, false)
 		s, _, err := New(w.m, w.to, f, Config{Loop: 1})
 		require.NoError(t, err)
@@ -214,7 +215,7 @@ func TestLongWaitsAreAnnounced(t *testing.T) {
 // The end of the context ends the wait for a pipe, and the wait for the next packet.
 func TestContextEndsSending(t *testing.T) {
 	w := modelWire(bpftest.Features{})
-	file, err := os.ReadFile(writeFile(t, time.Hour, lab.Frame(60, 0), lab.Frame(60, 1)))
+	file, err := os.ReadFile(fixture.File(t, time.Hour, lab.Frame(60, 0), lab.Frame(60, 1)))
 	require.NoError(t, err)
 	for name, n := range map[string]int{"before the head": 0, "in the middle": len(file) - 70,
 		"between packets": len(file)} {
@@ -244,7 +245,7 @@ func TestContextEndsSending(t *testing.T) {
 // A pipe can't be sent twice, and its packets can turn out to be of another link type.
 func TestPipesThatCanNotBeSent(t *testing.T) {
 	w := modelWire(bpftest.Features{})
-	name := writeFile(t, 0, lab.Frame(60, 0))
+	name := fixture.File(t, 0, lab.Frame(60, 0))
 	_, _, err := New(w.m, w.to, openFile(t, name, true), Config{Loop: 2})
 	assert.ErrorIs(t, err, ErrLoop)
 	_, _, err = New(w.m, w.to, openFile(t, name, true), Config{Loop: 0})

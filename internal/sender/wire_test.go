@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -16,7 +14,6 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/lab"
 	"github.com/zbuf-go/zbuf/internal/machine"
-	"github.com/zbuf-go/zbuf/internal/pcapio"
 	"github.com/zbuf-go/zbuf/internal/scenario"
 )
 
@@ -113,23 +110,6 @@ func (w wire) receive(t *testing.T) *arrived {
 	})
 	t.Cleanup(func() { cancel(); going.Wait(); r.Close() })
 	return a
-}
-
-// writeFile writes Ethernet frames, some time apart, and returns the file's name.
-func writeFile(t *testing.T, apart time.Duration, frames ...[]byte) string {
-	t.Helper()
-	file, err := os.Create(filepath.Join(t.TempDir(), "in.pcapng"))
-	require.NoError(t, err)
-	defer file.Close()
-	w := pcapio.NewWriter(file)
-	_, err = w.AddInterface(pcapio.Interface{LinkType: 1})
-	require.NoError(t, err)
-	for i, f := range frames {
-		at := time.Unix(1700000000, 0).Add(time.Duration(i) * apart)
-		require.NoError(t, w.WritePacket(0, at.Unix(), int64(at.Nanosecond()), f, len(f)))
-	}
-	require.NoError(t, w.Finish())
-	return file.Name()
 }
 
 // send sends a file, directly or through a pipe, to its end.

@@ -11,8 +11,8 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// The time that does not count for the reader is that of this process and of who carries its
-// packets, and no more.
+// The time that does not count for the reader is that of this process and of the threads that carry
+// its packets, and no more.
 func TestCarriers(t *testing.T) {
 	w := lab.OnKernel(t)
 	used := func(do func()) time.Duration {

@@ -20,7 +20,8 @@ import (
 // Rate is how many packets a Writer makes in a second, when it makes them all.
 const Rate = 100 * Frames
 
-// A Writer looks what is due this often. What is compared to the packet takes smaller bursts.
+// A Writer sends the packets that are due this often. Tests that compare packets need smaller
+// bursts.
 const (
 	tick     = 10 * time.Millisecond
 	fineTick = 2 * time.Millisecond
@@ -43,7 +44,7 @@ type writerSpec struct {
 }
 
 // environment keeps Go's scheduler out of the loop, which does not tell it when it is in the
-// kernel: it must not interrupt, and has a processor left for who listens to Share.
+// kernel: it must not interrupt, and leaves a processor to the readers of Share.
 var environment = []string{"GODEBUG=asyncpreemptoff=1", "GOMAXPROCS=2"}
 
 // variable passes the writerSpec.
@@ -93,7 +94,7 @@ func (w *Writer) Share(n int) error {
 // packets that it would get with a processor of its own, and the packets on another.
 func (w *Writer) ShareOfTheRest(n int) error { return w.order(order{share: n, rest: true}) }
 
-// order is what a writer is told, in two bytes, and answers with one.
+// order is a command to a writer, of two bytes. The writer answers with one byte.
 type order struct {
 	share int
 	rest  bool

@@ -19,7 +19,7 @@ import (
 )
 
 // scheduling are calls that are not the reader's: those that Go's scheduler makes on the thread of
-// whoever it stops and wakes.
+// the threads that it stops and wakes.
 var scheduling = map[int]bool{
 	unix.SYS_SIGRETURN: true, unix.SYS__UMTX_OP: true, unix.SYS_NANOSLEEP: true,
 	unix.SYS_SCHED_YIELD: true, unix.SYS_THR_KILL: true, unix.SYS_SIGPROCMASK: true,

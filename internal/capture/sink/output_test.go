@@ -9,12 +9,9 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zbuf-go/zbuf"
-	"github.com/zbuf-go/zbuf/bpf"
-	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/capture"
+	"github.com/zbuf-go/zbuf/internal/fixture"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
-	"github.com/zbuf-go/zbuf/internal/scenario"
 )
 
 // disk is a regular file on a disk with so much room. A write that fails does to the file what
@@ -67,27 +64,6 @@ func (d *disk) Seek(at int64, whence int) (int64, error) {
 	return at, nil
 }
 
-// packetsOf returns n packets of the given length. They stay valid until the test ends.
-func packetsOf(t testing.TB, n, length int) (all []bpf.Packet) {
-	t.Helper()
-	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
-	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
-	r, err := bpf.Open("em0", bpf.Config{Mode: bpf.ZeroCopy, System: k})
-	require.NoError(t, err)
-	t.Cleanup(func() { r.Close() })
-	for i := range n {
-		em0.Receive(scenario.Frame(length, uint32(i)))
-	}
-	lease, err := r.Lease(t.Context())
-	require.NoError(t, err)
-	t.Cleanup(func() { lease.Release() })
-	for p := range lease.Packets() {
-		all = append(all, p)
-	}
-	require.Len(t, all, n)
-	return all
-}
-
 // packetsIn counts the packets of a pcapng file, which must be whole.
 func packetsIn(t *testing.T, file []byte) (n, bytesCaptured int) {
 	t.Helper()
@@ -109,7 +85,7 @@ func packetsIn(t *testing.T, file []byte) (n, bytesCaptured int) {
 // much that is, whatever a failed write does to the file.
 func TestFullDiskKeepsWholePackets(t *testing.T) {
 	const length, block = 100, 132
-	packets := packetsOf(t, 200, length)
+	packets := fixture.Packets(t, 200, length)
 	step := 7
 	if testing.Short() {
 		step = 53
@@ -161,7 +137,7 @@ func (b *brokenPipe) Write(p []byte) (int, error) {
 
 // What went into a pipe before it broke is counted, in whole packets.
 func TestBrokenPipeCountsWholePackets(t *testing.T) {
-	packets := packetsOf(t, 100, 100)
+	packets := fixture.Packets(t, 100, 100)
 	for _, format := range []string{Pcapng, Text} {
 		for room := 0; room < 2000; room += 7 {
 			p := &brokenPipe{room: room}
@@ -195,7 +171,7 @@ func headOf(t *testing.T) int {
 
 // A sink that never failed has written everything that it was given.
 func TestWrittenIsAllOfIt(t *testing.T) {
-	packets := packetsOf(t, 200, 1000)
+	packets := fixture.Packets(t, 200, 1000)
 	for _, format := range []string{Pcapng, Text} {
 		var b bytes.Buffer
 		s := New(format, &b)
@@ -219,7 +195,7 @@ func TestTextEscapesNames(t *testing.T) {
 	var b bytes.Buffer
 	s := New(Text, &b)
 	require.NoError(t, s.AddInterface(pcapio.Interface{Name: "\x1b]0;owned\aem0\n\u009b31m"}))
-	require.NoError(t, s.Write(&capture.Batch{Packets: packetsOf(t, 1, 60)}))
+	require.NoError(t, s.Write(&capture.Batch{Packets: fixture.Packets(t, 1, 60)}))
 	require.NoError(t, s.Finish(nil))
 	require.Regexp(t, `^\d+\.\d{9} \\x1b\]0;owned\\aem0\\n\\u009b31m 60\n$`, b.String())
 }

@@ -87,7 +87,7 @@ func Build(source fs.FS, prefix, cache, goarch string) (string, error) {
 		}
 		return "", fmt.Errorf("build the agent: %w: %s", err, lastLine(out.String()))
 	}
-	// Two runners may build at once: whoever comes last replaces an equal file.
+	// Two runners may build at once. The last one replaces an equal file.
 	if err := os.Rename(filepath.Join(dir, "agent"), target); err != nil {
 		return "", fmt.Errorf("build the agent: %w", err)
 	}

@@ -353,7 +353,8 @@ func TestRelease(t *testing.T) {
 
 // The folders are those of download.freebsd.org and of the archive of old releases.
 func TestReleaseFolder(t *testing.T) {
-	for arch, folder := range map[string]string{"amd64": "amd64", "arm64": "arm64", "riscv64": "riscv/riscv64"} {
+	for arch, folder := range map[string]string{"amd64": "amd64", "arm64": "arm64",
+		"riscv64": "riscv/riscv64"} {
 		t.Run(arch, func(t *testing.T) {
 			s := source(t, &mirror{set: goodSet(t), folder: folder})
 			s.Arch = arch

@@ -51,7 +51,7 @@ func Dial(c Config, self []string, join wire.JoinRequest) (net.Conn, *wire.Conn,
 	if err != nil {
 		return nil, nil, err
 	}
-	// Whoever dials a server or decides that one is to end holds this.
+	// A runner holds this while it dials, and a server while it decides to end.
 	unlock, err := flock.Lock(p.lock)
 	if err != nil {
 		return nil, nil, err
@@ -129,5 +129,5 @@ func spawn(c Config, p paths, self []string) error {
 		strings.TrimSpace(string(text)))
 }
 
-// listening is what a server says to the one who started it.
+// listening is the message of a server to the process that started it.
 const listening = "listening"
