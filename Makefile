@@ -13,12 +13,14 @@ PACKETS   ?= 50000000
 SEEDS     ?= 5000
 # The three layouts of structs: programs and tests are linked for them.
 LAYOUTS   := amd64 386 arm
-# What is type-checked and vetted: FreeBSD on every processor, one unix that is neither Linux nor FreeBSD, and one system that is no unix.
+# make cross type-checks and vets these: FreeBSD on every processor, one unix that is neither Linux
+# nor FreeBSD, and one system that is no unix.
 ELSEWHERE := $(patsubst %,freebsd/%,$(LAYOUTS) arm64 riscv64) darwin/arm64 windows/amd64
 
-# The kernels that the FreeBSD tests run on: VMTEST_KERNEL, or all that lie in the user's cache folder under names of kernel-ARCH
-# or kernel-ARCH-NAME, but for those that are there to be measured (-fast). VMFLAGS may name something else to boot instead:
-# --release 15.1, --image FILE.
+# The FreeBSD tests run on the kernel that VMTEST_KERNEL names. If it names none, they run on every
+# kernel in the user's cache folder that is called kernel-ARCH or kernel-ARCH-NAME. Kernels for
+# measurements (-fast) are left out. VMFLAGS may name something else to boot: --release 15.1,
+# --image FILE.
 KERNELCACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vmtest
 INCACHE := $(notdir $(wildcard $(KERNELCACHE)/kernel-amd64 $(KERNELCACHE)/kernel-amd64-* $(KERNELCACHE)/kernel-arm64* $(KERNELCACHE)/kernel-riscv64*))
 NAMED   := $(VMTEST_KERNEL)$(VMTEST_IMAGE)$(findstring --release,$(VMFLAGS))$(findstring --image,$(VMFLAGS))
@@ -63,7 +65,8 @@ format:
 vet:
 	$(GO) vet ./...
 
-# What only FreeBSD's files use seems unused here. So U1000, which finds what is unused, is left to make test.
+# Names that only FreeBSD's files use seem unused here. So only make test runs U1000, which finds
+# unused names.
 staticcheck:
 	$(GO) tool staticcheck -checks inherit,-U1000 ./...
 
@@ -73,7 +76,8 @@ staticcheck-all:
 short:
 	$(GO) test -vet=off -short -timeout 10m $(PKGS)
 
-# What has goroutines of its own, and what the model's kernel shares memory with, runs under the race detector.
+# The race detector runs on the packages that start goroutines, and on those that share memory with
+# the model's kernel.
 RACE := . ./bpf/... ./cmd/vmtest ./conformance ./internal/capture/... ./internal/interruptible ./internal/sender ./sysctl/... ./vmtest/...
 unit: ## the tests that run here without the race detector
 	$(GO) test -vet=off -short -timeout 20m $$($(GO) list $(PKGS) | grep -vxF "$$($(GO) list $(RACE))")
@@ -83,7 +87,8 @@ race: ## the tests that run here under the race detector
 
 cross: $(addprefix cross-,$(LAYOUTS)) elsewhere ## link FreeBSD's tests and programs for each layout of structs, and vet everything for other systems
 
-# What may ask a kernel is linked, bpfctl with it. Packages whose files have no layout are linked once.
+# make cross links the packages that may ask a kernel, and bpfctl. It links packages whose files
+# have no layout once.
 LINKED       := . ./bpf ./cmd/bpfctl ./conformance ./sysctl
 LINKED-amd64 := ./bpf/fanout ./cmd/vmtest ./faults ./internal/lab ./internal/sender ./vmtest/agent
 $(addprefix cross-,$(LAYOUTS)): cross-%:
@@ -130,7 +135,8 @@ VMPKGS     ?= . ./bpf/fanout ./conformance ./faults ./sysctl ./internal/lab ./in
 KERNELPKGS  = . ./bpf/fanout ./conformance ./faults ./sysctl
 # The reader's tests that ask a kernel.
 READER      = -run Kernel ./bpf
-# $(1) is a kernel's name, or named for what VMTEST_KERNEL, VMTEST_IMAGE or VMFLAGS name. The value of net.bpf.zerocopy_enable and the closing quote follow.
+# $(1) is a kernel's name, or "named" if VMTEST_KERNEL, VMTEST_IMAGE or VMFLAGS name a kernel. The
+# value of net.bpf.zerocopy_enable and the closing quote follow.
 ONKERNEL = GOOS=freebsd $(GO) test -p 1 -count=1 -short -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(if $(filter-out named,$(1)),--kernel $(1)) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable
 
 # What of bpfctl has to do with a kernel; the rest is the same everywhere, and slow under emulation.
@@ -139,7 +145,8 @@ BPFCTL = 'Kernel|Persist|StatsReset|Colours|Watch|Progress'
 # On the processors beside amd64: the binding, the rules and the faults, and the reader.
 CORE = . ./conformance ./faults
 
-# Two guests at a time: tests wait more than they compute. A tunable that nobody knows keeps the second one apart.
+# Two guests run at a time, because tests wait more than they compute. A tunable that no kernel
+# knows keeps the second guest apart from the first.
 VMJOBS ?= 2
 SECOND  = --tunable vmtest.second=1
 
@@ -267,9 +274,10 @@ BENCH_TIME_fanout ?= 60x
 BENCH        ?= .
 BENCH_PKGS   ?= $(filter-out report,$(sort $(notdir $(patsubst %/,%,$(dir $(wildcard bench/*/*_test.go))))))
 BENCH_VM     := $(CURDIR)/$(VMTEST) --no-reuse --kernel $(BENCH_KERNEL) --tunable kern.hz=1000 --sysctl net.bpf.zerocopy_enable=1
-# With a clock that counts instructions times do not depend on what else the host does. It is no use where processors work at once, and on one of them
-# too few packets come to see what a further reader or a larger buffer changes. The kernel's gathering of entropy would hold the one processor up for half
-# a millisecond, ten times a second.
+# The clock of the guest counts instructions, so times do not depend on the host. This is no use
+# for measurements in which processors work at once. On one processor too few packets come to show
+# what a further reader or a larger buffer changes. The kernel gathers entropy ten times a second,
+# which would stop the one processor for half a millisecond each time, so that is off.
 BENCH_COUNT  ?= --icount --smp 1 --sysctl kern.timecounter.hardware=TSC --sysctl kern.random.harvest.mask=0
 BENCH_EXEC    = $(if $(filter FreeBSD,$(shell uname -s)),,-exec "$(BENCH_VM) $(if $(filter contest,$(1)),$(BENCH_COUNT))")
 
