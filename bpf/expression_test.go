@@ -108,7 +108,7 @@ func TestExpressionsFilterFromTheFirstPacketOn(t *testing.T) {
 	}
 }
 
-// What the reader does with an expression beyond compiling it.
+// The reader does more with an expression than compile it.
 func TestSetExpressionReplacesTheFilter(t *testing.T) {
 	modes(t, func(t *testing.T, mode bpf.Mode) {
 		w := newCapture(t, bpf.Config{Mode: mode, Expression: "port 53", SnapLen: 30, Immediate: true})

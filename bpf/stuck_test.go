@@ -64,7 +64,7 @@ func TestStuckTailIsDelivered(t *testing.T) {
 				s, _ := w.r.Stats()
 				assert.EqualValues(t, 1, s.ReadInPlace)
 
-				// What was read in place comes again with the buffer, and is not delivered again.
+				// Packets read in place come again with the buffer. The reader does not deliver them again.
 				got = nil
 				w.em0.Receive(numbered(1<<22, 64))
 				w.r.SetReadDeadline(time.Time{})

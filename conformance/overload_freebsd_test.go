@@ -114,7 +114,7 @@ func overload(t *testing.T, w lab.World, prepare func(*sess) *sess) {
 		require.Fail(t, "the descriptor is not listed")
 		return x
 	}
-	// What is still on the wire arrives: at rest when a while brings nothing more.
+	// Packets that are still on the wire arrive. The wire is at rest if a while brings no more.
 	last := find().Fcount
 	for since := time.Now(); time.Since(since) < quiet; {
 		got, err := pass()

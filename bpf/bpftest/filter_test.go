@@ -168,7 +168,7 @@ func TestFilterEnginesAgree(t *testing.T) {
 	require.Greater(t, viaX, 20_000)
 }
 
-// What x/net/bpf assembles from its own instructions, the kernel takes.
+// The kernel takes every program that x/net/bpf assembles from its instructions.
 func TestFilterOfAssembler(t *testing.T) {
 	prog, err := bpf.Assemble([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: 12, Size: 2},

@@ -76,7 +76,7 @@ type worker struct {
 	err      error
 	panicked *PanicError
 
-	// What sorting a chunk uses.
+	// Sorting a chunk uses these.
 	scratch [chunkSize]bpf.Packet
 	at      [chunkSize]uint32 // the worker of each packet
 }

@@ -146,7 +146,7 @@ func TestReplayOfASilentPipe(t *testing.T) {
 	}
 }
 
-// What has been in the file for half a second survives SIGKILL.
+// A packet that is half a second old is in the file, also after SIGKILL.
 func TestKilledReplayKeepsWhatIsOld(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.pcapng")
 	p, tr := openPipe(t, false, "capture", "--replay", "FILE", "-w", out)

@@ -176,7 +176,7 @@ func TestReplayInEveryModeAndSize(t *testing.T) {
 	}
 }
 
-// What comes out can be replayed again, and is the same again.
+// The output can be replayed, and the second output is the same.
 func TestReplayOfReplay(t *testing.T) {
 	f := capgen.Format{Pcapng: true}
 	want := capgen.Packets(2000, f, true, 3)

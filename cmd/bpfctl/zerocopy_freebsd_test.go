@@ -161,7 +161,7 @@ func TestKernelPersist(t *testing.T) {
 	}
 	requireConf(t, file, confAfter)
 	onlyFile(t, file)
-	// What sysctl(8) does with it at boot.
+	// sysctl(8) does this with the file at boot.
 	v, ok := readConf(file)
 	require.True(t, ok)
 	n, err := w.Sysctl(zerocopyEnable)

@@ -116,7 +116,7 @@ func TestWriterAgreesWithPcapgo(t *testing.T) {
 	}
 }
 
-// What is written as pcap, Reader and the library read, to the nanosecond or the microsecond.
+// Reader and the library read a written pcap file, to the nanosecond or the microsecond.
 func TestPcapWriter(t *testing.T) {
 	for name, nano := range map[string]bool{"ns": true, "µs": false} {
 		t.Run(name, func(t *testing.T) {

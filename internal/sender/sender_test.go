@@ -23,7 +23,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/scenario"
 )
 
-// What a file has is what arrives at the other end and what was said to be left out.
+// Each packet of a file arrives at the other end, or the sender says that it was left out.
 func TestKernelSendAccountsForEveryPacket(t *testing.T) {
 	rounds, sent, left := 0, 0, 0
 	wires(t, func(t *testing.T, w wire) {

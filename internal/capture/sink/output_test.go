@@ -135,7 +135,7 @@ func (b *brokenPipe) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
-// What went into a pipe before it broke is counted, in whole packets.
+// The sink counts the whole packets that went into a pipe before it broke.
 func TestBrokenPipeCountsWholePackets(t *testing.T) {
 	packets := fixture.Packets(t, 100, 100)
 	for _, format := range []string{Pcapng, Text} {

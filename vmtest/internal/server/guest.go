@@ -424,7 +424,7 @@ var outOfMemory = regexp.MustCompile(`pid \d+ \([^)]*\).*was killed: ` +
 // fault makes the report of the guest's end. Without a sentence of its own it
 // takes the best one that is to be had.
 func (g *guest) fault(sentence string) *fault {
-	// What is under way from the console is waited for.
+	// Wait for the console's output that is under way.
 	select {
 	case <-g.m.Exited():
 	case <-time.After(settle):

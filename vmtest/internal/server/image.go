@@ -123,7 +123,7 @@ func (s *server) writeTar(token string) (string, error) {
 	return f.Name(), nil
 }
 
-// What a FreeBSD system says on its serial port on the way to a root shell.
+// A FreeBSD system prints these lines on its serial port on the way to a root shell.
 var (
 	loginPrompt    = regexp.MustCompile(`login: `)
 	passwordPrompt = regexp.MustCompile(`(?i)password:\s*$`)
