@@ -37,7 +37,7 @@ func (e *Expr) Compile(opt Options) ([]bpf.RawInstruction, error) {
 			return nil, err
 		}
 	}
-	whole := func(problem, hint string) error {
+	whole := func(problem, hint string) *Error {
 		return &Error{Expression: e.source, Pos: 0, End: len(e.source), Problem: problem, Hint: hint}
 	}
 	root := g.build(f, g.accept, g.reject)
@@ -50,7 +50,9 @@ func (e *Expr) Compile(opt Options) ([]bpf.RawInstruction, error) {
 		root = g.improve(root)
 	}
 	if root == g.reject {
-		return nil, whole("no packet of this link type can match", "")
+		none := whole(ErrNoMatch.Error(), "")
+		none.cause = ErrNoMatch
+		return nil, none
 	}
 	prog, err := g.shortest(root, opt.snap())
 	if err != nil {

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -13,7 +14,16 @@ type Error struct {
 	Problem    string // what is wrong
 	Expected   string // what could stand there; empty if that does not help
 	Hint       string // what to write instead; empty if there is no better idea
+
+	cause error // ErrNoMatch or nil
 }
+
+// ErrNoMatch is in the error of an expression that is well-formed and matches no packet of the link
+// type, such as "arp" on the loopback interface.
+var ErrNoMatch = errors.New("no packet of this link type can match")
+
+// Unwrap returns ErrNoMatch or nil.
+func (e *Error) Unwrap() error { return e.cause }
 
 // Error returns several lines: the problem, the expression, a caret under the token, and advice.
 func (e *Error) Error() string {

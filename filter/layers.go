@@ -1,6 +1,9 @@
 package filter
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // framing is how a link layer says which protocol follows.
 type framing uint8
@@ -177,27 +180,37 @@ func (l *lowerer) carries(proto uint32) (*form, error) {
 		}
 		return l.version(proto), nil
 	case framingFamily, framingPF:
-		var family uint32
-		switch proto {
-		case etherIP:
-			family = familyInet
-		case etherIPv6:
-			family = l.opt.inet6()
-		default:
-			return never, nil
-		}
-		switch {
-		case a.framing == framingPF:
-			return equal(l.load(1, a.proto), family), nil
-		case l.opt.LinkType != DLTLoop:
-			var b [4]byte
-			l.opt.order().PutUint32(b[:], family)
-			family = uint32(b[0])<<24 | uint32(b[1])<<16 | uint32(b[2])<<8 | uint32(b[3])
-		}
-		return equal(l.load(4, a.proto), family), nil
+		return l.family(proto), nil
 	}
 	return nil, l.fail(fmt.Sprintf("the compiler does not know the headers of %s", a.name),
 		"len, less, greater and link[…]", "the bytes by offset, as in link[14] = 5")
+}
+
+// family returns the condition that the link header has the address family of a protocol.
+func (l *lowerer) family(proto uint32) *form {
+	var families []uint32
+	switch proto {
+	case etherIP:
+		families = []uint32{familyInet}
+	case etherIPv6:
+		families = l.opt.inet6()
+	default:
+		return never
+	}
+	var any []*form
+	for _, family := range families {
+		switch {
+		case l.at.framing == framingPF:
+			any = append(any, equal(l.load(1, l.at.proto), family))
+			continue
+		case l.opt.LinkType != DLTLoop:
+			var b [4]byte
+			l.opt.order().PutUint32(b[:], family)
+			family = binary.BigEndian.Uint32(b[:])
+		}
+		any = append(any, equal(l.load(4, l.at.proto), family))
+	}
+	return or(any...)
 }
 
 // version returns the condition that the network header begins with the version of IP.

@@ -34,6 +34,14 @@ const (
 	maximumLength = 1 << 20 // bytes of an expression
 )
 
+// AnyInet6 as Options.AFInet6 stands for the numbers of every system: FreeBSD's 28, the 24 of
+// NetBSD and OpenBSD, the 30 of Darwin and Linux's 10. It is for files, which do not say who wrote
+// them.
+const AnyInet6 = ^uint32(0)
+
+// inet6Numbers are those that AnyInet6 stands for.
+var inet6Numbers = []uint32{10, 24, freebsdInet6, 30}
+
 // Options say for what a program is compiled. The zero value is right for FreeBSD's lo0.
 type Options struct {
 	// LinkType is the DLT number of the interface or file.
@@ -46,7 +54,7 @@ type Options struct {
 	// MaxInstructions is the longest program allowed. 0 stands for 512, FreeBSD's limit.
 	MaxInstructions int
 	// AFInet6 is the number of the address family INET6 in the headers of DLTNull, DLTLoop, DLTEnc
-	// and DLTPFLog. 0 stands for 28, FreeBSD's number.
+	// and DLTPFLog. 0 stands for 28, FreeBSD's number. See AnyInet6.
 	AFInet6 uint32
 	// ByteOrder is that of the host that captured, for DLTNull and DLTEnc. nil stands for this host's.
 	ByteOrder binary.ByteOrder
@@ -73,11 +81,14 @@ func (o Options) order() binary.ByteOrder {
 	return binary.NativeEndian
 }
 
-func (o Options) inet6() uint32 {
-	if o.AFInet6 != 0 {
-		return o.AFInet6
+func (o Options) inet6() []uint32 {
+	switch o.AFInet6 {
+	case 0:
+		return []uint32{freebsdInet6}
+	case AnyInet6:
+		return inet6Numbers
 	}
-	return freebsdInet6
+	return []uint32{o.AFInet6}
 }
 
 func (o Options) limit() int {

@@ -120,7 +120,7 @@ func (d *Descriptor) look(t *tap, s *sighting) uint32 {
 		return 0
 	}
 	d.rcount++
-	return d.rfilter.match(s.data, s.wirelen, true)
+	return d.rfilter.match(s.data, s.wirelen, !d.k.plainMemory)
 }
 
 // keep is the other half.
@@ -154,7 +154,7 @@ func (d *Descriptor) wouldDrop(t *tap, s *sighting) bool {
 	if d.tap != t || d.free != nil || d.model.canFree(d.hold) || !d.wants(s) {
 		return false
 	}
-	snaplen := d.rfilter.match(s.data, s.wirelen, true)
+	snaplen := d.rfilter.match(s.data, s.wirelen, !d.k.plainMemory)
 	if snaplen == 0 {
 		return false
 	}

@@ -31,6 +31,7 @@ type Kernel struct {
 	pid, pgid    int
 	features     Features
 	compat32     bool
+	plainMemory  bool
 	unprivileged bool
 	trace        func(op string)
 	fault        func(op string) error
@@ -96,6 +97,10 @@ func WithFeatures(f Features) Option { return func(k *Kernel) { k.features = f }
 // 32-bit form was made (BIOCSETF, BIOCSETFNR, BIOCSETWF, BIOCGDLTLIST, BIOCSRTIMEOUT,
 // BIOCGRTIMEOUT).
 func WithCompat32() Option { return func(k *Kernel) { k.compat32 = true } }
+
+// WithPlainMemory has each packet lie in one piece of memory, as in a file, and not in an mbuf.
+// Then no filter load behind the end of a packet gives 0 and goes on: it refuses the packet.
+func WithPlainMemory() Option { return func(k *Kernel) { k.plainMemory = true } }
 
 // WithUnprivileged takes the process's root rights away: writing a sysctl and reading
 // net.bpf.stats give EPERM. Descriptors can still be opened.

@@ -29,12 +29,13 @@ type captureFlags struct {
 	bufsize                      size
 	snaplen                      int
 	noPromisc                    bool
+	expressionFlags
 }
 
 func newCapture(t *target) *cobra.Command {
 	var f captureFlags
 	c := &cobra.Command{
-		Use:   "capture {-i IFACE | --replay FILE} [-w FILE]",
+		Use:   "capture {-i IFACE | --replay FILE} [-w FILE] [EXPRESSION]",
 		Short: "Capture packets into a pcapng file",
 		Long: `Capture writes the packets that an interface sees to a pcapng file. Time stamps
 are in nanoseconds. Without -w, capture prints a line for each packet instead:
@@ -57,19 +58,23 @@ packet is ever dropped. The file can be a pipe whose other end stays open:
 
   ssh box tcpdump -U -w - | bpfctl capture --replay - -w out.pcapng
 
-The FILE of --filter is what tcpdump(1) on FreeBSD prints for an expression:
+EXPRESSION says which packets to capture, in the language of pcap-filter(7).
+Quote it, because characters such as ( and & mean something to a shell. The
+other arguments are one expression, joined by spaces. The kernel applies it
+from the first packet on. Names of hosts and services are not looked up.
+"bpfctl filter" shows the program that an expression becomes.
 
-  tcpdump -i em0 -ddd 'tcp port 80' > port80
-
-Run tcpdump on an interface of the same link type.`,
+The FILE of --filter has a program of numbers instead, as tcpdump(1) and
+"bpfctl filter -ddd" print it.`,
 		Example: `  bpfctl capture -i em0 -w out.pcapng
+  bpfctl capture -i em0 -w web.pcapng 'tcp port 80 or 443'
   bpfctl capture -i em0 -w - | tshark -r -
   bpfctl capture -i em0 -c 1000 --mode zerocopy --bufsize 2M -w out.pcapng
   bpfctl capture --replay in.pcap -w out.pcapng
+  bpfctl capture --replay in.pcap icmp or arp
   bpfctl capture --replay - -w out.pcapng
   bpfctl capture --model steady -i em0 -c 10`,
-		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return runCapture(c, t, &f) },
+		RunE: func(c *cobra.Command, args []string) error { return runCapture(c, t, &f, args) },
 	}
 	fl := c.Flags()
 	fl.SortFlags = false
@@ -92,6 +97,7 @@ Run tcpdump on an interface of the same link type.`,
 	fl.StringVar(&f.direction, "direction", "inout",
 		"packets received (in), sent (out) or both (inout): `DIR`")
 	fl.BoolVar(&f.noPromisc, "no-promisc", false, "do not put the interface into promiscuous mode")
+	f.expressionFlags.add(fl)
 	fl.Var(once(&f.filter), "filter", "capture only the packets that the program in `FILE` accepts")
 	for flag, values := range map[string][]string{
 		"mode":      {"auto", "zerocopy", "buffered"},
@@ -105,7 +111,7 @@ Run tcpdump on an interface of the same link type.`,
 }
 
 // config checks the flags and makes the reader's configuration of them.
-func (f *captureFlags) config(c *cobra.Command) (cfg bpf.Config, err error) {
+func (f *captureFlags) config(c *cobra.Command, args []string) (cfg bpf.Config, err error) {
 	switch {
 	case f.iface == "" && f.replay == "":
 		return cfg, usagef("which interface? -i IFACE, or --replay FILE")
@@ -140,7 +146,13 @@ func (f *captureFlags) config(c *cobra.Command) (cfg bpf.Config, err error) {
 	if err := choose(&cfg.Direction, "--direction", f.direction, "inout", "in", "out"); err != nil {
 		return cfg, err
 	}
+	if cfg.Expression, err = f.expression(args); err != nil {
+		return cfg, err
+	}
 	if f.filter != "" {
+		if cfg.Expression != "" {
+			return cfg, usagef("give either an expression or --filter, not both")
+		}
 		if cfg.Filter, err = program.Read(f.filter); err != nil {
 			return cfg, usageError{fmt.Errorf("--filter %w", err)}
 		}
@@ -160,8 +172,8 @@ func choose[T ~int](to *T, flag, value string, names ...string) error {
 	return usagef("%s: %q is not one of %s", flag, value, strings.Join(names, ", "))
 }
 
-func runCapture(c *cobra.Command, t *target, f *captureFlags) error {
-	cfg, err := f.config(c)
+func runCapture(c *cobra.Command, t *target, f *captureFlags, args []string) error {
+	cfg, err := f.config(c, args)
 	if err != nil {
 		return err
 	}
@@ -202,6 +214,8 @@ func runCapture(c *cobra.Command, t *target, f *captureFlags) error {
 	switch {
 	case errors.Is(err, source.ErrBufferSize):
 		return usagef("--bufsize: %w", err)
+	case isExpressionError(err):
+		return usageError{err}
 	case errors.Is(err, source.ErrFilterLength):
 		return usagef("--filter %s: %w", f.filter, err)
 	case err != nil:

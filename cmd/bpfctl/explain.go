@@ -8,13 +8,20 @@ import (
 
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/filter"
 	"github.com/zbuf-go/zbuf/internal/capture/source"
 	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
 // explain makes one sentence of an error: what is wrong and what to do about it.
+//
+// An error of an expression has several lines: they point at what is wrong.
 func explain(err error) string {
+	var fe *filter.Error
+	if errors.As(err, &fe) {
+		return strings.TrimPrefix(fe.Error(), "filter: ")
+	}
 	var se *sysctl.Error
 	if errors.As(err, &se) {
 		switch {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -44,7 +45,9 @@ func runOn(t *target, args []string, stdin io.Reader, stdout, stderr io.Writer) 
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "bpfctl: %s\n", human.Printable(explain(err)))
+	for line := range strings.Lines("bpfctl: " + explain(err)) {
+		fmt.Fprintln(stderr, human.Printable(strings.TrimSuffix(line, "\n")))
+	}
 	var u usageError
 	if errors.As(err, &u) {
 		return exitUsage
@@ -88,7 +91,8 @@ Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`
 	root.PersistentFlags().StringVar(&t.scenario, "model", "", "use a model of the kernel: `SCENARIO`")
 	root.RegisterFlagCompletionFunc("model",
 		cobra.FixedCompletions(scenario.Names(), cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(newCapture(t), newZeroCopy(t), newStats(t), newInfo(t), newSend(t), newMan())
+	root.AddCommand(newCapture(t), newZeroCopy(t), newStats(t), newInfo(t), newSend(t),
+		newFilter(), newMan())
 	return root
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/bpf"
 )
 
 // readAll reads a file to its end. The packets are copies.
@@ -272,6 +273,29 @@ func TestInterfaceOptions(t *testing.T) {
 	require.Len(t, got, 2)
 	assert.Empty(t, got[0].Comments)
 	assert.Equal(t, []string{"p", "q"}, got[1].Comments)
+}
+
+// What the packets of an interface had to pass comes back: a byte 0 and text, or 1 and a program.
+func TestFiltersOfInterfacesComeBack(t *testing.T) {
+	prog := []bpf.RawInstruction{{Op: 0x28, K: 12}, {Op: 0x15, Jf: 1, K: 0x800}, {Op: 6, K: 262144},
+		{Op: 6}}
+	var file bytes.Buffer
+	w := NewWriter(&file)
+	for _, i := range []Interface{{Filter: "ip "}, {Program: prog}, {}} {
+		_, err := w.AddInterface(i)
+		require.NoError(t, err)
+	}
+	require.NoError(t, w.Finish())
+	assert.Contains(t, file.String(), "\x0b\x00\x04\x00\x00ip ")
+	assert.Contains(t, file.String(), "\x0b\x00\x21\x00\x01\x28\x00\x00\x00\x0c\x00\x00\x00\x15")
+	r, err := NewReader(&file)
+	require.NoError(t, err)
+	_, err = readAll(r)
+	require.NoError(t, err)
+	require.Len(t, r.Interfaces(), 3)
+	assert.Equal(t, "ip ", r.Interfaces()[0].Filter)
+	assert.Equal(t, prog, r.Interfaces()[1].Program)
+	assert.Empty(t, r.Interfaces()[2].Filter)
 }
 
 // A length that a file claims costs no memory: what comes does.

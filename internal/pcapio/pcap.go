@@ -114,7 +114,7 @@ func (r *Reader) readPcapHeader(f pcapFile) error {
 	}
 	r.pcap = f
 	// The upper half of the link type tells of checksums.
-	r.ifaces = []Interface{{LinkType: uint16(linkType), SnapLen: snapLen}}
+	r.ifaces = []Interface{{LinkType: uint16(linkType), SnapLen: snapLen, BigEndian: r.order.big}}
 	r.consume(pcapHeader)
 	r.next = r.nextPcap
 	return nil

@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/bits"
 	"time"
+
+	"golang.org/x/net/bpf"
 )
 
 // ngFile is where a pcapng file is read.
@@ -60,7 +62,10 @@ const (
 	flagsDirection = 3
 	flagsOutbound  = 2
 
-	filterText = 0 // the first byte of a filter that is not a program
+	// The first byte of a filter says which it is.
+	filterText    = '\x00'
+	filterProgram = '\x01'
+	instruction   = 8 // bytes
 )
 
 func (r *Reader) openPcapng() error {
@@ -216,7 +221,9 @@ func (r *Reader) readInterface(length uint32) error {
 	if err != nil {
 		return err
 	}
-	i := Interface{LinkType: r.order.u16(b), SnapLen: r.order.u32(b[4:])}
+	i := Interface{
+		LinkType: r.order.u16(b), SnapLen: r.order.u32(b[4:]), BigEndian: r.order.big,
+	}
 	c := clock{resolution: 6}
 	r.options(b[interfaceFixed:], func(code uint16, value []byte) (good bool) {
 		switch code {
@@ -232,8 +239,13 @@ func (r *Reader) readInterface(length uint32) error {
 			if len(value) == 0 {
 				return false
 			}
-			if value[0] == filterText {
+			switch value[0] {
+			case filterText:
 				i.Filter = string(value[1:])
+			case filterProgram:
+				if len(value)%instruction == 1 {
+					i.Program = r.program(value[1:])
+				}
 			}
 		case optResolution:
 			if len(value) != 1 {
@@ -251,6 +263,16 @@ func (r *Reader) readInterface(length uint32) error {
 	r.ifaces = append(r.ifaces, i)
 	r.ng.clocks = append(r.ng.clocks, c)
 	return nil
+}
+
+// program decodes instructions of struct bpf_insn.
+func (r *Reader) program(b []byte) (prog []bpf.RawInstruction) {
+	for ; len(b) >= instruction; b = b[instruction:] {
+		prog = append(prog, bpf.RawInstruction{
+			Op: r.order.u16(b), Jt: b[2], Jf: b[3], K: r.order.u32(b[4:]),
+		})
+	}
+	return prog
 }
 
 // join joins two comments to one that still fits into an option.

@@ -7,6 +7,8 @@ import (
 	"io"
 	"math"
 	"time"
+
+	"golang.org/x/net/bpf"
 )
 
 var (
@@ -24,7 +26,9 @@ type Interface struct {
 	Description string
 	Comment     string // several are joined by line feeds
 	Filter      string // as its author typed it
+	Program     []bpf.RawInstruction
 	OS          string
+	BigEndian   bool   // the order of what wrote the file; a file that is written is little-endian
 	LinkType    uint16 // LINKTYPE_ number
 	SnapLen     uint32 // bytes; 0 is not limited
 }

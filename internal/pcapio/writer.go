@@ -8,6 +8,8 @@ import (
 	"math"
 	"runtime"
 	"time"
+
+	"golang.org/x/net/bpf"
 )
 
 // Writer writes pcapng with one section and time stamps in nanoseconds. It buffers. What it passes
@@ -84,9 +86,11 @@ func (w *Writer) AddInterface(i Interface) (int, error) {
 	if err := w.begin(); err != nil {
 		return 0, err
 	}
-	filter := i.Filter
-	if filter != "" {
-		filter = "\x00" + filter
+	filter := ""
+	if i.Filter != "" {
+		filter = string(filterText) + i.Filter
+	} else if len(i.Program) > 0 {
+		filter = string(filterProgram) + encode(i.Program)
 	}
 	b := binary.LittleEndian.AppendUint16(w.block(blockInterface), i.LinkType)
 	b = binary.LittleEndian.AppendUint16(b, 0)
@@ -112,6 +116,16 @@ func (w *Writer) AddInterface(i Interface) (int, error) {
 	}
 	w.ifaces++
 	return w.ifaces - 1, nil
+}
+
+// encode encodes a program as instructions of struct bpf_insn.
+func encode(prog []bpf.RawInstruction) string {
+	var b []byte
+	for _, in := range prog {
+		b = append(binary.LittleEndian.AppendUint16(b, in.Op), in.Jt, in.Jf)
+		b = binary.LittleEndian.AppendUint32(b, in.K)
+	}
+	return string(b)
 }
 
 // WritePacket writes a packet that was captured on the given interface sec seconds and nsec

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
 // ErrFilterLength is in the error of CheckFilter.
@@ -15,6 +16,25 @@ type filterLengthError string
 
 func (e filterLengthError) Error() string        { return string(e) }
 func (e filterLengthError) Is(target error) bool { return target == ErrFilterLength }
+
+// maxFilterText is the longest text that the option of a pcapng file has room for.
+const maxFilterText = math.MaxUint16 - 1
+
+// filtered notes in an interface's entry what its packets had to pass.
+func filtered(i *pcapio.Interface, cfg bpf.Config) {
+	switch text := cfg.Expression; {
+	case len(text) > maxFilterText:
+		i.Filter, i.Program = "", nil
+		i.Comment = fmt.Sprintf("captured by an expression of %d bytes, too long for this file",
+			len(text))
+	case text != "":
+		i.Filter, i.Program = text, nil
+	case len(cfg.Filter) > 0:
+		i.Filter, i.Program = "", cfg.Filter
+		i.Comment = fmt.Sprintf("captured through a filter program of %d instructions",
+			len(cfg.Filter))
+	}
+}
 
 const (
 	opRetA     = 0x16 // BPF_RET|BPF_A

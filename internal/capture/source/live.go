@@ -71,9 +71,7 @@ func (l *Live) description() pcapio.Interface {
 		Name: l.r.Interface(), OS: runtime.GOOS,
 		LinkType: zbuf.DLTToLinkType(l.r.LinkType()), SnapLen: uint32(l.cfg.SnapLen),
 	}
-	if n := len(l.cfg.Filter); n > 0 {
-		i.Comment = fmt.Sprintf("captured through a filter program of %d instructions", n)
-	}
+	filtered(&i, l.cfg)
 	return i
 }
 

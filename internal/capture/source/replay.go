@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"sync"
 
+	xbpf "golang.org/x/net/bpf"
+
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/filter"
 	"github.com/zbuf-go/zbuf/internal/capture"
+	"github.com/zbuf-go/zbuf/internal/expression"
 	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/interruptible"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
@@ -24,9 +29,11 @@ import (
 // The shower announces what it has shown before it waits for more of the file. So packets that
 // come through a pipe are captured as soon as they are there.
 type Replay struct {
-	cfg  bpf.Config
-	k    *bpftest.Kernel
-	file io.Closer // nil for standard input
+	cfg bpf.Config
+	k   *bpftest.Kernel
+	// maxInsns is the model's limit of instructions.
+	maxInsns int32
+	file     io.Closer // nil for standard input
 
 	reading context.Context // done when nothing more of the file is wanted
 	stop    context.CancelFunc
@@ -77,11 +84,14 @@ func OpenReplay(
 	r.k = bpftest.New(
 		bpftest.WithSysctl("net.bpf.zerocopy_enable", 1),
 		bpftest.WithSysctl("net.bpf.maxbufsize", largestBuffer),
+		bpftest.WithPlainMemory(), // the verdicts of a file are those of filter.VM
 	)
-	if n, err := r.k.Sysctl("net.bpf.maxinsns"); err == nil {
-		if err := CheckFilter(cfg, n); err != nil {
-			return nil, err
-		}
+	var err error
+	if r.maxInsns, err = r.k.Sysctl("net.bpf.maxinsns"); err != nil {
+		return nil, err
+	}
+	if err := CheckFilter(cfg, r.maxInsns); err != nil {
+		return nil, err
 	}
 	r.cfg.System = r.k
 	r.cfg.Promiscuous = false
@@ -114,7 +124,24 @@ func (r *Replay) open(name string, stdin io.Reader) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	r.shower.name = name
+	// A pcap file has one interface, which its head tells of. There an expression that can't match
+	// is a mistake.
+	for _, i := range r.shower.in.Interfaces() {
+		if _, err := r.program(i); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// program returns what the packets of an interface of the file must pass.
+func (r *Replay) program(i pcapio.Interface) ([]xbpf.RawInstruction, error) {
+	if r.cfg.Expression == "" {
+		return r.cfg.Filter, nil
+	}
+	opt := expression.ForFile(i)
+	opt.MaxInstructions, opt.SnapLen = int(r.maxInsns), math.MaxInt32
+	return filter.Compile(r.cfg.Expression, opt)
 }
 
 // closers close one after the other.
@@ -257,6 +284,7 @@ func (r *Replay) introduce(ifaces []pcapio.Interface) []pcapio.Interface {
 		if snap := uint32(r.cfg.SnapLen); snap > 0 && (i.SnapLen == 0 || i.SnapLen > snap) {
 			i.SnapLen = snap
 		}
+		filtered(&i, r.cfg)
 		all = append(all, i)
 	}
 	r.mu.Lock()

@@ -3,12 +3,15 @@ package source
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
 
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/filter"
+	"github.com/zbuf-go/zbuf/internal/expression"
 	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
@@ -162,7 +165,7 @@ func (s *shower) stream(iface int) *stream {
 
 // selective reports whether some packets of the file are not captured.
 func (s *shower) selective() bool {
-	return len(s.r.cfg.Filter) > 0 || s.r.cfg.Direction != bpf.InOut
+	return len(s.r.cfg.Filter) > 0 || s.r.cfg.Expression != "" || s.r.cfg.Direction != bpf.InOut
 }
 
 // captured returns how many packets of a stream have been captured since it was asked last.
@@ -197,9 +200,17 @@ func (s *shower) open(iface, need int) (*stream, error) {
 			human.Size(replayBudget))
 	}
 	in := s.in.Interfaces()[iface]
+	var err error
+	cfg.Filter, err = r.program(in)
+	if errors.Is(err, filter.ErrNoMatch) { // and other interfaces may have packets that match
+		cfg.Filter, err = expression.Nothing(), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	cfg.Expression = ""
 	name := "replay" + strconv.Itoa(s.opened)
 	to := &stream{iface: r.k.AddInterface(name, uint32(in.LinkType)), index: iface}
-	var err error
 	if to.r, err = bpf.Open(name, cfg); err != nil {
 		return nil, err
 	}
