@@ -11,6 +11,7 @@ FUZZTIME  ?= 10m
 SOAK      ?= 10m
 PACKETS   ?= 50000000
 SEEDS     ?= 5000
+EXPRESSIONS ?= 20000
 # The three layouts of structs: programs and tests are linked for them.
 LAYOUTS   := amd64 386 arm
 # make cross type-checks and vets these: FreeBSD on every processor, one unix that is neither Linux
@@ -157,7 +158,7 @@ vmtest: $(VMTEST) ## the FreeBSD tests on every kernel there is: zero-copy allow
 	@test -n "$(HAVE_VM)" || { echo "make vmtest: no FreeBSD kernel or no QEMU: see vmtest doctor"; $(VMTEST) doctor; exit 1; }
 	$(VMTEST) kernels
 	+@$(MAKE) --no-print-directory -j$(VMJOBS) --output-sync=line $(addprefix vm-,$(LANES)) $(RUNNER)
-	@for k in $(AMD64) $(if $(NAMED),"what was named ($(strip $(VMTEST_KERNEL) $(VMTEST_IMAGE) $(VMFLAGS)))"); do echo "make vmtest: passed on $$k: $(VMPKGS) ./bpf and bpfctl with zero-copy allowed, $(KERNELPKGS) ./bpf and bpfctl with it forbidden, ./bpf guarded, . ./bpf ./conformance as 386"; done
+	@for k in $(AMD64) $(if $(NAMED),"what was named ($(strip $(VMTEST_KERNEL) $(VMTEST_IMAGE) $(VMFLAGS)))"); do echo "make vmtest: passed on $$k: $(VMPKGS) ./bpf ./filter and bpfctl with zero-copy allowed, $(KERNELPKGS) ./bpf and bpfctl with it forbidden, ./bpf guarded, . ./bpf ./conformance as 386"; done
 	@for k in $(OTHERS); do echo "make vmtest: passed on $$k: $(CORE) ./bpf in short form"; done
 	@$(if $(RUNNER),echo "make vmtest: passed on $(notdir $(KERNEL)): the runner's own tests")
 	@for k in $(LEFTOUT); do echo "make vmtest: NOT RUN on $$k: there is no QEMU for it"; done
@@ -165,6 +166,7 @@ vmtest: $(VMTEST) ## the FreeBSD tests on every kernel there is: zero-copy allow
 vm-allowed/%:
 	$(call ONKERNEL,$*)=1" $(VMPKGS)
 	$(call ONKERNEL,$*)=1" $(READER)
+	$(call ONKERNEL,$*)=1" -run Kernel ./filter
 	$(call ONKERNEL,$*)=1" -run $(BPFCTL) ./cmd/bpfctl
 	ZBUF_GUARD=1 $(call ONKERNEL,$*)=1" -run 'Kernel(Stream|Stuck|Guard|Filter|Fork|Numbered)' ./bpf
 
@@ -227,6 +229,7 @@ soak-model: $(RELIABILITY)
 	ZBUF_PACKETS=$(PACKETS) $(RECORD)/model-accounting.json $(LONG) -race -run 'TestAccounting$$' ./bpf
 	$(RECORD)/model-pauses.json $(LONG) -race -run 'TestNumberedPacketsWithPauses$$' ./bpf
 	ZBUF_SEEDS=$(SEEDS) $(RECORD)/model-random-use.json $(LONG) -race -run 'TestRandomUse$$' ./bpf
+	ZBUF_EXPRESSIONS=$(EXPRESSIONS) $(RECORD)/filter-judges.json $(LONG) -run 'TestSameVerdicts' ./filter
 	$(RECORD)/model-table.json $(LONG) -race ./conformance
 
 soak-kernel/%: $(VMTEST) $(RELIABILITY) soak-random/%

@@ -68,9 +68,18 @@ func corpus(t testing.TB, generated int) []question {
 		if i%2 == 1 {
 			w.dlt = corpusLinks[i/2%len(corpusLinks)]
 		}
-		list = append(list, question{w.dlt, w.expr(1 + i%4)})
+		if e := w.expr(1 + i%4); !contradicts(e) {
+			list = append(list, question{w.dlt, e})
+		}
 	}
 	return list
+}
+
+// contradicts reports whether a generated expression may ask for a destination that is multicast and
+// at the same time a host that is not. The compiler does not look at the bits of addresses, so it
+// can't tell that no packet matches.
+func contradicts(e string) bool {
+	return strings.Contains(e, "multicast") && strings.Contains(e, "src and dst")
 }
 
 // writer writes random expressions that make sense on a link type.

@@ -17,6 +17,8 @@
 //     not evaluated if the left side decides.
 //   - A byte that is beyond the captured packet refuses the packet, whatever stands around it: "not
 //     ip[100] = 1" also refuses a packet of 60 bytes.
+//     FreeBSD's kernel has one exception, for half words of packets that come from an interface:
+//     docs/kernel.md has it.
 //   - Neighbours that ask the same fields for other values are one question. "port 80 or port 443"
 //     first asks whether the source port is one of them, and then the destination port.
 //   - Numbers have 32 bits and wrap around. A division by zero refuses the packet. A shift by a
