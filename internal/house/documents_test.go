@@ -1,6 +1,13 @@
 package house
 
 import (
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -108,4 +115,41 @@ func TestReadmeQuotesThePerformancePage(t *testing.T) {
 	for i, reader := range []string{"zbuf-lease", "gopacket", "read2"} {
 		assert.Contains(t, table, "| "+reader+" | "+quoted[i+1]+" × |")
 	}
+}
+
+// The reproducers of docs/kernel.md are Go, on the raw binding of FreeBSD.
+func TestReproducersCompile(t *testing.T) {
+	_, defects, found := strings.Cut(documents(t)["docs/kernel.md"], "\n## Defects of FreeBSD")
+	require.True(t, found)
+	blocks := regexp.MustCompile("(?ms)^```go\n(.*?)^```$").FindAllStringSubmatch(defects, -1)
+	require.Greater(t, len(blocks), 7)
+	var source strings.Builder
+	source.WriteString(`package reproducers
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"` + module + `"
+)
+
+var _, _, _ = fmt.Println, io.SeekCurrent, os.Create
+`)
+	for i, block := range blocks {
+		fmt.Fprintf(&source, "\nfunc _%d(b, w zbuf.Backend, epair0a, tun0 zbuf.Ifreq, buffers zbuf.Zbuf,\n"+
+			"\trefuseAll zbuf.Program, packet, buf []byte, pid, nobody int32, err error) {\n%s}\n", i, block[1])
+	}
+	exports := map[string]string{}
+	for _, p := range list(t, "freebsd", "-export", "-deps", ".", "fmt", "io", "os") {
+		exports[p.ImportPath] = p.Export
+	}
+	fset := token.NewFileSet()
+	f, err := parser.ParseFile(fset, "docs/kernel.md", source.String(), parser.SkipObjectResolution)
+	require.NoError(t, err, source.String())
+	conf := types.Config{Importer: importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) {
+		return os.Open(exports[path])
+	})}
+	_, err = conf.Check("reproducers", fset, []*ast.File{f}, nil)
+	require.NoError(t, err, source.String())
 }
