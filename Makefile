@@ -36,7 +36,7 @@ HAVE_VM := $(strip $(if $(NAMED),$(call qemu,x86_64),$(AMD64) $(OTHERS)))
 # The one that the runner's own tests and the benchmarks boot.
 KERNEL  := $(or $(VMTEST_KERNEL),$(wildcard $(KERNELCACHE)/kernel-amd64))
 
-.PHONY: help run check test announce format vet staticcheck staticcheck-all short unit race cross elsewhere times coverage maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak soak-model reliability rules matrix bench bench-vm performance shots licences man clean
+.PHONY: help run check test announce format vet staticcheck staticcheck-all short unit race cross elsewhere times coverage maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak soak-model random reliability rules matrix bench bench-vm performance shots licences man clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -254,6 +254,13 @@ reliability: $(RELIABILITY) ## docs/reliability.md, of what make soak and make f
 	mv out/reliability.md docs/reliability.md
 
 RULES = $(LONG) -short -run 'TestConformance$$' -exec "$(CURDIR)/$(VMTEST) --kernel $(1) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./conformance
+
+RANDOM = $(LONG) -run 'TestRandomSequences$$' -exec "$(CURDIR)/$(VMTEST) --kernel $(1) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./conformance
+
+random: $(VMTEST) $(RELIABILITY) ## random operations on every kernel there is, against its own model, for make reliability: 100,000 on amd64, 20,000 on the others
+	@test -n "$(AMD64)$(OTHERS)" || { echo "make random: no FreeBSD kernel or no QEMU: see vmtest doctor"; exit 1; }
+	@set -e; $(foreach k,$(AMD64),GOOS=freebsd ZBUF_STEPS=100000 $(RECORD)/random-$(k).json $(call RANDOM,$(k));) \
+	  $(foreach k,$(OTHERS),GOOS=freebsd GOARCH=$(firstword $(subst -, ,$(patsubst kernel-%,%,$(k)))) ZBUF_STEPS=20000 $(RECORD)/random-$(k).json $(call RANDOM,$(k));)
 
 rules: $(VMTEST) $(RELIABILITY) ## the table of rules on every kernel there is, for make matrix; as 386 programs, too, where those run
 	@test -n "$(AMD64)$(OTHERS)" || { echo "make rules: no FreeBSD kernel or no QEMU: see vmtest doctor"; exit 1; }

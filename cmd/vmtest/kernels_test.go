@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -163,4 +164,37 @@ func measure(t testing.TB, s *session, flags []string, args ...string) (m times)
 	require.NoError(t, cmd.Wait())
 	m.total, m.bytes = time.Since(start), n+1
 	return m
+}
+
+// TestProbeAgreesWithTheFiles boots the kernels of each architecture and compares what they say
+// with what their files tell. Nothing that a file does not tell is called absent.
+func TestProbeAgreesWithTheFiles(t *testing.T) {
+	kernels := cachedKernels(t)
+	cache := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(cache, "vmtest"), 0o700))
+	for _, k := range kernels {
+		if k.name == "kernel-"+k.arch {
+			require.NoError(t, os.Symlink(filepath.Join(vmtest.CacheDir(), k.name),
+				filepath.Join(cache, "vmtest", k.name)))
+		}
+	}
+	s := newSessionFor(t, 1031, "amd64")
+	cmd := exec.Command(s.runner, "kernels", "--probe")
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+cache)
+	out, err := cmd.Output()
+	require.NoError(t, err, "%s", out)
+	said := regexp.MustCompile(`(?m)^(kernel-\S+) +\S+ +(\S+) +(\S+) +(\S+) +(\S+) +(\S.*)\n +says: ` +
+		`release (\S+) \(\d+\), INVARIANTS (\w+), VIMAGE (\w+), ` +
+		`COMPAT_FREEBSD32 (\w+), epair (\w+), kern.hz \d+$`)
+	lines := said.FindAllStringSubmatch(string(out), -1)
+	require.NotEmpty(t, lines, "%s", out)
+	for _, l := range lines {
+		file, guest := l[2:7], l[7:]
+		file[4] = strings.ReplaceAll(file[4], "built in", "yes")
+		for i, tells := range file {
+			if tells != "unknown" && tells != "module" {
+				require.Equal(t, tells, guest[i], "%s: field %d\n%s", l[1], i, out)
+			}
+		}
+	}
 }

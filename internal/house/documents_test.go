@@ -137,19 +137,20 @@ import (
 var _, _, _ = fmt.Println, io.SeekCurrent, os.Create
 `)
 	for i, block := range blocks {
-		fmt.Fprintf(&source, "\nfunc _%d(b, w zbuf.Backend, epair0a, tun0 zbuf.Ifreq, buffers zbuf.Zbuf,\n"+
-			"\trefuseAll zbuf.Program, packet, buf []byte, pid, nobody int32, err error) {\n%s}\n", i, block[1])
+		fmt.Fprintf(&source, "\nfunc _%d(b, w zbuf.Backend, epair0a, tun0 zbuf.Ifreq, "+
+			"buffers zbuf.Zbuf, refuseAll zbuf.Program, packet, buf []byte, "+
+			"pid, nobody int32, err error) {\n%s}\n", i, block[1])
 	}
 	exports := map[string]string{}
 	for _, p := range list(t, "freebsd", "-export", "-deps", ".", "fmt", "io", "os") {
 		exports[p.ImportPath] = p.Export
 	}
 	fset := token.NewFileSet()
-	f, err := parser.ParseFile(fset, "docs/kernel.md", source.String(), parser.SkipObjectResolution)
+	f, err := parser.ParseFile(fset, "docs/kernel.md", source.String(),
+		parser.SkipObjectResolution)
 	require.NoError(t, err, source.String())
-	conf := types.Config{Importer: importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) {
-		return os.Open(exports[path])
-	})}
+	open := func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) }
+	conf := types.Config{Importer: importer.ForCompiler(fset, "gc", open)}
 	_, err = conf.Check("reproducers", fset, []*ast.File{f}, nil)
 	require.NoError(t, err, source.String())
 }

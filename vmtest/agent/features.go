@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 )
@@ -28,17 +29,22 @@ func features() string {
 	} {
 		// A feature that a kernel lacks has no entry.
 		value, err := syscall.SysctlUint32(f.sysctl)
-		out += fmt.Sprintf(", %s %s", f.name, yes(err == nil && value != 0))
+		out += fmt.Sprintf(", %s %s", f.name, there(value != 0, err))
 	}
 	_, err = pathCall(syscall.SYS_MODFIND, "if_epair", 0)
-	return out + fmt.Sprintf(", epair %s, kern.hz %s", yes(err == nil), hz)
+	return out + fmt.Sprintf(", epair %s, kern.hz %s", there(true, err), hz)
 }
 
-func yes(b bool) string {
-	if b {
+// there says whether something is there, by the answer of who was asked for it. Only ENOENT says
+// that it is not.
+func there(is bool, err error) string {
+	switch {
+	case err == nil && is:
 		return "yes"
+	case err == nil, errors.Is(err, syscall.ENOENT):
+		return "no"
 	}
-	return "no"
+	return "unknown"
 }
 
 // sysctlHz reads how many ticks a second has.
