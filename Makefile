@@ -36,7 +36,7 @@ HAVE_VM := $(strip $(if $(NAMED),$(call qemu,x86_64),$(AMD64) $(OTHERS)))
 # The one that the runner's own tests and the benchmarks boot.
 KERNEL  := $(or $(VMTEST_KERNEL),$(wildcard $(KERNELCACHE)/kernel-amd64))
 
-.PHONY: help run check test announce format vet staticcheck staticcheck-all short unit race cross elsewhere times coverage maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak soak-model random reliability rules matrix bench bench-vm performance shots licences man clean
+.PHONY: help run check test announce format vet staticcheck staticcheck-all short unit race cross elsewhere times coverage maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak soak-model filters random reliability rules matrix bench bench-vm performance shots licences man clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -302,6 +302,16 @@ endef
 bench-vm: $(VMTEST) ## all measurements on FreeBSD, into out/bench: in a virtual machine; on FreeBSD itself as root
 	@mkdir -p out/bench
 	$(foreach p,$(BENCH_PKGS),$(call BENCH_ONE,$(p)))
+
+FILTERS := out/filters
+filters: $(VMTEST) ## docs/filter-judges.md: what the judges of package filter say, here and on every amd64 kernel there is
+	@mkdir -p $(FILTERS)
+	$(GO) test -count=1 -v -run 'SameVerdicts|Corpus|Instructions' ./filter >$(FILTERS)/host.txt || { cat $(FILTERS)/host.txt; exit 1; }
+	$(GO) test -count=1 -v -run 'TcpdumpPicks' ./cmd/bpfctl >$(FILTERS)/replay.txt || { cat $(FILTERS)/replay.txt; exit 1; }
+	$(GO) test -count=1 -run '^$$' -bench . -benchmem ./filter >$(FILTERS)/bench.txt || { cat $(FILTERS)/bench.txt; exit 1; }
+	@set -e; for k in $(AMD64); do echo "filters: $$k"; \
+	  GOOS=freebsd $(GO) test -count=1 -short -v -run Kernel -exec "$(CURDIR)/$(VMTEST) --kernel $$k" ./filter >$(FILTERS)/$$k.txt || { cat $(FILTERS)/$$k.txt; exit 1; }; done
+	$(GO) run ./internal/filterpage $(FILTERS) >docs/filter-judges.md
 
 performance: ## fill in docs/performance.md from the results in out/bench
 	cd bench && $(GO) run ./report -in ../out/bench -doc ../docs/performance.md -plots ../docs/performance

@@ -43,6 +43,32 @@ func Example() {
 	// Output: 60 of 60 bytes
 }
 
+// An expression of pcap-filter(7) is in force from the first packet on.
+func ExampleReader_SetExpression() {
+	k := exampleKernel()
+	r, err := bpf.Open("em0", bpf.Config{System: k, Expression: "arp", Immediate: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+	k.Interface("em0").Receive(make([]byte, 60)) // no ARP
+	if err := r.SetExpression("greater 100", false); err != nil {
+		log.Fatal(err)
+	}
+	k.Interface("em0").Receive(make([]byte, 60))
+	k.Interface("em0").Receive(make([]byte, 120))
+	data, _, err := r.ReadPacket(context.Background())
+	fmt.Println(len(data), err)
+	fmt.Println(r.SetExpression("greater", false))
+	// Output:
+	// 120 <nil>
+	// bpf: configuration: Expression: filter: the expression ends where "greater" needs its argument
+	//   greater
+	//          ^
+	//   expected: a number
+	//   write: greater 100, or len >= … for an arithmetic expression
+}
+
 // Auto takes what the kernel grants; Mode says what that was.
 func ExampleReader_Mode() {
 	k := bpftest.New() // net.bpf.zerocopy_enable is 0, as on a fresh FreeBSD

@@ -2,11 +2,15 @@ package filter
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/bpf"
 )
 
 var benchExpressions = map[string]string{
@@ -75,5 +79,35 @@ func TestLongListsAreNoLongerThanLibpcaps(t *testing.T) {
 		prog, err := Compile(c.expression, Options{LinkType: DLTEthernet})
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(prog), c.most)
+	}
+}
+
+// The benchmarks' programs are no longer than libpcap's, and packets execute no more of them.
+func TestInstructionsBesideLibpcap(t *testing.T) {
+	d := newTcpdump(t)
+	g := &generator{Rand: rand.New(rand.NewPCG(1, 2)), inet6: 10}
+	var packets [][]byte
+	for range 256 {
+		packets = append(packets, g.packet(DLTEthernet))
+	}
+	executed := func(prog []bpf.RawInstruction) (n int) {
+		for _, p := range packets {
+			_, way := mustVM(prog).Trace(p, len(p))
+			n += len(way)
+		}
+		return n
+	}
+	for _, name := range slices.Sorted(maps.Keys(benchExpressions)) {
+		e := benchExpressions[name]
+		ours, err := Compile(e, judgeOptions(DLTEthernet))
+		require.NoError(t, err)
+		theirs, refused, err := d.compile(DLTEthernet, e, true)
+		require.NoError(t, err)
+		require.Empty(t, refused)
+		a, b := executed(ours), executed(theirs)
+		t.Logf("%s: %d instructions, libpcap %d; executed on a packet %.1f, libpcap %.1f", name,
+			len(ours), len(theirs), float64(a)/256, float64(b)/256)
+		assert.LessOrEqual(t, len(ours), max(len(theirs)*5/4, len(theirs)+2), name)
+		assert.LessOrEqual(t, a, b*5/4, name)
 	}
 }

@@ -75,9 +75,9 @@ func corpus(t testing.TB, generated int) []question {
 	return list
 }
 
-// contradicts reports whether a generated expression may ask for a destination that is multicast and
-// at the same time a host that is not. The compiler does not look at the bits of addresses, so it
-// can't tell that no packet matches.
+// contradicts reports whether a generated expression may ask for a destination that is multicast
+// and at the same time a host that is not. The compiler does not look at the bits of addresses, so
+// it can't tell that no packet matches.
 func contradicts(e string) bool {
 	return strings.Contains(e, "multicast") && strings.Contains(e, "src and dst")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"syscall"
 	"testing"
@@ -56,8 +57,10 @@ func TestKernelTakesEveryProgram(t *testing.T) {
 		require.NoError(t, d.SetFilter(prog), "link type %d, %q", q.dlt, q.expression)
 		taken, longest = taken+1, max(longest, len(prog))
 	}
-	t.Logf("%d programs of up to %d instructions taken, %d longer ones refused by both",
-		taken, longest, long)
+	release, err := unix.Sysctl("kern.osrelease")
+	require.NoError(t, err)
+	t.Logf("FreeBSD %s on %s: %d programs of up to %d instructions taken, %d longer ones refused by "+
+		"both", release, runtime.GOARCH, taken, longest, long)
 	require.Greater(t, taken, 400)
 	require.Greater(t, longest, 450)
 	require.Positive(t, long)
@@ -153,7 +156,9 @@ func sampleOf(t *testing.T, dlt uint32, n int) (list []question, progs [][]bpf.R
 }
 
 // made returns packets that were made for the programs, each once.
-func made(dlt uint32, progs [][]bpf.RawInstruction, each int, good func([]byte) bool) (all []string) {
+func made(
+	dlt uint32, progs [][]bpf.RawInstruction, each int, good func([]byte) bool,
+) (all []string) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	g := &generator{Rand: rng, inet6: 28}
 	for _, prog := range progs {

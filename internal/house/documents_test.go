@@ -1,6 +1,7 @@
 package house
 
 import (
+	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/importer"
@@ -9,6 +10,7 @@ import (
 	"go/types"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -99,6 +101,27 @@ func TestLinksOfDocumentsLeadSomewhere(t *testing.T) {
 	assert.Equal(t, 4, seen)
 	broken, _ = brokenLinks(made, "docs/b.md")
 	assert.Equal(t, []string{"../a.md#b"}, broken)
+}
+
+// The program of README.md builds.
+func TestProgramOfReadmeBuilds(t *testing.T) {
+	block := regexp.MustCompile("(?ms)^```go\n(.*?)^```$")
+	program := block.FindStringSubmatch(documents(t)["README.md"])
+	require.NotNil(t, program, "README.md has no program")
+	require.Contains(t, program[1], "Expression:")
+	dir := t.TempDir()
+	source, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "overlay.json")
+	require.NoError(t, os.WriteFile(source, []byte(program[1]), 0o644))
+	where, err := filepath.Abs(filepath.Join(root, "internal", "house", "readme", "main.go"))
+	require.NoError(t, err)
+	replace, err := json.Marshal(map[string]map[string]string{"Replace": {where: source}})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(overlay, replace, 0o644))
+	c := exec.Command("go", "build", "-overlay", overlay, "-o", filepath.Join(dir, "readme"),
+		"./internal/house/readme")
+	c.Dir = root
+	out, err := c.CombinedOutput()
+	require.NoError(t, err, "%s", out)
 }
 
 // The one number of README.md is that of docs/performance.md.
