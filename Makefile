@@ -36,7 +36,7 @@ HAVE_VM := $(strip $(if $(NAMED),$(call qemu,x86_64),$(AMD64) $(OTHERS)))
 # The one that the runner's own tests and the benchmarks boot.
 KERNEL  := $(or $(VMTEST_KERNEL),$(wildcard $(KERNELCACHE)/kernel-amd64))
 
-.PHONY: help run check test announce format vet staticcheck staticcheck-all short unit race cross elsewhere times coverage maybe-vmtest vmtest vm-runner vagrant-test barriers fuzz soak soak-model filters random reliability rules matrix bench bench-vm performance shots licences man clean
+.PHONY: help run check test announce format vet staticcheck staticcheck-all short unit race cross elsewhere times coverage maybe-vmtest vmtest vm-runner vmtest-speed vagrant-test barriers fuzz soak soak-model filters random reliability rules matrix bench bench-vm performance shots licences man clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -185,6 +185,9 @@ vm-core/%:
 
 vm-runner:
 	$(GO) test -timeout 30m ./cmd/vmtest
+
+vmtest-speed: ## how fast vmtest is on every kernel there is, checked and put into docs/vmtest.md; wants an idle machine
+	VMTEST_SPEED=1 VMTEST_SPEED_PAGE=$(CURDIR)/docs/vmtest.md $(GO) test -count=1 -timeout 30m -v -run 'TestSpeed$$' ./cmd/vmtest
 
 vagrant-test: ## the tests on an official FreeBSD box (VirtualBox or VMware; FREEBSD=14.4 for another release)
 	@command -v vagrant >/dev/null || { echo "make vagrant-test: vagrant is missing: https://developer.hashicorp.com/vagrant/install"; exit 1; }

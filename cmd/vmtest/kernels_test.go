@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -74,43 +73,6 @@ func TestEveryKernelRunsItsPrograms(t *testing.T) {
 				assert.Len(t, out, 3<<20, arch)
 				s.gone(t)
 			}
-		})
-	}
-}
-
-// TestSpeed holds the runner to its limits on every kernel. They are for a machine that has two
-// processors to spare, so it runs only where somebody says that it has.
-func TestSpeed(t *testing.T) {
-	if os.Getenv("VMTEST_SPEED") == "" {
-		t.Skip("NOT RUN: times mean something on an idle machine only; run " +
-			"`VMTEST_SPEED=1 go test -run TestSpeed -v ./cmd/vmtest` on one")
-	}
-	for _, k := range cachedKernels(t) {
-		t.Run(k.name, func(t *testing.T) {
-			boot, further := 8*time.Second, time.Second
-			if k.arch != "amd64" {
-				boot, further = 15*time.Second, 1500*time.Millisecond
-			}
-			s := newSessionFor(t, 1018, k.arch)
-			kernel := []string{"--kernel", k.name}
-			fresh := append(kernel, "--no-reuse")
-			measure(t, s, fresh, "hello") // the agent is compiled, acceleration was tried
-			first := measure(t, s, fresh, "hello")
-			t.Logf("first byte after %.2f s, total %.2f s (boot included)", first.first.Seconds(),
-				first.total.Seconds())
-			assert.LessOrEqual(t, first.first, boot)
-
-			measure(t, s, kernel, "hello")
-			next := measure(t, s, kernel, "hello")
-			t.Logf("further program: first byte after %.2f s, total %.2f s", next.first.Seconds(),
-				next.total.Seconds())
-			assert.LessOrEqual(t, next.total, further)
-
-			const size = 100
-			out := measure(t, s, kernel, "bytes", strconv.Itoa(size))
-			rate := float64(out.bytes) / 1e6 / out.total.Seconds()
-			t.Logf("%d MiB of output at %.1f MB/s", size, rate)
-			assert.GreaterOrEqual(t, rate, 10.0)
 		})
 	}
 }

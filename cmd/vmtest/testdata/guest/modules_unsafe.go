@@ -29,7 +29,8 @@ func modules() (names []string, err error) {
 		}
 		st := new(fileStat)
 		st.version = int32(unsafe.Sizeof(*st))
-		if _, _, errno := syscall.Syscall(syscall.SYS_KLDSTAT, id, uintptr(unsafe.Pointer(st)), 0); errno != 0 {
+		_, _, errno = syscall.Syscall(syscall.SYS_KLDSTAT, id, uintptr(unsafe.Pointer(st)), 0)
+		if errno != 0 {
 			return nil, fmt.Errorf("kldstat: %w", errno)
 		}
 		name, _, _ := bytes.Cut(st.name[:], []byte{0})
