@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"golang.org/x/net/bpf"
+
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 // judgeOptions are what libpcap on Linux compiles for.
@@ -88,6 +90,7 @@ func TestSameVerdictsAsLibpcap(t *testing.T) {
 	t.Logf("%d instructions, libpcap %d; executed on ordinary packets %d, libpcap %d", ours, pcap,
 		steps[0], steps[1])
 	assert.LessOrEqual(t, ours, pcap, "instructions in sum")
+	lab.Report(t, lab.Cases, uint64(len(list)))
 }
 
 var osiWords = regexp.MustCompile(

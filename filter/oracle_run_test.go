@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 func TestSameVerdictsAsOracle(t *testing.T) {
@@ -21,6 +23,8 @@ func TestSameVerdictsAsOracle(t *testing.T) {
 		packets += compareWithOracle(t, dlt, text, uint64(i), &asked)
 	}
 	t.Logf("%d expressions, %d packets", asked, packets)
+	lab.Report(t, lab.Cases, uint64(asked))
+	lab.Report(t, lab.Packets, uint64(packets))
 	require.Greater(t, asked, n/4)
 }
 

@@ -42,6 +42,8 @@ var suites = []suite{
 	{"bpf", regexp.MustCompile(`^TestKernelRandomUse/`), false, "every method of the reader in random order, from several goroutines"},
 	{"bpf", regexp.MustCompile(`^TestKernelNumberedPacketsWithPauses/`), false, "numbered, checksummed packets in bursts with pauses: no tail late"},
 	{"bpf", regexp.MustCompile(`^TestKernelOverload/`), false, "an in-kernel storm with two numbered, checksummed writers on top, accounted for at rest"},
+	{"filter", regexp.MustCompile(`^TestSameVerdictsAsLibpcap$`), true, "filter expressions, compiled by libpcap too, with packets made for both programs"},
+	{"filter", regexp.MustCompile(`^TestSameVerdictsAsOracle$`), true, "filter expressions against an evaluator of their trees"},
 	{"faults", regexp.MustCompile(`^Test`), false, "faults: "},
 }
 
