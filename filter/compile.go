@@ -41,7 +41,7 @@ func (e *Expr) Compile(opt Options) ([]bpf.RawInstruction, error) {
 		return &Error{Expression: e.source, Pos: 0, End: len(e.source), Problem: problem, Hint: hint}
 	}
 	root := g.build(f, g.accept, g.reject)
-	if n, most := len(g.blocks), opt.limit()*blocksPerInstruction; n > most {
+	if n, most := g.blocks.len(), opt.limit()*blocksPerInstruction; n > most {
 		return nil,
 			whole(fmt.Sprintf("the expression asks %d questions; a program of %d instructions has room for "+
 				"fewer than %d", n, opt.limit(), most), fewer)

@@ -48,23 +48,29 @@ const (
 var errTooComplex = errors.New(
 	"the arithmetic needs more than the 16 words that a program can store")
 
-// machine is what a program's registers and memory are known to hold.
+// machine is what a program's registers and memory are known to hold: numbers of values, which cost
+// the garbage collector nothing to copy.
 type machine struct {
-	a, x *value
-	m    [memory]*value
+	a, x held
+	m    [memory]held
 }
+
+// held is a value's id and one. 0 is nothing that is known.
+type held int32
+
+func (v *value) held() held { return held(v.id + 1) }
 
 // meet keeps what both machines hold.
 func (s *machine) meet(o *machine) {
 	if s.a != o.a {
-		s.a = nil
+		s.a = 0
 	}
 	if s.x != o.x {
-		s.x = nil
+		s.x = 0
 	}
 	for i := range s.m {
 		if s.m[i] != o.m[i] {
-			s.m[i] = nil
+			s.m[i] = 0
 		}
 	}
 }
@@ -100,7 +106,7 @@ func (e *emitter) put(op uint16, k uint32) {
 // inMemory returns where v is stored.
 func (e *emitter) inMemory(v *value) (uint32, bool) {
 	for i, m := range e.s.m {
-		if m == v {
+		if m == v.held() {
 			return uint32(i), true
 		}
 	}
@@ -109,17 +115,17 @@ func (e *emitter) inMemory(v *value) (uint32, bool) {
 
 // loadA computes v into A. It may change X.
 func (e *emitter) loadA(v *value) {
-	if e.s.a == v {
+	if e.s.a == v.held() {
 		return
 	}
-	if e.s.x == v {
+	if e.s.x == v.held() {
 		e.put(codeMisc|miscTxa, 0)
-		e.s.a = v
+		e.s.a = v.held()
 		return
 	}
 	if i, ok := e.inMemory(v); ok {
 		e.put(codeLd|sizeW|modeMem, i)
-		e.s.a = v
+		e.s.a = v.held()
 		return
 	}
 	switch v.op {
@@ -152,7 +158,7 @@ func (e *emitter) loadA(v *value) {
 	case opPadded:
 		e.padded(v)
 	}
-	e.s.a = v
+	e.s.a = v.held()
 	e.keep(v)
 }
 
@@ -160,18 +166,18 @@ func (e *emitter) loadA(v *value) {
 func (e *emitter) keep(v *value) {
 	if i, ok := e.kept[v]; ok {
 		e.put(codeSt, i)
-		e.s.m[i] = v
+		e.s.m[i] = v.held()
 	}
 }
 
 // loadX computes v into X. It may change A.
 func (e *emitter) loadX(v *value) {
-	if e.s.x == v {
+	if e.s.x == v.held() {
 		return
 	}
-	if i, ok := e.inMemory(v); ok && e.s.a != v {
+	if i, ok := e.inMemory(v); ok && e.s.a != v.held() {
 		e.put(codeLdx|modeMem, i)
-		e.s.x = v
+		e.s.x = v.held()
 		return
 	}
 	switch v.op {
@@ -185,7 +191,7 @@ func (e *emitter) loadX(v *value) {
 		e.loadA(v)
 		e.put(codeMisc|miscTax, 0)
 	}
-	e.s.x = v
+	e.s.x = v.held()
 }
 
 // direct reports whether v can be brought into X without A.
@@ -198,12 +204,12 @@ func (e *emitter) direct(v *value) bool {
 
 // usesX reports whether computing v into A changes X.
 func (e *emitter) usesX(v *value) bool {
-	if _, ok := e.inMemory(v); ok || e.s.a == v || e.s.x == v {
+	if _, ok := e.inMemory(v); ok || e.s.a == v.held() || e.s.x == v.held() {
 		return false
 	}
 	switch v.op {
 	case opLoad:
-		return v.a != nil && e.s.x != v.a
+		return v.a != nil && e.s.x != v.a.held()
 	case opHeader, opPadded:
 		return true
 	case opNeg:
@@ -217,23 +223,23 @@ func (e *emitter) usesX(v *value) bool {
 // pair computes a into A and b into X.
 func (e *emitter) pair(a, b *value) {
 	switch {
-	case e.s.x == b && !e.usesX(a):
+	case e.s.x == b.held() && !e.usesX(a):
 		e.loadA(a)
 	case e.direct(b):
 		e.loadA(a)
 		e.loadX(b)
-	case !e.usesXAfter(a, b) && (e.s.a != a || a.cost <= 2):
+	case !e.usesXAfter(a, b) && (e.s.a != a.held() || a.cost <= 2):
 		e.loadX(b)
 		e.loadA(a)
 	default:
 		e.loadA(a)
 		i := e.store()
 		e.loadX(b)
-		if e.s.a != a {
+		if e.s.a != a.held() {
 			e.put(codeLd|sizeW|modeMem, i)
-			e.s.a = a
+			e.s.a = a.held()
 		}
-		e.s.m[i] = nil
+		e.s.m[i] = 0
 		e.temp--
 	}
 }
@@ -241,7 +247,7 @@ func (e *emitter) pair(a, b *value) {
 // usesXAfter reports whether computing a changes X when X holds b.
 func (e *emitter) usesXAfter(a, b *value) bool {
 	s := e.s
-	e.s.a, e.s.x = nil, b
+	e.s.a, e.s.x = 0, b.held()
 	uses := e.usesX(a)
 	e.s = s
 	return uses
@@ -283,7 +289,7 @@ func (e *emitter) padded(v *value) {
 	e.put(codeALU|aluAnd, ^uint32(3))
 	jump(jumpAlways, 1, 0, 0)
 	e.put(codeLd|sizeW|modeMem, i)
-	e.s.a, e.s.x, e.s.m[i] = v, nil, nil
+	e.s.a, e.s.x, e.s.m[i] = v.held(), 0, 0
 	e.temp--
 }
 

@@ -233,22 +233,20 @@ func extent(l *value) uint32 {
 // are not among them.
 func (g *graph) order(root *block) []*block {
 	g.mark++
-	blocks := make([]*block, 0, len(g.blocks))
-	var visit func(*block)
-	visit = func(b *block) {
-		if b.v == nil || b.mark == g.mark {
-			return
-		}
-		b.mark = g.mark
-		visit(b.f)
-		visit(b.t)
-		blocks = append(blocks, b)
-	}
-	visit(root)
-	for i, j := 0, len(blocks)-1; i < j; i, j = i+1, j-1 {
-		blocks[i], blocks[j] = blocks[j], blocks[i]
-	}
+	blocks := g.visit(root, make([]*block, 0, g.blocks.len()))
+	slices.Reverse(blocks)
 	return blocks
+}
+
+// visit appends the blocks that can be reached from b and have not the graph's mark, b last.
+func (g *graph) visit(b *block, blocks []*block) []*block {
+	if b.v == nil || b.mark == g.mark {
+		return blocks
+	}
+	b.mark = g.mark
+	blocks = g.visit(b.f, blocks)
+	blocks = g.visit(b.t, blocks)
+	return append(blocks, b)
 }
 
 // improve removes tests whose outcome is known on the way to them, and what no longer matters.
@@ -268,14 +266,14 @@ func (g *graph) improve(root *block) *block {
 				b.f, changed = f, true
 			}
 		}
-		clear(g.blocks)
+		g.blocks.clear()
 		left := g.order(root)
 		for i := len(left) - 1; i >= 0; i-- {
 			b := left[i]
 			b.now = g.renew(b, b.v, b.rel, b.k, b.w, b.t.now, b.f.now)
 		}
 		root = root.now
-		if !changed && len(g.blocks) == len(blocks) {
+		if !changed && g.blocks.len() == len(blocks) {
 			return root
 		}
 	}

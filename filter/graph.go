@@ -43,15 +43,14 @@ type blockKey struct {
 type graph struct {
 	pool
 	accept, reject *block
-	blocks         map[blockKey]*block
+	blocks         table[blockKey, *block]
 	slab           []block // not used yet
 	optimize       bool
 	mark           int
 }
 
 func newGraph(optimize bool) *graph {
-	g := &graph{accept: &block{}, reject: &block{}, blocks: make(map[blockKey]*block, 32),
-		optimize: optimize}
+	g := &graph{accept: &block{}, reject: &block{}, optimize: optimize}
 	g.accept.now, g.reject.now = g.accept, g.reject
 	return g
 }
@@ -106,7 +105,7 @@ func (g *graph) renew(old *block, v *value, rel relation, k uint32, w *value, t,
 		key.w = w.id
 	}
 	if g.optimize {
-		if b := g.blocks[key]; b != nil {
+		if b := g.blocks.get(key); b != nil {
 			return b
 		}
 	}
@@ -118,7 +117,7 @@ func (g *graph) renew(old *block, v *value, rel relation, k uint32, w *value, t,
 		b, g.slab = &g.slab[0], g.slab[1:]
 	}
 	b.v, b.rel, b.k, b.w, b.t, b.f = v, rel, k, w, t, f
-	g.blocks[key] = b
+	g.blocks.put(key, b)
 	return b
 }
 

@@ -51,7 +51,7 @@ type valueKey struct {
 
 // pool makes values.
 type pool struct {
-	known map[valueKey]*value
+	known table[valueKey, *value]
 	all   []*value
 	slab  []value // not used yet
 }
@@ -71,11 +71,8 @@ func (p *pool) make(v value) *value {
 			v.loads = append(v.loads[:len(v.loads):len(v.loads)], v.b.loads...)
 		}
 	}
-	if old := p.known[key]; old != nil {
+	if old := p.known.get(key); old != nil {
 		return old
-	}
-	if p.known == nil {
-		p.known = make(map[valueKey]*value, 16)
 	}
 	if v.op == opPadded {
 		v.cost += 13
@@ -90,7 +87,7 @@ func (p *pool) make(v value) *value {
 	if v.op == opLoad || v.op == opHeader {
 		n.loads = append(v.loads[:len(v.loads):len(v.loads)], n)
 	}
-	p.known[key] = n
+	p.known.put(key, n)
 	p.all = append(p.all, n)
 	return n
 }
