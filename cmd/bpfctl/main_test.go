@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -20,6 +22,11 @@ const asProgram = "BPFCTL_TEST_AS_PROGRAM"
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
+	}
+	if filepath.Base(os.Args[0]) != "bpfctl" {
+		// The programs that a test starts inherit that nohup ignores the signal. They must not: some
+		// tests end them with it. Where a handler stands, a child begins with the default.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 	testscript.Main(m, map[string]func(){"bpfctl": main})
 }
