@@ -37,7 +37,7 @@ func play(a, b lab.World, seq sequence) (at int, diff string, err error) {
 		if err != nil {
 			return at, "", err
 		}
-		for deadline := time.Now().Add(3 * time.Second); seen(la) != seen(lb); {
+		for deadline := time.Now().Add(lab.Patience); seen(la) != seen(lb); {
 			if time.Now().After(deadline) {
 				return at, fmt.Sprintf("packets seen at A and B: %s %v, %s %v", a.Name(), seen(la), b.Name(),
 					seen(lb)), nil
