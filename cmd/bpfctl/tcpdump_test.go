@@ -114,8 +114,13 @@ func fetchSource(dir, pkg string) error {
 		return err
 	}
 	list := filepath.Join(dir, "sources.list")
-	entry := "deb-src http://deb.debian.org/debian bookworm main\n"
-	if err := os.WriteFile(list, []byte(entry), 0o644); err != nil {
+	// The archives that this machine has its own packages from have the sources, too.
+	entries, err := exec.Command("apt-get", "indextargets", "--format",
+		"deb-src $(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages").Output()
+	if err != nil {
+		return fmt.Errorf("apt-get indextargets: %w", err)
+	}
+	if err := os.WriteFile(list, entries, 0o644); err != nil {
 		return err
 	}
 	options := []string{"-o", "Dir::Etc::SourceList=" + list, "-o", "Dir::Etc::SourceParts=/dev/null",
