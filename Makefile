@@ -36,7 +36,10 @@ HAVE_VM := $(strip $(if $(NAMED),$(call qemu,x86_64),$(AMD64) $(OTHERS)))
 # The one that the runner's own tests and the benchmarks boot.
 KERNEL  := $(or $(VMTEST_KERNEL),$(wildcard $(KERNELCACHE)/kernel-amd64))
 
-.PHONY: help run check test announce format vet staticcheck staticcheck-all short unit race cross elsewhere times coverage maybe-vmtest vmtest vm-runner vmtest-speed vagrant-test barriers fuzz soak soak-model filters random reliability rules matrix bench bench-vm performance shots licences man clean
+.PHONY: help run check test announce format vet staticcheck staticcheck-all short unit race \
+  cross elsewhere times coverage maybe-vmtest vmtest vm-runner vmtest-speed vagrant-test \
+  barriers fuzz soak soak-model filters random reliability rules matrix bench bench-vm \
+  performance shots licences man clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -108,7 +111,8 @@ times: ## docs/times.md: the CPU that each part of make check and make test cost
 
 coverage: ## how many statements of the core the tests run that need no kernel
 	@mkdir -p out
-	@$(GO) test -vet=off -short -coverprofile=out/cover -coverpkg=.,./bpf,./filter,./sysctl . ./bpf/... ./filter ./sysctl/... ./conformance ./faults >/dev/null
+	@$(GO) test -vet=off -short -coverprofile=out/cover -coverpkg=.,./bpf,./filter,./sysctl \
+	  . ./bpf/... ./filter ./sysctl/... ./conformance ./faults >/dev/null
 	@awk 'FNR > 1 { split($$1, at, ":"); sub("/[^/]*$$", "", at[1]); of[$$1] = at[1]; n[$$1] = $$2; if ($$3) hit[$$1] = 1 } \
 	  END { for (b in n) { all[of[b]] += n[b]; if (b in hit) run[of[b]] += n[b] } \
 	  for (p in all) printf "%s: %.1f%% of %d statements\n", p, 100 * run[p] / all[p], all[p] }' out/cover | sort
@@ -187,7 +191,8 @@ vm-runner:
 	$(GO) test -timeout 30m ./cmd/vmtest
 
 vmtest-speed: ## how fast vmtest is on every kernel there is, checked and put into docs/vmtest.md; wants an idle machine
-	VMTEST_SPEED=1 VMTEST_SPEED_PAGE=$(CURDIR)/docs/vmtest.md $(GO) test -count=1 -timeout 30m -v -run 'TestSpeed$$' ./cmd/vmtest
+	VMTEST_SPEED=1 VMTEST_SPEED_PAGE=$(CURDIR)/docs/vmtest.md \
+	  $(GO) test -count=1 -timeout 30m -v -run 'TestSpeed$$' ./cmd/vmtest
 
 vagrant-test: ## the tests on an official FreeBSD box (VirtualBox or VMware; FREEBSD=14.4 for another release)
 	@command -v vagrant >/dev/null || { echo "make vagrant-test: vagrant is missing: https://developer.hashicorp.com/vagrant/install"; exit 1; }
@@ -232,14 +237,16 @@ soak-model: $(RELIABILITY)
 	ZBUF_PACKETS=$(PACKETS) $(RECORD)/model-accounting.json $(LONG) -race -run 'TestAccounting$$' ./bpf
 	$(RECORD)/model-pauses.json $(LONG) -race -run 'TestNumberedPacketsWithPauses$$' ./bpf
 	ZBUF_SEEDS=$(SEEDS) $(RECORD)/model-random-use.json $(LONG) -race -run 'TestRandomUse$$' ./bpf
-	ZBUF_EXPRESSIONS=$(EXPRESSIONS) $(RECORD)/filter-judges.json $(LONG) -run 'TestSameVerdictsAs(Libpcap|Oracle)' ./filter
+	ZBUF_EXPRESSIONS=$(EXPRESSIONS) $(RECORD)/filter-judges.json $(LONG) \
+	  -run 'TestSameVerdictsAs(Libpcap|Oracle)' ./filter
 	$(RECORD)/model-table.json $(LONG) -race ./conformance
 
 soak-kernel/%: $(VMTEST) $(RELIABILITY) soak-random/%
 	$(call LONGON,table,$*) -run 'TestConformance$$' ./conformance
 	ZBUF_SOAK=$(SOAK) $(call LONGON,overload,$*,$(INSTORM)) -run 'TestKernelOverload$$' ./bpf
 	ZBUF_SOAK=$(SOAK) $(call LONGON,pauses,$*) -run 'TestKernelNumberedPacketsWithPauses$$' ./bpf
-	ZBUF_SOAK=$(SOAK) $(call LONGON,rules,$*,$(INSTORM)) -run 'TestConformance$$/(tail|assignment|overload)' ./conformance
+	ZBUF_SOAK=$(SOAK) $(call LONGON,rules,$*,$(INSTORM)) \
+	  -run 'TestConformance$$/(tail|assignment|overload)' ./conformance
 	ZBUF_SOAK=$(SOAK) $(call LONGON,faults,$*) ./faults
 	$(if $(filter amd64,$(call archof,$*)),GOOS=freebsd GOARCH=386 $(RECORD)/kernel-table-386-$*.json $(LONG) \
 	  -exec "$(CURDIR)/$(VMTEST) $(if $(filter-out named,$*),--kernel $*) $(VMFLAGS) \
@@ -247,28 +254,29 @@ soak-kernel/%: $(VMTEST) $(RELIABILITY) soak-random/%
 
 # The random tests alone, for make soak-random/kernel-amd64-14.
 STEPS = $(if $(filter amd64,$(call archof,$(1))),100000,20000)
-.PRECIOUS: soak-random/%
-soak-random/%: $(VMTEST) $(RELIABILITY)
-	ZBUF_STEPS=$(call STEPS,$*) $(call LONGON,random,$*) -run 'TestRandomSequences$$' ./conformance
+.PRECIOUS: soak-random/% random/%
+soak-random/%: random/%
 	ZBUF_SOAK=$(SOAK) $(call LONGON,random-use,$*) -run 'TestKernelRandomUse$$' ./bpf
+
+random/%: $(VMTEST) $(RELIABILITY)
+	ZBUF_STEPS=$(call STEPS,$*) $(call LONGON,random,$*) -run 'TestRandomSequences$$' ./conformance
+
+random: $(addprefix random/,$(SOAKON)) ## random operations on every kernel there is, against its own model: 100,000 on amd64, 20,000 on the others
+	@test -n "$(SOAKON)" || { echo "make random: no FreeBSD kernel or no QEMU: see vmtest doctor"; exit 1; }
 
 reliability: $(RELIABILITY) ## docs/reliability.md, of what make soak and make fuzz have left in out/reliability; without make fuzz that part stays
 	$(RELIABILITY) page out/reliability docs/reliability.md >out/reliability.md
 	mv out/reliability.md docs/reliability.md
 
-RULES = $(LONG) -short -run 'TestConformance$$' -exec "$(CURDIR)/$(VMTEST) --kernel $(1) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./conformance
-
-RANDOM = $(LONG) -run 'TestRandomSequences$$' -exec "$(CURDIR)/$(VMTEST) --kernel $(1) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1" ./conformance
-
-random: $(VMTEST) $(RELIABILITY) ## random operations on every kernel there is, against its own model, for make reliability: 100,000 on amd64, 20,000 on the others
-	@test -n "$(AMD64)$(OTHERS)" || { echo "make random: no FreeBSD kernel or no QEMU: see vmtest doctor"; exit 1; }
-	@set -e; $(foreach k,$(AMD64),GOOS=freebsd ZBUF_STEPS=100000 $(RECORD)/random-$(k).json $(call RANDOM,$(k));) \
-	  $(foreach k,$(OTHERS),GOOS=freebsd GOARCH=$(firstword $(subst -, ,$(patsubst kernel-%,%,$(k)))) ZBUF_STEPS=20000 $(RECORD)/random-$(k).json $(call RANDOM,$(k));)
+ALLOWEDON = -exec "$(CURDIR)/$(VMTEST) --kernel $(1) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1"
+RULES = $(LONG) -short -run 'TestConformance$$' $(call ALLOWEDON,$(1)) ./conformance
 
 rules: $(VMTEST) $(RELIABILITY) ## the table of rules on every kernel there is, for make matrix; as 386 programs, too, where those run
 	@test -n "$(AMD64)$(OTHERS)" || { echo "make rules: no FreeBSD kernel or no QEMU: see vmtest doctor"; exit 1; }
-	@set -e; $(foreach k,$(AMD64),GOOS=freebsd $(RECORD)/rules-$(k).json $(call RULES,$(k)); GOOS=freebsd GOARCH=386 $(RECORD)/rules-$(k)-386.json $(call RULES,$(k));) \
-	  $(foreach k,$(OTHERS),GOOS=freebsd GOARCH=$(firstword $(subst -, ,$(patsubst kernel-%,%,$(k)))) $(RECORD)/rules-$(k).json $(call RULES,$(k));)
+	@set -e; $(foreach k,$(AMD64) $(OTHERS),GOOS=freebsd GOARCH=$(call archof,$(k)) \
+	  $(RECORD)/rules-$(k).json $(call RULES,$(k));)
+	@set -e; $(foreach k,$(AMD64),GOOS=freebsd GOARCH=386 \
+	  $(RECORD)/rules-$(k)-386.json $(call RULES,$(k));)
 
 matrix: $(RELIABILITY) ## docs/kernels.md, and the kernels in README.md, of what make rules has left in out/reliability
 	$(RELIABILITY) matrix conformance out/reliability docs/kernels.md README.md
@@ -309,11 +317,15 @@ bench-vm: $(VMTEST) ## all measurements on FreeBSD, into out/bench: in a virtual
 FILTERS := out/filters
 filters: $(VMTEST) ## docs/filter-judges.md: what the judges of package filter say, here and on every amd64 kernel there is
 	@mkdir -p $(FILTERS)
-	$(GO) test -count=1 -v -run 'SameVerdicts|Corpus|Instructions' ./filter >$(FILTERS)/host.txt || { cat $(FILTERS)/host.txt; exit 1; }
-	$(GO) test -count=1 -v -run 'TcpdumpPicks' ./cmd/bpfctl >$(FILTERS)/replay.txt || { cat $(FILTERS)/replay.txt; exit 1; }
-	$(GO) test -count=1 -run '^$$' -bench . -benchmem ./filter >$(FILTERS)/bench.txt || { cat $(FILTERS)/bench.txt; exit 1; }
+	$(GO) test -count=1 -v -run 'SameVerdicts|Corpus|Instructions' ./filter >$(FILTERS)/host.txt || \
+	  { cat $(FILTERS)/host.txt; exit 1; }
+	$(GO) test -count=1 -v -run 'TcpdumpPicks' ./cmd/bpfctl >$(FILTERS)/replay.txt || \
+	  { cat $(FILTERS)/replay.txt; exit 1; }
+	$(GO) test -count=1 -run '^$$' -bench . -benchmem ./filter >$(FILTERS)/bench.txt || \
+	  { cat $(FILTERS)/bench.txt; exit 1; }
 	@set -e; for k in $(AMD64); do echo "filters: $$k"; \
-	  GOOS=freebsd $(GO) test -count=1 -short -v -run Kernel -exec "$(CURDIR)/$(VMTEST) --kernel $$k" ./filter >$(FILTERS)/$$k.txt || { cat $(FILTERS)/$$k.txt; exit 1; }; done
+	  GOOS=freebsd $(GO) test -count=1 -short -v -run Kernel -exec "$(CURDIR)/$(VMTEST) --kernel $$k" \
+	  ./filter >$(FILTERS)/$$k.txt || { cat $(FILTERS)/$$k.txt; exit 1; }; done
 	$(GO) run ./internal/filterpage $(FILTERS) >docs/filter-judges.md
 
 performance: ## fill in docs/performance.md from the results in out/bench
