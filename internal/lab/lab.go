@@ -269,9 +269,9 @@ var errLate = fmt.Errorf("not within %v", Patience)
 
 // Until looks until cond is true, or cond fails, or Patience has passed.
 //
-// It looks again at once for a millisecond, and then once a millisecond. It must not spin for long. A
-// thread that spun on 12.1 kept the thread that it waited for off their one processor for a quarter
-// of a second.
+// It looks again at once for a millisecond, and then once a millisecond. It must not spin for long.
+// A thread that spun on 12.1 kept the thread that it waited for off their one processor for a
+// quarter of a second.
 func Until(cond func() (bool, error)) error {
 	const spin = time.Millisecond
 	began := time.Now()
