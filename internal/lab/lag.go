@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"cmp"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,6 +29,9 @@ type Lag struct {
 
 // A Span of time, From and To counted from when a Lag began.
 type Span struct{ From, To time.Duration }
+
+// Took is how long s lasted.
+func (s Span) Took() time.Duration { return s.To - s.From }
 
 // WatchLag watches until the test is over. A storm can't begin meanwhile: make it before.
 func WatchLag(t testing.TB) *Lag {
@@ -93,9 +98,27 @@ func (l *Lag) Late(spans []Span, limit time.Duration) (late []Span) {
 				allowed += stall.To - stall.From
 			}
 		}
-		if s.To-s.From > allowed {
+		if s.Took() > allowed {
 			late = append(late, s)
 		}
 	}
 	return late
+}
+
+// Since is the span from a time that Now returned until now.
+func (l *Lag) Since(from time.Duration) Span { return Span{from, l.Now()} }
+
+// RequireMost fails the test unless more than half of spans are within limit, beyond what the
+// machine was late by. It logs the median and the longest, and returns the longest.
+func (l *Lag) RequireMost(t testing.TB, spans []Span, limit time.Duration) time.Duration {
+	t.Helper()
+	require.NotEmpty(t, spans)
+	late := l.Late(spans, limit)
+	sorted := slices.SortedFunc(slices.Values(spans),
+		func(a, b Span) int { return cmp.Compare(a.Took(), b.Took()) })
+	median, worst := sorted[len(sorted)/2].Took(), sorted[len(sorted)-1].Took()
+	t.Logf("median %v, worst %v, %d of %d later than %v and than the machine, whose worst lag is %v",
+		median, worst, len(late), len(spans), limit, l.Worst())
+	require.Less(t, 2*len(late), len(spans), "most are within %v", limit)
+	return worst
 }
