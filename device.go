@@ -148,7 +148,8 @@ func (d *Device) learn() error {
 	mode, err := d.BufferMode()
 	switch {
 	case errors.Is(err, syscall.EPERM):
-		return nil // locked: what the guards refuse, the kernel refuses too
+		d.learnLocked()
+		return nil
 	case err != nil:
 		return err
 	}
@@ -163,6 +164,20 @@ func (d *Device) learn() error {
 		d.foreign = errors.Is(d.res.b.Ioctl(BIOCSETBUFMODE, &again), syscall.EBUSY)
 	}
 	return nil
+}
+
+// learnLocked finds out whether BIOCFLUSH is safe on a locked descriptor. Of the requests that
+// reset, it alone is legal when locked. A descriptor that is attached has the buffers of its mode.
+// The kernel does not tell the mode when locked, but BIOCROTZBUF is refused in buffered mode. If
+// there may be no buffers, Flush is refused.
+func (d *Device) learnLocked() {
+	if name, err := d.Interface(); err == nil {
+		d.named(name)
+		return
+	}
+	if _, err := d.Rotate(); !errors.Is(err, syscall.EOPNOTSUPP) {
+		d.mode = BPF_BUFMODE_ZBUF
+	}
 }
 
 // Close closes the descriptor. It ends a Wait under way and waits until that has returned. Lent
