@@ -10,15 +10,15 @@ type System interface {
 	Open() (Backend, error)
 }
 
-// Backend is what lies under a [Device]: one open bpf descriptor of a kernel, or of a model of a
-// kernel. Its methods return the bare errno ([syscall.Errno]) that the system call gave. Programs
-// use a Device. Implement Backend to put something else below a Device.
+// Backend is one open bpf descriptor of a kernel, or of a model of a kernel. A [Device] calls it.
+// Its methods return the bare errno ([syscall.Errno]) that the system call gave. Programs use a
+// Device. Implement Backend to put something else below a Device.
 //
 // One goroutine at a time calls Wait. Any goroutine may call the other methods, also while Wait
 // blocks. Close is called once. No other call is under way then, and only Unmap comes after it.
 type Backend interface {
-	// Ioctl performs req. arg is what [Request.Takes] accepts: nil or a pointer. The kernel reads
-	// and writes the value behind the pointer.
+	// Ioctl performs req. arg is nil or a pointer, as [Request.Takes] accepts it. The kernel reads and
+	// writes the value behind the pointer.
 	Ioctl(req Request, arg any) error
 
 	// Read is read(2) without blocking. It returns EAGAIN if there is nothing to read.
@@ -52,11 +52,11 @@ type Backend interface {
 	InterfaceIndex() (int, error)
 
 	// Map returns size bytes of zeroed, page-aligned memory that BIOCSETZBUF accepts. It stays the
-	// same memory across fork(2). size is a multiple of PageSize.
+	// same memory across fork(2). size is a multiple of [Backend.PageSize].
 	Map(size int) ([]byte, error)
 
-	// Unmap gives back what Map returned. The kernel must have no use for it: the descriptor is
-	// closed, or BIOCSETZBUF refused the memory.
+	// Unmap gives back the memory that Map returned. The kernel must have no use for it: the
+	// descriptor is closed, or BIOCSETZBUF refused the memory.
 	Unmap(mem []byte) error
 
 	// PageSize returns the unit of lent memory in bytes.
@@ -71,17 +71,19 @@ type Backend interface {
 	Close() error
 }
 
-// Guard is what a [Backend] may have besides, for [Device.SetGuardedBuffers].
+// Guard has the methods that a [Backend] needs for [Device.SetGuardedBuffers]. A Backend may lack
+// them.
 type Guard interface {
 	// MapTwice is Map, but it returns the memory at two addresses. Unmap is called for each.
 	MapTwice(size int) (lent, view []byte, err error)
 
-	// Protect makes what MapTwice or Map returned inaccessible, or accessible again. A program that
-	// touches inaccessible memory gets SIGSEGV.
+	// Protect makes memory that [Guard.MapTwice] or [Backend.Map] returned inaccessible, or accessible
+	// again. A program that touches inaccessible memory gets SIGSEGV.
 	Protect(mem []byte, accessible bool) error
 }
 
-// FilterFacts is what a [Backend] may have besides, for those who compile filters.
+// FilterFacts has the methods that a [Backend] needs for [Device.MaxInstructions] and
+// [Device.Netmask]. A Backend may lack them. Compilers of filters ask them.
 type FilterFacts interface {
 	// MaxInstructions returns the sysctl net.bpf.maxinsns.
 	MaxInstructions() (int, error)
@@ -91,7 +93,8 @@ type FilterFacts interface {
 	Netmask() (uint32, error)
 }
 
-// Event is why [Backend.Wait] returned. The zero Event is the timeout.
+// Event says why [Backend.Wait] returned. The zero Event says that the timeout has passed, or that
+// a signal came.
 type Event struct {
 	Readable bool // the kernel woke the readers
 	Woken    bool // Wake was called

@@ -51,7 +51,7 @@ type descriptor struct {
 }
 
 // NewHostBackend makes a backend of an open bpf descriptor, for [Adopt]. It makes the descriptor
-// non-blocking, for every process that shares it. The Device closes the descriptor. If
+// non-blocking, for every process that shares it. [Backend.Close] closes the descriptor. If
 // NewHostBackend fails, it leaves the descriptor open.
 //
 // Errors:

@@ -9,13 +9,13 @@ import (
 // BufferMode returns BPF_BUFMODE_BUFFER or BPF_BUFMODE_ZBUF. BIOCGETBUFMODE.
 func (d *Device) BufferMode() (uint32, error) { return d.get(BIOCGETBUFMODE) }
 
-// SetBufferMode sets the buffer mode. Call it right after open, before SetBufferLen, SetBuffers and
-// SetInterface. BIOCSETBUFMODE.
+// SetBufferMode sets the buffer mode. Call it right after open, before [Device.SetBufferLen],
+// [Device.SetBuffers] and [Device.SetInterface]. BIOCSETBUFMODE.
 //
 // Errors:
 //   - EBUSY: the descriptor has buffers or an interface. In 9.3 and 10.1 it has buffers from open
 //     on.
-//   - ErrZeroCopyDisabled, EINVAL: the mode is BPF_BUFMODE_ZBUF, and the sysctl
+//   - [ErrZeroCopyDisabled], EINVAL: the mode is BPF_BUFMODE_ZBUF, and the sysctl
 //     net.bpf.zerocopy_enable is 0.
 //   - EINVAL: the mode is no BPF_BUFMODE_ value.
 func (d *Device) SetBufferMode(mode uint32) error {
@@ -36,9 +36,9 @@ func (d *Device) SetBufferMode(mode uint32) error {
 	return err
 }
 
-// BufferLen returns the usable bytes of each buffer. In buffered mode Read must be given as many
-// bytes. In zero-copy mode it is the length of a lent buffer without its header. As long as there
-// are no buffers it is the sysctl net.bpf.bufsize. BIOCGBLEN; legal when locked.
+// BufferLen returns the usable bytes of each buffer. In buffered mode [Device.Read] takes a slice
+// of exactly that length. In zero-copy mode it is the length of a lent buffer without its header.
+// As long as there are no buffers it is the sysctl net.bpf.bufsize. BIOCGBLEN; legal when locked.
 func (d *Device) BufferLen() (uint32, error) { return d.get(BIOCGBLEN) }
 
 // SetBufferLen asks for buffers of n bytes in buffered mode. It returns the length that the kernel
@@ -76,24 +76,24 @@ type Buffers struct {
 func (b *Buffers) Size() int { return b.size }
 
 // SetBuffers lends the kernel two buffers of size bytes, headers included. It rounds size up to
-// whole pages. The kernel wires the memory. The memory stays shared over fork(2). BIOCSETZBUF, in
-// zero-copy mode, before attach, once.
+// whole pages. The kernel wires the memory. The memory stays shared over fork(2). The kernel takes
+// buffers once, in zero-copy mode and before attach. BIOCSETZBUF.
 //
 // Errors:
 //   - EOPNOTSUPP: the descriptor is in buffered mode.
-//   - EINVAL: size is 0 or more than MaxBufferSize, or the descriptor is attached.
+//   - EINVAL: size is 0 or more than [Device.MaxBufferSize], or the descriptor is attached.
 //   - EFAULT: the kernel can't map the buffers.
 //   - ENOMEM: the process can't have the memory.
-//   - ErrBuffersSet: the descriptor has its buffers.
-//   - ErrNotOurBuffers: the descriptor was adopted, and has buffers.
+//   - [ErrBuffersSet]: an earlier SetBuffers has lent the buffers.
+//   - [ErrNotOurBuffers]: the descriptor was adopted, and has buffers.
 func (d *Device) SetBuffers(size int) (*Buffers, error) { return d.setBuffers(size, false) }
 
-// SetGuardedBuffers is SetBuffers with memory at two addresses. [Device.Protect] can make the
-// memory inaccessible that [Buffer.View] returns. The kernel and the headers go on with the other
-// address.
+// SetGuardedBuffers is [Device.SetBuffers] with memory at two addresses. [Device.Protect] can make
+// inaccessible the memory that [Buffer.View] returns. The kernel and [Buffer.Header] go on with the
+// other address.
 //
 // Errors:
-//   - errors.ErrUnsupported: the Backend is no [Guard].
+//   - [errors.ErrUnsupported]: the Backend is no [Guard].
 //   - The errors of SetBuffers.
 func (d *Device) SetGuardedBuffers(size int) (*Buffers, error) { return d.setBuffers(size, true) }
 
@@ -170,11 +170,11 @@ func (d *Device) guard(iface string) (Guard, error) {
 	}
 }
 
-// GuardedMemory returns size bytes that Protect can make inaccessible. They are unmapped together
-// with the lent memory.
+// GuardedMemory returns size bytes that [Device.Protect] can make inaccessible. The Device unmaps
+// them together with the lent memory.
 //
 // Errors:
-//   - errors.ErrUnsupported: the Backend is no [Guard].
+//   - [errors.ErrUnsupported]: the Backend is no [Guard].
 //   - ENOMEM: the process can't have the memory.
 func (d *Device) GuardedMemory(size int) ([]byte, error) {
 	if err := d.enter(opMap); err != nil {
@@ -194,12 +194,12 @@ func (d *Device) GuardedMemory(size int) ([]byte, error) {
 	return mem, nil
 }
 
-// Protect makes memory inaccessible, or accessible again. mem is what GuardedMemory returned, or
-// the view of a guarded buffer. A goroutine that has pinned the memory may call Protect after
-// Close.
+// Protect makes memory inaccessible, or accessible again. mem comes from [Device.GuardedMemory], or
+// is the view of a guarded buffer ([Buffer.View]). A goroutine that has pinned the memory may call
+// Protect after Close.
 //
 // Errors:
-//   - errors.ErrUnsupported: the Backend is no [Guard].
+//   - [errors.ErrUnsupported]: the Backend is no [Guard].
 func (d *Device) Protect(mem []byte, accessible bool) error {
 	g, err := d.guard(d.Name())
 	if err != nil {
@@ -213,12 +213,12 @@ func (d *Device) Protect(mem []byte, accessible bool) error {
 
 // KeepMapped sets whether the lent memory stays mapped if the Device is collected without Close.
 // Set it while something uses the memory through pointers that do not keep the Device alive, such
-// as the slice that [Buffer.Data] returns. The descriptor is closed, but the memory is never
-// unmapped. Close and Unpin are not affected.
+// as the slice that [Buffer.Data] returns. The garbage collection then closes the descriptor, and
+// never unmaps the memory. KeepMapped changes nothing about Close and [Device.Unpin].
 func (d *Device) KeepMapped(on bool) { d.res.keep.Store(on) }
 
-// Pin keeps the lent memory mapped after Close, until Unpin. It returns false if the memory has
-// gone already.
+// Pin keeps the lent memory mapped after Close, until [Device.Unpin]. It returns false if the
+// Device has unmapped the memory already.
 func (d *Device) Pin() bool {
 	for {
 		n := d.res.pins.Load()
@@ -231,8 +231,11 @@ func (d *Device) Pin() bool {
 	}
 }
 
-// Unpin undoes one Pin. After Close the last Unpin unmaps the memory and empties the [Buffers]. So
-// a Device that is kept has no pointer to memory that others may get.
+// Unpin undoes one [Device.Pin]. After Close the last Unpin unmaps the memory and empties the
+// [Buffers]. So a Device that is kept has no pointer to memory that others may get.
+//
+// Errors:
+//   - Those of munmap(2).
 func (d *Device) Unpin() error {
 	gone, err := d.res.unpin(d.again.Load().Interface) // without the lock: readers do it all the time
 	if gone {
@@ -246,9 +249,9 @@ func (d *Device) Unpin() error {
 }
 
 // Rotate asks the kernel to assign the store buffer to the process. The kernel does so only if the
-// hold slot is empty. A buffer that was acknowledged stays in the hold slot until the next packet.
-// Rotate reports whether the kernel rotated. Another buffer may be assigned all the same, so look
-// at the headers. BIOCROTZBUF; legal when locked.
+// hold slot is empty and the store buffer is not. An acknowledged buffer stays in the hold slot
+// until the next packet. Rotate reports whether the kernel rotated. If it did not, a buffer may be
+// assigned all the same, so look at the headers. BIOCROTZBUF; legal when locked.
 //
 // Errors:
 //   - EOPNOTSUPP: the descriptor is in buffered mode.
@@ -267,8 +270,8 @@ func (d *Device) Rotate() (bool, error) {
 	return rotated, err
 }
 
-// BytesReadable returns the bytes of records in store and hold buffer together. Acknowledged
-// records count until the kernel has taken their buffer back. FIONREAD; legal when locked.
+// BytesReadable returns the bytes of records in store and hold buffer together. The kernel counts
+// acknowledged records until it has taken their buffer back. FIONREAD; legal when locked.
 func (d *Device) BytesReadable() (int, error) {
 	if err := d.begin(FIONREAD); err != nil {
 		return 0, err
@@ -282,5 +285,5 @@ func (d *Device) BytesReadable() (int, error) {
 // process must still acknowledge it. BIOCFLUSH; legal when locked.
 //
 // Errors:
-//   - ErrResetUnsafe: the descriptor is in zero-copy mode and has no buffers.
+//   - [ErrResetUnsafe]: the descriptor is in zero-copy mode and has no buffers.
 func (d *Device) Flush() error { return d.ioctl(BIOCFLUSH, nil) }

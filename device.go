@@ -12,24 +12,25 @@ import (
 // A Device is one open bpf descriptor. It has a typed method for every request that bpf(4) answers.
 // Each method's documentation names its request.
 //
-// Any goroutine may call any method. Only one goroutine at a time may call Wait. The Device makes
-// its requests one after the other.
+// Any goroutine may call any method. Only one goroutine at a time may call [Device.Wait]. The
+// Device makes its requests one after the other.
 //
-// "Attached" means that SetInterface has been called. "Reset" means that the kernel empties the
-// buffers that it owns and sets the counters to zero. FreeBSD has each request since 9.0 unless its
-// documentation names another release.
+// "Attached" means that [Device.SetInterface] has been called. "Reset" means that the kernel
+// empties the buffers that it owns and sets the counters to zero. FreeBSD has each request since
+// 9.0 unless its documentation names another release.
 //
-// Every error is an [*Error]. Besides those that a method documents, these may come:
-//   - os.ErrClosed: the Device is closed.
-//   - EPERM: the descriptor is locked (Lock), and the request is not legal when locked.
-//   - ENOTCAPABLE: the request was not allowed in Limit.
+// Every error is an [*Error]. Besides the errors that its documentation names, a method may return
+// these:
+//   - [os.ErrClosed]: the Device is closed.
+//   - EPERM: the descriptor is locked ([Device.Lock]), and the request is not legal when locked.
+//   - ENOTCAPABLE: [Device.Limit] did not allow the request.
 type Device struct {
 	res *resources
 
 	life sync.RWMutex // read-held by every call, so that Close has the descriptor to itself
 	shut atomic.Bool
 
-	// again is what Read returns if there is nothing, made once for each interface.
+	// again is the error of a Read that finds nothing. It is made once for each interface.
 	again atomic.Pointer[Error]
 
 	mu      sync.Mutex // one request at a time; guards what follows
@@ -47,8 +48,8 @@ type Device struct {
 	leak runtime.Cleanup
 }
 
-// resources is what must be given back: the descriptor, and the lent memory once the descriptor is
-// closed and nobody pins it.
+// resources are the descriptor and the lent memory. The Device must give back both. The memory goes
+// once the descriptor is closed and nobody pins it.
 type resources struct {
 	b      Backend
 	closed bool
@@ -79,8 +80,8 @@ func (r *resources) unpin(iface string) (gone bool, err error) {
 	return true, r.unmap(iface)
 }
 
-// abandon gives back what is left when the Device is garbage: nobody can use or unpin it any more.
-// It leaves memory mapped that KeepMapped protects: a leak is better than a fault.
+// abandon gives back the rest when the Device is garbage. Nobody can use or unpin it any more.
+// abandon leaves memory mapped that KeepMapped protects, because a leak is better than a fault.
 func (r *resources) abandon() {
 	if !r.closed {
 		r.close()
@@ -96,10 +97,13 @@ func (r *resources) abandon() {
 //   - EACCES: the user may not open /dev/bpf.
 //   - ENOENT: there is no /dev/bpf.
 //   - EMFILE, ENFILE: the process or the system has too many open files.
-//   - ErrForeignOS, errors.ErrUnsupported: this system is not FreeBSD.
+//   - [ErrForeignOS], [errors.ErrUnsupported]: this system is not FreeBSD.
 func Open() (*Device, error) { return OpenOn(Host()) }
 
 // OpenOn opens a descriptor of the given system.
+//
+// Errors:
+//   - Those of [System.Open]. On the running kernel they are those of [Open].
 func OpenOn(s System) (*Device, error) {
 	b, err := s.Open()
 	if err != nil {
@@ -109,16 +113,22 @@ func OpenOn(s System) (*Device, error) {
 }
 
 // Adopt takes over a descriptor that somebody else opened, through its backend. On FreeBSD,
-// [NewHostBackend] makes a backend of a file descriptor. The Device owns the backend from then on.
-// If Adopt fails, it leaves the backend open.
+// [NewHostBackend] makes a backend of a file descriptor. [Device.Close] closes the backend. If
+// Adopt fails, it leaves the backend open.
 //
 // The kernel does not tell everything about the descriptor, so a Device that was adopted refuses
 // more than others:
-//   - In zero-copy mode its packets cannot be read: their memory stays with the process that lent
-//     it (ErrNotOurBuffers).
+//   - In zero-copy mode its packets cannot be read. Only the process that lent the buffers can
+//     reach them ([ErrNotOurBuffers]).
 //   - In zero-copy mode, while the sysctl net.bpf.zerocopy_enable is 0, Adopt cannot find out
-//     whether there are buffers. Requests that reset are refused (ErrResetUnsafe).
-//   - If it is attached, it may be promiscuous (ErrReattachUnsafe).
+//     whether there are buffers. Requests that reset are refused ([ErrResetUnsafe]).
+//   - If it is locked and not attached, Adopt cannot find out whether there are buffers either.
+//     Only in buffered mode may it be flushed ([ErrResetUnsafe]).
+//   - If it is attached, it may be promiscuous. When its interface has gone, it cannot be attached
+//     again ([ErrReattachUnsafe]).
+//
+// Errors:
+//   - Those of [Device.BufferMode] but EPERM.
 func Adopt(b Backend) (*Device, error) {
 	d := newDevice(b)
 	if err := d.learn(); err != nil {
@@ -180,8 +190,11 @@ func (d *Device) learnLocked() {
 	}
 }
 
-// Close closes the descriptor. It ends a Wait under way and waits until that has returned. Lent
-// memory is unmapped when nothing pins it. The second Close returns nil.
+// Close closes the descriptor. It ends a [Device.Wait] under way and waits until that has returned.
+// Close unmaps the lent memory, unless [Device.Pin] keeps it. The second Close returns nil.
+//
+// Errors:
+//   - Those of close(2) and munmap(2).
 func (d *Device) Close() error {
 	if d.shut.Swap(true) {
 		return nil

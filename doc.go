@@ -6,10 +6,10 @@
 // A [Device] is one open descriptor on a [Backend]. The backend is the running kernel's, or that of
 // a model of a kernel (package bpftest). Everything above it runs on both.
 //
-// To capture with zero-copy, call SetBufferMode, SetBuffers, SetFilter and SetInterface, in this
-// order. A Device refuses calls that would make the kernel panic (ErrResetUnsafe,
-// ErrReattachUnsafe). The header of each lent [Buffer] says whether the process or the kernel owns
-// it: see [ZbufHeader].
+// To capture with zero-copy, call [Device.SetBufferMode], [Device.SetBuffers], [Device.SetFilter]
+// and [Device.SetInterface], in this order. A Device refuses calls that would make the kernel panic
+// ([ErrResetUnsafe], [ErrReattachUnsafe]). The header of each lent [Buffer] says whether the
+// process or the kernel owns it: see [ZbufHeader].
 //
 // The sources are bpf(4), and sys/net/bpf.h, bpf.c and bpf_zerocopy.c of FreeBSD.
 package zbuf

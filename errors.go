@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// Error is what a failed call on a bpf descriptor returns. errors.Is finds the errno in it, and
-// through the errno fs.ErrPermission and errors.ErrUnsupported.
+// Error is the error of a failed call on a bpf descriptor. [errors.Is] finds the errno in it, and
+// through the errno fs.ErrPermission and [errors.ErrUnsupported].
 type Error struct {
 	Op        string // the request's or system call's name, such as "BIOCSETIF"
 	Interface string // the interface concerned, if it is known
@@ -19,6 +19,7 @@ type Error struct {
 	Hint      string // what to do about it; empty if Err says that
 }
 
+// Error returns the operation, the interface, the error and the hint in one line.
 func (e *Error) Error() string {
 	s := e.Op
 	if e.Interface != "" {
@@ -31,46 +32,48 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Unwrap returns the errno.
+// Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
 var (
-	// ErrResetUnsafe is in the error of a request that resets, if the descriptor is in zero-copy
-	// mode and has no buffers. The kernel would panic: reset_d in sys/net/bpf.c looks at a store
-	// buffer that is not there. The Device does not make the request.
+	// ErrResetUnsafe is in the error of a request that resets, if the descriptor is in zero-copy mode
+	// and has no buffers, or if [Adopt] could not find out whether it has. The kernel would panic:
+	// reset_d in sys/net/bpf.c looks at a store buffer that is not there. The Device does not make the
+	// request.
 	ErrResetUnsafe = errors.New("refused: in zero-copy mode without buffers " +
 		"this ioctl panics the kernel; call SetBuffers first")
 
-	// ErrReattachUnsafe is in the error of SetInterface, if the interface of a promiscuous descriptor
-	// has gone. Since FreeBSD 14 the kernel still takes such a descriptor for promiscuous. If it
-	// were attached to another interface, closing it would take away a promiscuous reference that
-	// this interface does not have. A kernel with INVARIANTS panics then, and another one loses count.
-	// The Device does not make the request. Close it and open a new one.
+	// ErrReattachUnsafe is in the error of [Device.SetInterface], if the interface of a promiscuous
+	// descriptor has gone. Since FreeBSD 14 the kernel still takes such a descriptor for promiscuous.
+	// If it were attached to another interface, closing it would take away a promiscuous reference
+	// that this interface does not have. A kernel with INVARIANTS panics then, and another one loses
+	// count. The Device does not make the request. Close it and open a new one.
 	ErrReattachUnsafe = errors.New("refused: the interface of this promiscuous descriptor has gone, " +
 		"and attaching it again would make the kernel panic or lose count; open a new descriptor")
 
-	// ErrBuffersSet is in the error of a second SetBuffers. The kernel would wipe the headers of the
-	// buffers in use before it refuses. The Device does not make the request.
+	// ErrBuffersSet is in the error of a second [Device.SetBuffers]. The kernel would wipe the headers
+	// of the buffers in use before it refuses. The Device does not make the request.
 	ErrBuffersSet = errors.New("refused: the descriptor has its buffers, once for its lifetime; " +
 		"open another descriptor for other buffers")
 
-	// ErrNotOurBuffers is in the error of SetBuffers, if the descriptor was adopted and has zero-copy
-	// buffers. The process that lent them has their memory.
+	// ErrNotOurBuffers is in the error of [Device.SetBuffers], if the descriptor was adopted and has
+	// zero-copy buffers. Only the process that lent them has their memory.
 	ErrNotOurBuffers = errors.New("the descriptor's zero-copy buffers belong to whoever opened it; " +
 		"open another descriptor")
 
-	// ErrForeignOS is in the error of Open on a system other than FreeBSD.
+	// ErrForeignOS is in the error of [Open] on a system other than FreeBSD. errors.Is finds
+	// [errors.ErrUnsupported] in it.
 	ErrForeignOS = fmt.Errorf("FreeBSD's bpf(4) is not there on %s: %w",
 		runtime.GOOS, errors.ErrUnsupported)
 
-	// ErrZeroCopyDisabled is in the error of SetBufferMode, if the kernel refuses zero-copy mode as
-	// such.
+	// ErrZeroCopyDisabled is in the error of [Device.SetBufferMode], if the sysctl
+	// net.bpf.zerocopy_enable is 0.
 	ErrZeroCopyDisabled = errors.New("zero-copy is disabled: " +
 		"run `bpfctl zerocopy on` as root (sysctl net.bpf.zerocopy_enable=1)")
 )
 
-// opError gives err the name of the operation and of the interface, and says what to do next. An
-// error that has them already stays as it is.
+// opError returns err with the name of the operation and of the interface, and with a hint. It
+// leaves an *Error as it is.
 func opError(op, iface string, err error) error {
 	if err == nil {
 		return nil
@@ -81,7 +84,8 @@ func opError(op, iface string, err error) error {
 	return &Error{Op: op, Interface: iface, Err: err, Hint: hint(op, err)}
 }
 
-// hints say what to do next, the first that fits. Without operations a hint is for all of them.
+// hints say what to do next. The first that fits counts. A hint without operations fits all of
+// them.
 var hints = []struct {
 	ops  string
 	err  error

@@ -8,7 +8,7 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// The raw binding by hand: the order of the calls, and one buffer's way to the process and back.
+// The example shows the order of the calls, and one buffer's way to the process and back.
 func Example() {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
 	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
@@ -33,7 +33,7 @@ func Example() {
 	}
 	em0.Receive(make([]byte, 60))
 
-	if _, err := d.Rotate(); err != nil { // hand over what there is
+	if _, err := d.Rotate(); err != nil { // assign the store buffer
 		log.Fatal(err)
 	}
 	records, gen, owned := bufs.A.Records()

@@ -13,20 +13,20 @@ import (
 //
 // Errors:
 //   - EINVAL: [Validate] refuses the program, or it is longer than the sysctl net.bpf.maxinsns.
-//   - ErrResetUnsafe: the descriptor is in zero-copy mode and has no buffers.
+//   - [ErrResetUnsafe]: the descriptor is in zero-copy mode and has no buffers.
 func (d *Device) SetFilter(prog []Insn) error { return d.program(BIOCSETF, prog) }
 
 // SetFilterNoReset sets the read filter and does not reset the descriptor. BIOCSETFNR.
 //
 // Errors:
-//   - EINVAL: as for SetFilter.
+//   - EINVAL: as for [Device.SetFilter].
 func (d *Device) SetFilterNoReset(prog []Insn) error { return d.program(BIOCSETFNR, prog) }
 
 // SetWriteFilter sets the filter that written packets must pass. The kernel refuses other packets
 // with EPERM. BIOCSETWF.
 //
 // Errors:
-//   - EINVAL: as for SetFilter.
+//   - EINVAL: as for [Device.SetFilter].
 func (d *Device) SetWriteFilter(prog []Insn) error { return d.program(BIOCSETWF, prog) }
 
 func (d *Device) program(req Request, prog []Insn) error {
@@ -43,7 +43,7 @@ func (d *Device) program(req Request, prog []Insn) error {
 // net.bpf.maxinsns.
 //
 // Errors:
-//   - errors.ErrUnsupported: the backend does not know.
+//   - [errors.ErrUnsupported]: the backend has no [FilterFacts].
 //   - Any other errno comes from sysctl(3).
 func (d *Device) MaxInstructions() (n int, err error) {
 	err = d.fact("net.bpf.maxinsns", func(f FilterFacts) (err error) {
@@ -58,8 +58,9 @@ func (d *Device) MaxInstructions() (n int, err error) {
 // timeout.
 //
 // Errors:
-//   - ENXIO: the process's network stack does not have the interface, as for InterfaceIndex.
-//   - errors.ErrUnsupported: the backend does not know.
+//   - ENXIO: the process's network stack does not have the interface, as for
+//     [Device.InterfaceIndex].
+//   - [errors.ErrUnsupported]: the backend has no [FilterFacts].
 func (d *Device) Netmask() (mask uint32, err error) {
 	err = d.fact("netmask", func(f FilterFacts) (err error) {
 		mask, err = f.Netmask()
@@ -88,7 +89,7 @@ func (d *Device) FilterVersion() (v Version, err error) {
 	return v, err
 }
 
-// Lock makes the kernel refuse every request that could change what the descriptor captures or
-// writes. The kernel answers such a request with EPERM. Nobody can undo Lock. BIOCLOCK; legal when
-// locked.
+// Lock makes the kernel refuse every request that is not legal when locked. The kernel answers such
+// a request with EPERM. [Request.LegalWhenLocked] tells which requests are legal then. Nobody can
+// undo Lock. BIOCLOCK; legal when locked.
 func (d *Device) Lock() error { return d.ioctl(BIOCLOCK, nil) }

@@ -5,9 +5,9 @@ import (
 	"sync/atomic"
 )
 
-// ZbufHeader is struct bpf_zbuf_header, at the start of each lent buffer. The kernel counts the
-// kernel generation up when it assigns the buffer to the process. The process owns the buffer until
-// it has stored the same number as the user generation (bpf(4), "Zero-copy buffer mode").
+// ZbufHeader is struct bpf_zbuf_header, at the start of each lent buffer. The kernel adds 1 to the
+// kernel generation when it assigns the buffer to the process. The process owns the buffer until it
+// has stored the same number as the user generation (bpf(4), "Zero-copy buffer mode").
 type ZbufHeader struct {
 	_         structs.HostLayout
 	kernelGen atomic.Uint32
@@ -47,16 +47,17 @@ func newBuffer(mem, view []byte) Buffer {
 // Header returns the shared header.
 func (b *Buffer) Header() *ZbufHeader { return b.hdr }
 
-// Data returns all the room for records. Read only what the kernel has assigned, or what you know
-// to be stored and not to be flushed.
+// Data returns all the room for records. Read it only while the process owns the buffer, or where
+// you know that the kernel has stored records and does not discard them meanwhile.
 func (b *Buffer) Data() []byte { return b.data }
 
 // View returns the whole buffer, header included, at the address that [Device.Protect] works on. It
 // returns nil if the buffer is not guarded.
 func (b *Buffer) View() []byte { return b.view }
 
-// Records returns the records in a buffer that the process owns, and the generation to acknowledge.
-// ok is false while the kernel owns the buffer.
+// Records returns the records in a buffer that the process owns, and the generation to give to
+// [ZbufHeader.Acknowledge]. ok is false while the kernel owns the buffer. records lies in the lent
+// memory. It is valid until Acknowledge.
 func (b *Buffer) Records() (records []byte, gen uint32, ok bool) {
 	gen, ok = b.hdr.Generation()
 	if !ok {
@@ -65,8 +66,8 @@ func (b *Buffer) Records() (records []byte, gen uint32, ok bool) {
 	return b.data[:min(uint(b.hdr.Len()), uint(len(b.data)))], gen, true
 }
 
-// Older returns the one of two buffers that the kernel assigned first. The process owns both. The
-// kernel fills them in turn and begins with a, so their generations tell.
+// Older returns the one of two buffers that the kernel assigned first. The process must own both.
+// The kernel fills them in turn and begins with a, so their generations tell.
 func Older(a, b *Buffer) *Buffer {
 	if a.hdr.kernelGen.Load() == b.hdr.kernelGen.Load() {
 		return a

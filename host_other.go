@@ -2,7 +2,7 @@
 
 package zbuf
 
-// Host returns a system whose Open fails with ErrForeignOS: this system is not FreeBSD.
+// Host returns a system whose Open fails with [ErrForeignOS]: this system is not FreeBSD.
 func Host() System { return foreign{} }
 
 type foreign struct{}

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// listTries is how often a list that grows between two calls is asked for.
+// listTries limits the tries to get a list that grows between two calls.
 const listTries = 3
 
 // Interface returns the present name of the attached interface. BIOCGETIF; legal when locked.
@@ -31,16 +31,16 @@ func (d *Device) interfaceLocked() (string, error) {
 	return string(name), nil
 }
 
-// SetInterface attaches the descriptor to an interface. Packets come from then on. The kernel
-// resets the descriptor. In buffered mode without SetBufferLen the kernel allocates buffers of its
-// default length. BIOCSETIF.
+// SetInterface attaches the descriptor to an interface. The kernel captures from then on. The
+// kernel resets the descriptor. In buffered mode without [Device.SetBufferLen] the kernel allocates
+// buffers of its default length. BIOCSETIF.
 //
 // Errors:
-//   - ENXIO: there is no such interface.
+//   - ENXIO: there is no such interface, or it has no bpf tap.
 //   - ENAMETOOLONG: the name has more than 15 bytes.
 //   - EINVAL: the descriptor is in zero-copy mode and has no buffers.
-//   - ErrResetUnsafe: the same, found before the kernel is asked.
-//   - ErrReattachUnsafe: the descriptor is promiscuous, or was adopted while it was attached, and
+//   - [ErrResetUnsafe]: the same. The Device finds it before it asks the kernel.
+//   - [ErrReattachUnsafe]: the descriptor is promiscuous, or was adopted while it was attached, and
 //     its interface has gone.
 func (d *Device) SetInterface(name string) error {
 	op := BIOCSETIF.String()
@@ -66,7 +66,7 @@ func (d *Device) SetInterface(name string) error {
 	return nil
 }
 
-// Name returns the interface that SetInterface attached last. It does not ask the kernel.
+// Name returns the interface that [Device.SetInterface] attached last. It does not ask the kernel.
 func (d *Device) Name() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -135,11 +135,11 @@ func (d *Device) SetPromiscuous() error {
 //   - EINVAL: the descriptor is not attached, or its interface has gone.
 func (d *Device) LinkType() (uint32, error) { return d.get(BIOCGDLT) }
 
-// SetLinkType chooses one of LinkTypes and resets the descriptor. BIOCSDLT, after attach.
+// SetLinkType chooses one of [Device.LinkTypes] and resets the descriptor. BIOCSDLT, after attach.
 //
 // Errors:
 //   - EINVAL: the interface does not offer dlt, or the descriptor is not attached.
-//   - ErrResetUnsafe: the descriptor is in zero-copy mode and has no buffers.
+//   - [ErrResetUnsafe]: the descriptor is in zero-copy mode and has no buffers.
 func (d *Device) SetLinkType(dlt uint32) error { return d.set(BIOCSDLT, dlt) }
 
 // LinkTypes returns the DLT_ numbers that the attached interface offers. BIOCGDLTLIST; legal when
@@ -173,10 +173,10 @@ func (d *Device) Detached() bool {
 	return d.res.b.Detached()
 }
 
-// renameTries is how often InterfaceIndex asks before it takes ENXIO for an answer.
+// renameTries limits the questions of InterfaceIndex that the kernel answers with ENXIO.
 const renameTries = 4
 
-// InterfaceIndex returns the index (net.Interface) of the attached interface. It returns 0 for a
+// InterfaceIndex returns the index ([net.Interface]) of the attached interface. It returns 0 for a
 // bpf tap that is not a network interface (16.0, not run). InterfaceIndex stops the read timeout.
 //
 // The kernel has no request for the index. The backend asks for the name (BIOCGETIF) and then for
@@ -210,8 +210,8 @@ func (d *Device) InterfaceIndex() (int, error) {
 	}
 }
 
-// tapWithoutIndex reports whether the attached tap can be attached to, although the network stack
-// has no interface of that name. The list of the taps (BIOCGETIFLIST) came with such taps.
+// tapWithoutIndex reports whether the kernel lists the attached tap, although the network stack has
+// no interface of that name. The list of the taps (BIOCGETIFLIST) came with such taps.
 func (d *Device) tapWithoutIndex() bool {
 	name, err := d.interfaceLocked()
 	if err != nil {

@@ -17,8 +17,8 @@ const (
 	opMap   = "mmap"
 )
 
-// Read reads all packets of one buffer in buffered mode. It does not block. p must have BufferLen
-// bytes.
+// Read reads all packets of one buffer in buffered mode. It does not block. p must have
+// [Device.BufferLen] bytes.
 //
 // Errors:
 //   - EAGAIN: there is nothing to read.
@@ -49,6 +49,9 @@ func (d *Device) Read(p []byte) (int, error) {
 //   - EIO: the packet is longer than the kernel can write: a page on 12.1, 16 KiB on 14.
 //   - EPERM: the write filter refused the packet.
 //   - EBADF: the descriptor was opened for reading only.
+//   - ENOBUFS: the queue of the interface is full.
+//   - EAFNOSUPPORT: the interface takes its own header only, such as tun after
+//     [Device.SetHeaderComplete].
 //   - Any other errno comes from the interface's driver.
 func (d *Device) Write(p []byte) (int, error) {
 	if err := d.enter(opWrite); err != nil {
@@ -62,9 +65,15 @@ func (d *Device) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Wait waits until the kernel wakes the readers of the descriptor, somebody calls Wake, or the
-// timeout has passed. [Backend] has the details. A signal may end Wait early, with an empty Event.
-// Only one goroutine at a time may call it.
+// Wait waits until the kernel wakes the readers of the descriptor, somebody calls [Device.Wake], or
+// the timeout has passed. A negative timeout never passes. A signal may end Wait early, with an
+// empty [Event]. [Backend.Wait] has the details, and says what rearm does. Only one goroutine at a
+// time may call Wait.
+//
+// Errors:
+//   - [os.ErrClosed]: the Device was closed before the call. Close ends a Wait under way with
+//     Woken.
+//   - Those of kevent(2).
 func (d *Device) Wait(rearm bool, timeout time.Duration) (Event, error) {
 	if err := d.enter(opWait); err != nil {
 		return Event{}, err
@@ -77,7 +86,10 @@ func (d *Device) Wait(rearm bool, timeout time.Duration) (Event, error) {
 	return ev, nil
 }
 
-// Wake ends the Wait under way. If there is none, it ends the next one.
+// Wake ends the [Device.Wait] under way. If there is none, it ends the next one.
+//
+// Errors:
+//   - Those of kevent(2).
 func (d *Device) Wake() error {
 	if err := d.enter(opWait); err != nil {
 		return err
@@ -89,9 +101,9 @@ func (d *Device) Wake() error {
 	return nil
 }
 
-// Limit gives up rights to the descriptor for good. What is left is waiting, closing, reading, the
-// requests in allowed and, if write is true, writing. The limit is for every process that has the
-// descriptor. Other descriptors keep their rights. Limit uses Capsicum.
+// Limit gives up rights to the descriptor for good. The process may then still wait, close and
+// read, make the requests in allowed and, if write is true, write. The limit is for every process
+// that has the descriptor. Other descriptors keep their rights. Limit uses Capsicum.
 //
 // Errors:
 //   - ENOSYS: the kernel has no Capsicum.

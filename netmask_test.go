@@ -20,7 +20,7 @@ func (f factless) Open() (zbuf.Backend, error) {
 	return struct{ zbuf.Backend }{b}, err
 }
 
-// What a compiler of filters wants to know, on a model that knows it and on one that does not.
+// A Device tells a compiler of filters the limit and the netmask, if its backend knows them.
 func TestFactsForFilters(t *testing.T) {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.maxinsns", 700))
 	k.AddInterface("em0", zbuf.DLT_EN10MB, bpftest.Netmask(0xffffff00))

@@ -10,16 +10,16 @@ func (d *Device) ReadTimeout() (time.Duration, error) {
 }
 
 // SetReadTimeout sets the time after which the kernel wakes waiting readers although no buffer is
-// full. 0 is no timeout. The time runs from the moment when somebody waits. Every request on the
-// descriptor stops it until somebody waits again. BIOCSRTIMEOUT; legal when locked.
+// full. 0 is no timeout. The time runs from the moment when a reader begins to wait. Every request
+// on the descriptor stops it until a reader begins to wait again. BIOCSRTIMEOUT; legal when locked.
 //
-// SetReadTimeout rounds t up to a microsecond. The kernel then makes whole clock ticks of it. A
+// SetReadTimeout rounds t up to a microsecond. The kernel then rounds it to whole clock ticks. A
 // tick is 1/kern.hz seconds: 10 ms if kern.hz is 100, 1 ms if it is 1000.
 //   - FreeBSD 12.1 rounds up. 15 ms are 20 ms at 100 Hz.
 //   - FreeBSD 14 rounds down. 15 ms are 10 ms at 100 Hz. Less than one tick becomes 0, and that is
 //     no timeout at all: a reader then waits until a buffer is full.
 //
-// So round t up to whole ticks yourself, and check what ReadTimeout returns.
+// So round t up to whole ticks yourself, and check what [Device.ReadTimeout] returns.
 //
 // Errors:
 //   - EINVAL: t is negative.
@@ -85,11 +85,11 @@ func (d *Device) SetNonblocking(on bool) error { return d.setIntBool(FIONBIO, on
 // SetAsync sets whether the kernel sends a signal when there is something to read. FIOASYNC.
 func (d *Device) SetAsync(on bool) error { return d.setIntBool(FIOASYNC, on) }
 
-// Signal returns the signal that SetAsync asks for. The default is SIGIO. BIOCGRSIG; legal when
-// locked.
+// Signal returns the number of the signal that [Device.SetAsync] makes the kernel send. The default
+// is SIGIO. BIOCGRSIG; legal when locked.
 func (d *Device) Signal() (uint32, error) { return d.get(BIOCGRSIG) }
 
-// SetSignal sets the signal that SetAsync asks for. BIOCSRSIG.
+// SetSignal sets the number of the signal that [Device.SetAsync] makes the kernel send. BIOCSRSIG.
 //
 // Errors:
 //   - EINVAL: sig is no signal's number.
@@ -113,5 +113,5 @@ func (d *Device) ProcessGroup() (int32, error) { return d.getInt(TIOCGPGRP) }
 // SetProcessGroup sets the process group that gets the signals. TIOCSPGRP.
 //
 // Errors:
-//   - ESRCH, EPERM: as for SetOwner.
+//   - ESRCH, EPERM: as for [Device.SetOwner].
 func (d *Device) SetProcessGroup(pgrp int32) error { return d.setInt(TIOCSPGRP, pgrp) }

@@ -9,13 +9,14 @@ import (
 // if the kernel cannot switch the flag off again. Open another descriptor instead.
 var ErrSticky = errors.New("this kernel can't switch the flag off again; open another descriptor")
 
-// CanClear reports whether the kernel can switch off what SetImmediate, SetHeaderComplete and
-// SetFeedback switch on. FreeBSD 12 and 14 can. A tree of 16 that was read can't (not run): it
-// combines the new value with the old one.
+// CanClear reports whether the kernel can switch the flags of [Device.SetImmediate],
+// [Device.SetHeaderComplete] and [Device.SetFeedback] off again. FreeBSD 12 and 14 can. A tree of
+// 16 that was read can't (not run): it combines the new value with the old one.
 //
 // Only BIOCSHDRCMPLT can be read back, and asking sets it. So CanClear needs a scratch descriptor
 // of the same kernel, which the caller closes afterwards. d remembers the answer. If it is no,
-// SetImmediate(false) and SetFeedback(false) return ErrSticky. Call CanClear before Lock or Limit.
+// SetImmediate(false) and SetFeedback(false) return [ErrSticky]. Call CanClear before [Device.Lock]
+// or [Device.Limit].
 //
 // Errors:
 //   - Those of the requests on scratch.
@@ -35,14 +36,14 @@ func (d *Device) CanClear(scratch *Device) (bool, error) {
 // SetImmediate sets whether every packet wakes waiting readers. BIOCIMMEDIATE; legal when locked.
 //
 // Errors:
-//   - ErrSticky: on is false, and CanClear returned false.
+//   - [ErrSticky]: on is false, and [Device.CanClear] returned false.
 func (d *Device) SetImmediate(on bool) error { return d.setFlag(BIOCIMMEDIATE, on) }
 
 // SetFeedback sets whether written packets also arrive as if they had been received. BIOCFEEDBACK;
 // legal when locked.
 //
 // Errors:
-//   - ErrSticky: on is false, and CanClear returned false.
+//   - [ErrSticky]: on is false, and [Device.CanClear] returned false.
 func (d *Device) SetFeedback(on bool) error { return d.setFlag(BIOCFEEDBACK, on) }
 
 func (d *Device) setFlag(req Request, on bool) error {
@@ -63,7 +64,7 @@ func (d *Device) HeaderComplete() (bool, error) {
 // Otherwise the kernel fills in the address of the interface. BIOCSHDRCMPLT.
 //
 // Errors:
-//   - ErrSticky: on is false, and the kernel has not switched it off.
+//   - [ErrSticky]: on is false, and the kernel has not switched the flag off.
 func (d *Device) SetHeaderComplete(on bool) error {
 	if err := d.setBool(BIOCSHDRCMPLT, on); err != nil || on {
 		return err

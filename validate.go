@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// ErrProgram is in the error of Validate.
+// ErrProgram is in the error of [Validate].
 var ErrProgram = errors.New("the kernel would refuse the filter program")
 
 const memWords = 16 // BPF_MEMWORDS
@@ -24,8 +24,8 @@ const (
 
 const opJA = classJmp // BPF_JMP|BPF_JA
 
-// validOps are the instructions that the kernel knows (bpf_code_map in sys/net/bpf_filter.c). For
-// each class they are the bits of Op above the class.
+// validOps lists the instructions that the kernel knows (bpf_code_map in sys/net/bpf_filter.c). It
+// has the bits of Op above the class, for each class.
 var validOps = [8][]uint16{
 	classLd:  {0x00, 0x20, 0x28, 0x30, 0x40, 0x48, 0x50, 0x60, 0x80},
 	classLdx: {0x00, 0x60, 0x80, 0xb0},
@@ -49,7 +49,7 @@ var validOps = [8][]uint16{
 // The sysctl net.bpf.maxinsns also limits the length. Validate does not check that.
 //
 // Errors:
-//   - ErrProgram: the text names the instruction and what is wrong with it.
+//   - [ErrProgram]: the text names the instruction and what is wrong with it.
 func Validate(prog []Insn) error {
 	bad := func(i int, why string) error {
 		return fmt.Errorf("%w: instruction %d: %s", ErrProgram, i, why)

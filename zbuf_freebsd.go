@@ -13,7 +13,7 @@ func (d *descriptor) Unmap(mem []byte) error { return unix.Munmap(mem) }
 // shmAnon is SHM_ANON, the name of an object that has none.
 const shmAnon = 1
 
-// MapTwice maps a shared memory object of its own at two addresses.
+// MapTwice maps a new shared memory object at two addresses.
 func (d *descriptor) MapTwice(size int) (lent, view []byte, err error) {
 	// shm_open(2) takes the number as the address of the name.
 	fd, _, errno := unix.Syscall(unix.SYS_SHM_OPEN, shmAnon, unix.O_RDWR|unix.O_CLOEXEC, 0o600)
