@@ -28,6 +28,7 @@ func craft(prog []bpf.RawInstruction, seeds []sample, most int, rng *rand.Rand) 
 	vm := mustVM(prog)
 	work := slices.Clone(seeds)
 	planned := map[edge]int{}
+	tries := most / 50 // for each edge
 	for ; len(work) > 0 && most > 0; most-- {
 		s := work[0]
 		work = work[1:]
@@ -42,6 +43,10 @@ func craft(prog []bpf.RawInstruction, seeds []sample, most int, rng *rand.Rand) 
 					taken[edge{st.At, 2}] = true
 					if off+size < 4096 {
 						work = append(work, extend(s, off+size, rng))
+					}
+					if ins.Op&0xe0 == modeInd { // or the place is another one
+						x := uint32(rng.IntN(len(s.data) + 1))
+						work = append(work, assignX(prog, steps[:i], s, x, rng)...)
 					}
 				} else if !taken[edge{st.At, 2}] && off+size <= len(s.data) {
 					taken[edge{st.At, 2}] = true
@@ -58,7 +63,7 @@ func craft(prog []bpf.RawInstruction, seeds []sample, most int, rng *rand.Rand) 
 					out = 1
 				}
 				taken[edge{st.At, out}] = true
-				if other := (edge{st.At, 1 - out}); !taken[other] && ins.Jt != ins.Jf && planned[other] < 6 {
+				if other := (edge{st.At, 1 - out}); !taken[other] && ins.Jt != ins.Jf && planned[other] < tries {
 					planned[other]++
 					work = append(work, flip(prog, steps[:i+1], s, 1-out, rng)...)
 				}
@@ -99,7 +104,7 @@ func loadPlace(i bpf.RawInstruction, x uint32) (off, size int) {
 }
 
 func extend(s sample, n int, rng *rand.Rand) sample {
-	n += 8
+	n = max(n, min(n+8, s.wire)) // the length stays, if it can
 	if n <= len(s.data) {
 		return s
 	}
@@ -146,94 +151,165 @@ func flip(prog []bpf.RawInstruction, steps []Step, s sample, out int, rng *rand.
 	for _, w := range want {
 		made = append(made, assign(prog, steps[:last], s, w, rng)...)
 	}
+	if jump.Op&srcX != 0 { // or the other side of the comparison
+		for _, w := range []uint32{a, a + 1, a - 1, rng.Uint32()} {
+			made = append(made, assignX(prog, steps[:last], s, w, rng)...)
+		}
+	}
 	return made
 }
 
-// assign goes back along the steps from a value in A to the bytes it was computed from.
+// assign goes back along the steps from a value in A to the bytes it was computed from. Where two
+// registers were combined it returns a packet for each.
 func assign(prog []bpf.RawInstruction, steps []Step, s sample, want uint32,
-	rng *rand.Rand) []sample {
+	rng *rand.Rand) (made []sample) {
 	for i := len(steps) - 1; i >= 0; i-- {
 		ins := prog[steps[i].At]
 		prev := before(steps, i)
-		k := ins.K
-		if ins.Op&srcX != 0 {
-			k = prev.X
-		}
-		switch ins.Op & 7 {
-		case codeLd:
+		switch {
+		case ins.Op&7 == codeLd:
 			switch ins.Op & 0xe0 {
 			case modeAbs, modeInd:
 				off, size := loadPlace(ins, prev.X)
-				t := extend(s, off+size-8, rng)
-				d := slices.Clone(t.data)
-				for j := size - 1; j >= 0; j-- {
-					d[off+j] = byte(want)
-					want >>= 8
-				}
-				return []sample{{d, t.wire}}
+				return append(made, patched(s, off, size, want, rng))
 			case modeLen:
-				if want < 1<<20 {
-					t := sample{s.data, int(want)}
-					if t.wire < len(t.data) {
-						t.data = t.data[:t.wire]
-					}
-					return []sample{t, {s.data, int(want)}}
-				}
-				return nil
+				return append(made, ofLength(s, want)...)
 			case modeMem:
-				for i--; i >= 0 && !(prog[steps[i].At].Op == codeSt && prog[steps[i].At].K == k); i-- {
-				}
-				if i < 0 {
-					return nil
-				}
-				continue
+				return append(made, assignMem(prog, steps[:i], s, ins.K, want, rng)...)
 			}
-			return nil
-		case codeMisc:
-			if ins.Op == codeMisc|miscTxa {
-				for i--; i >= 0 && prog[steps[i].At].Op != codeMisc|miscTax; i-- {
-					if p := prog[steps[i].At]; p.Op&7 == codeLdx {
-						if p.Op&0xe0 != modeMsh {
-							return nil
+			return made
+		case ins.Op == codeMisc|miscTxa:
+			return append(made, assignX(prog, steps[:i], s, want, rng)...)
+		case ins.Op&7 == codeALU:
+			k := ins.K
+			if ins.Op&srcX != 0 {
+				k = prev.X
+				if x, ok := otherSide(ins.Op&0xf0, prev.A, want); ok {
+					alone := assignX(prog, steps[:i], s, x, rng)
+					made = append(made, alone...)
+					if ins.Op&0xf0 == aluOr { // both sides have only bits of want
+						for _, t := range alone {
+							made = append(made, assign(prog, steps[:i], t, want, rng)...)
 						}
-						d := slices.Clone(s.data)
-						d[p.K] = d[p.K]&0xf0 | byte(want>>2&0xf)
-						return []sample{{d, s.wire}}
 					}
 				}
-				if i < 0 {
-					return nil
-				}
 			}
-		case codeALU:
-			switch ins.Op & 0xf0 {
-			case aluAdd:
-				want -= k
-			case aluSub:
-				want += k
-			case aluAnd:
-				want = prev.A&^k | want&k
-			case aluOr, aluXor:
-				want ^= k & (want ^ prev.A)
-				if ins.Op&0xf0 == aluXor {
-					want ^= k
-				}
-			case aluLsh:
-				want >>= k & 31
-			case aluRsh:
-				want = want<<(k&31) | prev.A&(1<<(k&31)-1)
-			case aluMul:
-				if k == 0 {
-					return nil
-				}
-				want /= k
-			case aluDiv:
-				want *= k
-			case aluMod:
-			case aluNeg:
-				want = -want
+			var ok bool
+			if want, ok = undo(ins.Op&0xf0, prev.A, k, want); !ok {
+				return made
 			}
 		}
 	}
+	return made
+}
+
+// assignX does for X what assign does for A.
+func assignX(prog []bpf.RawInstruction, steps []Step, s sample, want uint32,
+	rng *rand.Rand) []sample {
+	for i := len(steps) - 1; i >= 0; i-- {
+		ins := prog[steps[i].At]
+		switch {
+		case ins.Op == codeMisc|miscTax:
+			return assign(prog, steps[:i], s, want, rng)
+		case ins.Op&7 == codeLdx:
+			switch ins.Op & 0xe0 {
+			case modeMsh:
+				d := slices.Clone(s.data)
+				d[ins.K] = d[ins.K]&0xf0 | byte(want>>2&0xf)
+				return []sample{{d, s.wire}}
+			case modeLen:
+				return ofLength(s, want)
+			case modeMem:
+				return assignMem(prog, steps[:i], s, ins.K, want, rng)
+			}
+			return nil
+		}
+	}
 	return nil
+}
+
+// assignMem does for a word of memory what assign does for A.
+func assignMem(prog []bpf.RawInstruction, steps []Step, s sample, word, want uint32,
+	rng *rand.Rand) []sample {
+	for i := len(steps) - 1; i >= 0; i-- {
+		switch ins := prog[steps[i].At]; {
+		case ins.Op&7 == codeSt && ins.K == word:
+			return assign(prog, steps[:i], s, want, rng)
+		case ins.Op&7 == codeStx && ins.K == word:
+			return assignX(prog, steps[:i], s, want, rng)
+		}
+	}
+	return nil
+}
+
+func patched(s sample, off, size int, want uint32, rng *rand.Rand) sample {
+	t := extend(s, off+size, rng)
+	d := slices.Clone(t.data)
+	for j := size - 1; j >= 0; j-- {
+		d[off+j] = byte(want)
+		want >>= 8
+	}
+	return sample{d, t.wire}
+}
+
+// ofLength returns the packet with another length on the wire, cut to it or not.
+func ofLength(s sample, wire uint32) []sample {
+	return []sample{{s.data[:min(len(s.data), int(wire))], int(wire)}, {s.data, int(wire)}}
+}
+
+// undo returns what A must have been for an operation with k to make want of it, as far as that can
+// be: ok is false if not even nearly.
+func undo(op uint16, a, k, want uint32) (was uint32, ok bool) {
+	switch op {
+	case aluAdd:
+		return want - k, true
+	case aluSub:
+		return want + k, true
+	case aluAnd:
+		return a&^k | want&k, true
+	case aluOr:
+		return want&^k | a&k, true
+	case aluXor:
+		return want ^ k, true
+	case aluLsh:
+		return want >> (k & 31), true
+	case aluRsh:
+		return want<<(k&31) | a&(1<<(k&31)-1), true
+	case aluMul:
+		if k&1 == 1 {
+			return want * inverse(k), true
+		}
+		return want / max(k, 1), k != 0
+	case aluDiv:
+		return want * k, true
+	case aluNeg:
+		return -want, true
+	}
+	return want, true
+}
+
+// otherSide returns what X must have been for an operation on a to make want.
+func otherSide(op uint16, a, want uint32) (x uint32, ok bool) {
+	switch op {
+	case aluAdd:
+		return want - a, true
+	case aluSub:
+		return a - want, true
+	case aluAnd, aluOr:
+		return want, true
+	case aluXor:
+		return want ^ a, true
+	case aluMul:
+		return want * inverse(a), a&1 == 1
+	}
+	return 0, false
+}
+
+// inverse returns the number by which an odd k gives 1 modulo 2^32.
+func inverse(k uint32) uint32 {
+	x := k
+	for range 5 {
+		x *= 2 - k*x
+	}
+	return x
 }

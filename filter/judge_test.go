@@ -327,6 +327,11 @@ func runOn(prog []bpf.RawInstruction, s sample) bool {
 
 // samplesFor returns packets of a link type, and packets made to take each edge of the programs.
 func samplesFor(dlt uint32, seed uint64, n int, progs ...[]bpf.RawInstruction) []sample {
+	return moreSamplesFor(dlt, seed, n, 300, progs...)
+}
+
+// moreSamplesFor runs most packets of a program to find ways to its edges.
+func moreSamplesFor(dlt uint32, seed uint64, n, most int, progs ...[]bpf.RawInstruction) []sample {
 	rng := rand.New(rand.NewPCG(seed, 5))
 	g := &generator{Rand: rng, inet6: 10}
 	var seeds []sample
@@ -336,7 +341,7 @@ func samplesFor(dlt uint32, seed uint64, n int, progs ...[]bpf.RawInstruction) [
 	}
 	var all []sample
 	for _, p := range progs {
-		made, _ := craft(p, seeds, 300, rng)
+		made, _ := craft(p, seeds, most, rng)
 		all = append(all, made...)
 	}
 	return all
