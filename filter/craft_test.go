@@ -63,7 +63,8 @@ func craft(prog []bpf.RawInstruction, seeds []sample, most int, rng *rand.Rand) 
 					out = 1
 				}
 				taken[edge{st.At, out}] = true
-				if other := (edge{st.At, 1 - out}); !taken[other] && ins.Jt != ins.Jf && planned[other] < tries {
+				if other := (edge{st.At, 1 - out}); !taken[other] && ins.Jt != ins.Jf &&
+					planned[other] < tries {
 					planned[other]++
 					work = append(work, flip(prog, steps[:i+1], s, 1-out, rng)...)
 				}
