@@ -17,16 +17,17 @@ import (
 type Mode int
 
 const (
-	// Auto is ZeroCopy where the kernel grants it, and Buffered otherwise. Reader.Mode says which it
-	// became, and why.
+	// Auto is [ZeroCopy] where the kernel grants it, and [Buffered] otherwise. [Reader.Mode] says
+	// which it became, and why.
 	Auto Mode = iota
 	// ZeroCopy lends the kernel two buffers. "Zero-copy" is the kernel's name. The copy from the
 	// network stack's mbuf into the buffer remains.
 	ZeroCopy
-	// Buffered has read(2) copy the packets out of the kernel, a buffer at a time.
+	// Buffered copies the packets out of the kernel with read(2), a buffer at a time.
 	Buffered
 )
 
+// String returns "auto", "zerocopy" or "buffered".
 func (m Mode) String() string {
 	switch m {
 	case Auto:
@@ -39,7 +40,8 @@ func (m Mode) String() string {
 	return fmt.Sprintf("Mode(%d)", int(m))
 }
 
-// ParseMode is the inverse of Mode.String.
+// ParseMode returns the mode that [Mode.String] gives that name. For another name it returns an
+// error that lists the names.
 func ParseMode(s string) (Mode, error) {
 	for _, m := range []Mode{Auto, ZeroCopy, Buffered} {
 		if m.String() == s {
@@ -49,7 +51,7 @@ func ParseMode(s string) (Mode, error) {
 	return 0, fmt.Errorf("mode %q is not one of auto, zerocopy, buffered", s)
 }
 
-// Direction is which packets are seen.
+// Direction selects packets by their way through the interface.
 type Direction int
 
 const (
@@ -58,71 +60,75 @@ const (
 	Out                    // sent by this host
 )
 
-// Resolution is that of time stamps.
+// Resolution is the unit of time stamps in the kernel. It does not change the unit of
+// [Packet.Timestamp].
 type Resolution int
 
 const (
 	Nanoseconds  Resolution = iota
-	Microseconds            // as struct timeval
+	Microseconds            // struct timeval
 	Binary                  // 2^-64 s
-	NoTimestamp             // none is taken
+	NoTimestamp             // the kernel takes none
 )
 
-// Clock is what time stamps are taken from. The fast ones give the time of the last clock tick
-// and cost the kernel less.
+// Clock is the clock from which the kernel takes time stamps. The fast ones give the time of the
+// last clock tick and cost the kernel less.
 type Clock int
 
 const (
-	Realtime      Clock = iota // since 1970, follows clock adjustments
-	RealtimeFast               // the same, as of the last tick
+	Realtime      Clock = iota // since 1970; follows clock adjustments
+	RealtimeFast               // Realtime at the last tick
 	Monotonic                  // since boot
-	MonotonicFast              // the same, as of the last tick
+	MonotonicFast              // Monotonic at the last tick
 )
 
 const (
-	// DefaultBufferSize is Config.BufferSize when that is 0, in bytes.
+	// DefaultBufferSize replaces a [Config].BufferSize of 0. It is in bytes.
 	DefaultBufferSize = 512 << 10
-	// DefaultReadTimeout is Config.ReadTimeout when that is 0.
+	// DefaultReadTimeout replaces a [Config].ReadTimeout of 0.
 	DefaultReadTimeout = 100 * time.Millisecond
-	// NoTimeout as Config.ReadTimeout waits until a buffer is full.
+	// NoTimeout as [Config].ReadTimeout makes the reader wait until a buffer is full.
 	NoTimeout = time.Duration(-1)
-	// maxSnapLen is what an unlimited filter returns.
+	// maxSnapLen is the result of a filter that passes whole packets.
 	maxSnapLen = 1<<31 - 1
 )
 
 // Config says how to capture. The zero Config captures everything that the interface sees without
-// promiscuous mode, with zero-copy if possible. Open checks the whole Config before it opens
+// promiscuous mode, with zero-copy if possible. [Open] checks the whole Config before it opens
 // anything. It does not change or keep it.
 type Config struct {
+	// Mode says how packets come out of the kernel. The default is Auto.
 	Mode Mode
 
-	// BufferSize is the size of each buffer in bytes: two in zero-copy mode, header included,
-	// rounded up to pages; two and the reader's own in buffered mode. The kernel wires, or
-	// allocates, all of it. The size in force is Reader.BufferSize. 0 is DefaultBufferSize,
-	// or less where the kernel allows less.
+	// BufferSize is the size of each buffer in bytes. 0 is [DefaultBufferSize], or less where the
+	// kernel allows less. [Reader.BufferSize] returns the size in force.
+	//   - In zero-copy mode there are two buffers. The size includes the header. Open rounds it up to
+	//     whole pages. The kernel wires the buffers.
+	//   - In buffered mode the kernel allocates two buffers, and the reader has one more.
 	BufferSize int
 
-	// SnapLen is the most bytes captured of a packet; 0 is all of them.
+	// SnapLen is the number of bytes that the kernel captures of a packet at most. 0 is all of them.
 	SnapLen int
 
 	// Expression says in the language of pcap-filter(7) which packets to capture, such as "tcp port
 	// 80". It is in force before the first packet. "" is all of them. Open compiles it with package
 	// filter for the link type in force, for the interface's IPv4 netmask and for the kernel's limit
-	// of instructions. Names of hosts, nets and ports are not looked up. For inbound and outbound see
-	// Direction.
+	// of instructions. Open does not look up names of hosts, nets and ports. Use Direction instead of
+	// "inbound" and "outbound".
 	Expression string
 
 	// Filter is the program that packets must pass, instead of Expression. It is in force before the
-	// first packet. Its return value, limited by SnapLen, is the number of bytes captured. nil passes
-	// everything. Package filter makes such programs; so does tcpdump -ddd.
+	// first packet. The kernel captures as many bytes of a packet as the program returns, and SnapLen
+	// at most. nil passes everything. Package filter makes such programs, and tcpdump -ddd does too.
 	Filter []bpf.RawInstruction
 
-	// WriteFilter is the program that packets written must pass. nil passes everything.
+	// WriteFilter is the program that written packets must pass. nil passes everything.
 	WriteFilter []bpf.RawInstruction
 
 	// ReadTimeout is the longest time from a packet's arrival to its delivery to a waiting reader.
-	// Meanwhile packets gather. The kernel counts in clock ticks (1/kern.hz s). Open rounds up to
-	// a whole tick. 0 is DefaultReadTimeout. NoTimeout waits for a full buffer.
+	// Meanwhile packets gather in the buffer. The kernel counts in clock ticks (1/kern.hz s). Open
+	// rounds up to a whole tick. 0 is [DefaultReadTimeout]. With [NoTimeout] the reader waits for a
+	// full buffer.
 	ReadTimeout time.Duration
 
 	// Immediate delivers each packet as soon as it arrives. ReadTimeout is not used.
@@ -131,34 +137,39 @@ type Config struct {
 	// Promiscuous makes the interface accept packets that are not for this host.
 	Promiscuous bool
 
+	// Direction says which packets the reader sees. The default is InOut.
 	Direction Direction
 
-	// LinkTypes are DLT_ numbers in order of preference; the first that the interface offers is
-	// chosen, and it is an error if it offers none of them. Empty takes the interface's default.
+	// LinkTypes are DLT_ numbers in order of preference. Open chooses the first that the interface
+	// offers, and returns [ErrLinkType] if it offers none. Empty takes the interface's default.
 	LinkTypes []uint32
 
+	// Resolution is the unit of time stamps. The default is Nanoseconds.
 	Resolution Resolution
-	Clock      Clock
+	// Clock is the clock of time stamps. The default is Realtime.
+	Clock Clock
 
-	// HeaderComplete keeps the source address of packets that are written.
+	// HeaderComplete keeps the source address of written packets. Otherwise the kernel fills in the
+	// address of the interface.
 	HeaderComplete bool
 
-	// Guard is for development. Using a packet after its lease was released is then a fault at once,
-	// until the same memory is leased again. Guard costs two mprotect(2) for each lease and one more
-	// mapping of each buffer, which is address space and not memory. Lent memory becomes a shared
-	// memory object. On the model, whose memory can't be protected, Open returns
-	// errors.ErrUnsupported.
+	// Guard is for development. With it, a program that uses a packet after its lease was released
+	// gets a fault at once (SIGSEGV), until the same memory is leased again. Guard costs two
+	// mprotect(2) for each lease, and one more mapping of each buffer. A mapping takes address space
+	// and no memory. Lent memory becomes a shared memory object. The memory of the model can't be
+	// protected, so Open returns [errors.ErrUnsupported] there.
 	Guard bool
 
-	// Device is an open descriptor to use, not attached and without buffers. The Reader closes it,
-	// also if Open fails. nil opens one.
+	// Device is an open descriptor that the reader uses. It must not be attached or have buffers.
+	// [Reader.Close] closes it, and Open closes it if it fails. If Device is nil, Open opens one.
 	Device *zbuf.Device
 
-	// System is where to open it. nil is the running kernel.
+	// System is the system on which Open opens a descriptor. nil is the running kernel. Device and
+	// System exclude each other.
 	System zbuf.System
 }
 
-// check returns everything that is wrong with c.
+// check returns all mistakes in c.
 func (c *Config) check() error {
 	var errs []error
 	bad := func(field string, v any, why string) {
@@ -209,7 +220,7 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// checkExpression finds what is wrong with an expression on every link type.
+// checkExpression returns the mistakes that an expression has on every link type.
 func checkExpression(expression string) error {
 	_, err := filter.Parse(expression)
 	return expressionError(err)
@@ -222,10 +233,10 @@ func expressionError(err error) error {
 	return fmt.Errorf("%w: Expression: %w", ErrConfig, err)
 }
 
-// timestamp returns the BPF_T_ value to ask the kernel for, and how records are stamped.
+// timestamp returns the BPF_T_ value to ask the kernel for, and the form of the time in records.
 //
-// struct bpf_hdr, which goes with MICROTIME and NONE, has another form in 32-bit processes, and
-// yet another where those run on a 64-bit kernel. struct bpf_xhdr has the same offsets
+// With MICROTIME and NONE, records begin with struct bpf_hdr. It has another form in 32-bit
+// processes, and yet another if those run on a 64-bit kernel. struct bpf_xhdr has the same offsets
 // everywhere, so 32-bit programs always ask for nanoseconds.
 func (c *Config) timestamp(wordSize int) (kernel uint32, s stamp) {
 	s = map[Resolution]stamp{Nanoseconds: stampNano, Microseconds: stampMicro, Binary: stampBinary,
@@ -245,9 +256,10 @@ func (c *Config) timestamp(wordSize int) (kernel uint32, s stamp) {
 	return kernel, s
 }
 
-// program returns the read filter with SnapLen worked into what it returns. There always is
-// one: setting it makes a 32-bit process' records 32-bit ones on a 64-bit kernel too, and
-// wakes a descriptor that net.bpf.optimize_writers put to sleep.
+// program returns the read filter, made to return at most SnapLen. It returns a program even if
+// filter is empty, because setting one has two effects besides. On a 64-bit kernel it gives a
+// 32-bit process records in their 32-bit form. And it wakes a descriptor that
+// net.bpf.optimize_writers put to sleep.
 func (c *Config) program(filter []bpf.RawInstruction) []bpf.RawInstruction {
 	snap := c.snapLen()
 	if len(filter) == 0 {
@@ -256,7 +268,7 @@ func (c *Config) program(filter []bpf.RawInstruction) []bpf.RawInstruction {
 	return clampReturns(slices.Clone(filter), snap)
 }
 
-// snapLen is the most bytes that a filter may return.
+// snapLen returns the number of bytes that a filter may return at most.
 func (c *Config) snapLen() uint32 {
 	if c.SnapLen > 0 {
 		return uint32(c.SnapLen)
@@ -271,8 +283,8 @@ const (
 	opJgtK = 0x25 // BPF_JMP|BPF_JGT|BPF_K
 )
 
-// clampReturns makes prog return at most snap. A "ret a" becomes a jump to a tail that
-// compares; ja reaches any distance, so nothing else moves.
+// clampReturns makes prog return at most snap. A "ret a" becomes a jump to a comparison at the end.
+// The instruction ja reaches any distance, so no other instruction moves.
 func clampReturns(prog []bpf.RawInstruction, snap uint32) []bpf.RawInstruction {
 	tail := len(prog)
 	needTail := false

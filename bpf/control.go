@@ -10,8 +10,8 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// touched wakes the reader, which then asks for what there is. Every ioctl stops the kernel's read
-// timeout, so after one the reader must not sleep on.
+// touched wakes the reader, which then asks the kernel for packets. Every ioctl stops the kernel's
+// read timeout, so after one the reader must not sleep on.
 func (r *Reader) touched() { r.dev.Wake() }
 
 // reset makes an ioctl that empties the kernel's buffers. Once it has returned nil, no reading
@@ -34,9 +34,9 @@ func (r *Reader) reset(op func() error) error {
 	return nil
 }
 
-// dropPending gives back what the engine has taken and nobody looks at, so the kernel has room for
-// what comes now. If a reading method is at work, or a lease is out, the engine does that itself
-// before it takes anything else. The gate is locked.
+// dropPending gives back the batch that the engine has taken and nobody looks at. So the kernel has
+// room for new packets. If a reading method is at work, or a lease is out, the engine does that
+// itself before it takes anything else. The gate is locked.
 func (r *Reader) dropPending() {
 	switch {
 	case r.state.CompareAndSwap(stateIdle, stateReset):
@@ -61,8 +61,8 @@ func (r *Reader) change(op func() error) error {
 	return r.controlError(op())
 }
 
-// controlError says so if it was Sandbox that made a request impossible. A locked descriptor
-// answers EPERM, a limited one ENOTCAPABLE.
+// controlError adds ErrSandboxed if Sandbox made the request impossible. A locked descriptor
+// answers EPERM, and a limited one ENOTCAPABLE.
 func (r *Reader) controlError(err error) error {
 	switch {
 	case err == nil:
@@ -92,16 +92,27 @@ func refusedByCapsicum(err error) bool {
 	return errors.Is(err, enotcapable) || errors.Is(err, ecapmode)
 }
 
-// Flush discards everything that was captured and is not delivered yet. The kernel does not wait
-// for a packet that has passed the filter and is on its way to the buffer. Such a packet may still
-// come. Errors: os.ErrClosed.
+// Flush discards every packet that the kernel has captured and the reader has not delivered yet.
+// The kernel does not wait for a packet that has passed the filter and is on its way to the buffer.
+// The reader may still deliver such a packet. If Flush returns an error, nothing is discarded. Any
+// goroutine may call Flush, also while another one reads or a lease is out.
+//
+// Errors:
+//   - [os.ErrClosed]: the reader is closed.
+//   - Those of [zbuf.Device.Flush].
 func (r *Reader) Flush() error { return r.reset(r.dev.Flush) }
 
 // SetFilter replaces the filter. nil passes every packet. If flush is true, SetFilter also discards
 // every packet that the reader has not delivered yet. If flush is false, the reader still delivers
 // those packets, even if the new filter would reject them. If SetFilter returns an error, the old
-// filter stays in force, and nothing is discarded. Errors: ErrConfig; ErrSandboxed; those of the
-// ioctl.
+// filter stays in force, and nothing is discarded. The kernel captures at most [Config].SnapLen
+// bytes of a packet, whatever the filter returns.
+//
+// Errors:
+//   - [ErrConfig]: [zbuf.Validate] refuses the filter.
+//   - [ErrSandboxed]: [Reader.Sandbox] has given up SetFilter.
+//   - [os.ErrClosed]: the reader is closed.
+//   - Those of [zbuf.Device.SetFilter], such as EINVAL if the filter is too long for the kernel.
 //
 // Since FreeBSD 13 the kernel runs the filter without a lock. A packet that the old filter has just
 // passed may then be stored after SetFilter has returned, and the reader delivers it.
@@ -119,7 +130,11 @@ func (r *Reader) install(prog []bpf.RawInstruction, flush bool) error {
 	return r.change(func() error { return r.dev.SetFilterNoReset(prog) })
 }
 
-// LinkTypes returns the DLT_ numbers that the interface offers. Errors: those of the ioctl.
+// LinkTypes returns the DLT_ numbers that the interface offers.
+//
+// Errors:
+//   - [os.ErrClosed]: the reader is closed.
+//   - Those of [zbuf.Device.LinkTypes], such as EINVAL when the interface has gone.
 func (r *Reader) LinkTypes() (list []uint32, err error) {
 	err = r.change(func() error {
 		list, err = r.dev.LinkTypes()
@@ -128,7 +143,14 @@ func (r *Reader) LinkTypes() (list []uint32, err error) {
 	return list, err
 }
 
-// SetWriteFilter replaces the filter that packets written must pass; nil passes everything.
+// SetWriteFilter replaces the filter that written packets must pass. nil passes everything. If
+// SetWriteFilter returns an error, the old filter stays in force.
+//
+// Errors:
+//   - [ErrConfig]: [zbuf.Validate] refuses the filter.
+//   - [ErrSandboxed]: [Reader.Sandbox] has given up SetWriteFilter.
+//   - [os.ErrClosed]: the reader is closed.
+//   - Those of [zbuf.Device.SetWriteFilter].
 func (r *Reader) SetWriteFilter(filter []bpf.RawInstruction) error {
 	if err := (&Config{WriteFilter: filter}).check(); err != nil {
 		return err
@@ -136,8 +158,14 @@ func (r *Reader) SetWriteFilter(filter []bpf.RawInstruction) error {
 	return r.change(func() error { return r.dev.SetWriteFilter(filter) })
 }
 
-// SetDirection sets which packets the reader sees from now on. A packet that is on its way to the
-// buffer may still come. Errors: ErrConfig; ErrSandboxed; those of the ioctl.
+// SetDirection sets which packets the reader sees from now on. The reader may still deliver a
+// packet that is on its way to the buffer.
+//
+// Errors:
+//   - [ErrConfig]: d is no [Direction].
+//   - [ErrSandboxed]: [Reader.Sandbox] has given up SetDirection.
+//   - [os.ErrClosed]: the reader is closed.
+//   - Those of [zbuf.Device.SetDirection].
 func (r *Reader) SetDirection(d Direction) error {
 	if err := (&Config{Direction: d}).check(); err != nil {
 		return err
@@ -146,32 +174,46 @@ func (r *Reader) SetDirection(d Direction) error {
 	return r.change(func() error { return r.dev.SetDirection(kernel) })
 }
 
-// Write sends one packet, link header included, out of the interface. Errors: see
-// [zbuf.Device.Write].
+// Write sends one packet, link header included, out of the interface. It returns the number of
+// bytes of the packet.
+//
+// Errors:
+//   - [ErrSandboxed]: [Reader.Sandbox] has given up Write.
+//   - [os.ErrClosed]: the reader is closed.
+//   - Those of [zbuf.Device.Write], such as EPERM if the write filter refuses the packet.
 func (r *Reader) Write(packet []byte) (int, error) {
 	n, err := r.dev.Write(packet)
 	return n, r.writeError(err)
 }
 
-// Sandbox says what Reader.Sandbox leaves.
+// Sandbox says what [Reader.Sandbox] keeps and what it enters.
 type Sandbox struct {
-	Write bool // packets can still be written
-	Enter bool // the whole process enters capability mode (cap_enter(2)), for good
+	Write bool // keeps the right to write packets
+	Enter bool // makes the whole process enter capability mode (cap_enter(2)), for good
 }
 
-// allowed are the requests that the reader and the methods that Sandbox documents make.
+// allowed lists the requests of the reader and of the methods that go on after Sandbox.
 var allowed = []zbuf.Request{
 	zbuf.BIOCROTZBUF, zbuf.FIONREAD, zbuf.BIOCIMMEDIATE, zbuf.BIOCGDLT,
 	zbuf.BIOCGETIF, zbuf.BIOCGSTATS, zbuf.BIOCFLUSH, zbuf.BIOCGDLTLIST,
 }
 
-// Sandbox gives up, for good, everything that capturing does not need: the descriptor is locked
-// (BIOCLOCK) and its Capsicum rights are reduced to CAP_READ, CAP_EVENT, CAP_IOCTL for the requests
-// BIOCROTZBUF, FIONREAD, BIOCIMMEDIATE, BIOCGDLT, BIOCGETIF, BIOCGSTATS, BIOCFLUSH and
-// BIOCGDLTLIST, and CAP_WRITE if s.Write. Afterwards reading, Stats, Flush, LinkType, LinkTypes,
-// SetReadDeadline, Close and, if s.Write, Write work as before; the other methods return
-// ErrSandboxed. Errors: ENOSYS on a kernel without Capsicum, when the descriptor is locked
-// nevertheless.
+// Sandbox gives up, for good, every right to the descriptor that capturing does not need. It locks
+// the descriptor (BIOCLOCK), and leaves these Capsicum rights:
+//   - CAP_READ and CAP_EVENT.
+//   - CAP_IOCTL for the requests BIOCROTZBUF, FIONREAD, BIOCIMMEDIATE, BIOCGDLT, BIOCGETIF,
+//     BIOCGSTATS, BIOCFLUSH and BIOCGDLTLIST.
+//   - CAP_WRITE if s.Write is true.
+//
+// Afterwards the reading methods, Stats, Flush, LinkTypes, SetReadDeadline and Close work as
+// before, and Write does so if s.Write is true. So do the methods that make no request, such as
+// LinkType. The other methods return [ErrSandboxed].
+//
+// Errors:
+//   - ENOSYS: the kernel has no Capsicum. The descriptor is locked nevertheless.
+//   - [ErrSandboxed]: an earlier Sandbox has given up these rights.
+//   - [zbuf.ErrForeignOS]: s.Enter is true, and this system is not FreeBSD.
+//   - [os.ErrClosed]: the reader is closed.
 func (r *Reader) Sandbox(s Sandbox) error {
 	err := r.change(func() error {
 		if err := r.dev.Lock(); err != nil {

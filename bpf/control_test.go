@@ -138,6 +138,8 @@ func TestSandbox(t *testing.T) {
 		assert.NoError(t, w.r.Flush())
 		assert.ErrorIs(t, w.r.SetFilter(nil, true), bpf.ErrSandboxed)
 		assert.ErrorIs(t, w.r.SetDirection(bpf.In), bpf.ErrSandboxed)
+		assert.ErrorIs(t, w.r.SetWriteFilter(nil), bpf.ErrSandboxed)
+		assert.ErrorIs(t, w.r.Sandbox(bpf.Sandbox{}), bpf.ErrSandboxed, "a second time")
 		_, err = w.r.Write(numbered(1, 64))
 		assert.ErrorIs(t, err, bpf.ErrSandboxed)
 		w.k.RemoveInterface("em0")

@@ -1,8 +1,8 @@
 // Package bpf captures packets with FreeBSD's bpf(4). Where the kernel allows it, the Reader reads
 // the packets from two buffers that the process shares with the kernel. The kernel calls that
 // "zero-copy", although one copy remains, from the network stack's mbuf into the buffer. Elsewhere
-// the Reader calls read(2). It never loses, repeats or tears a packet, and it always says what it
-// is doing.
+// the Reader calls read(2). It never loses, repeats or tears a packet. [Reader.Mode] and
+// [Reader.Stats] say what it is doing.
 //
 //	r, err := bpf.Open("em0", bpf.Config{})
 //	if err != nil {
@@ -24,7 +24,8 @@
 //
 // The process lends two buffers to the kernel. The kernel fills one, the store buffer. The other
 // one is free, or it is the hold buffer and waits for the process. Each buffer begins with a header
-// that both sides see. A side hands the buffer over when it raises its generation number there:
+// that both sides see. The kernel assigns a buffer to the process when it adds 1 to kernel_gen
+// there. The process acknowledges it when it sets user_gen to the same number:
 //
 //	kernel                        buffer A        buffer B
 //	fills A                       store           free
@@ -34,20 +35,25 @@
 //	process: user_gen=kernel_gen  hold, acked     owned       ← lease B
 //	the next packet               store           hold, owned
 //
-// So a buffer has four states. In the store the kernel writes it. When it is owned the process
-// reads it. When it is acknowledged nobody touches it, and the kernel takes it back at the next
-// packet. Then it is free. While traffic is dense, a reader that comes back finds the next buffer
-// owned, and makes no system call. Otherwise it sleeps in kevent(2), and asks the kernel to hand
-// over what there is (BIOCROTZBUF). docs/design.md of the module explains the rest: tails that
-// stick, resets and waiting.
+// So a buffer has four states:
+//   - In the store, the kernel writes it.
+//   - When the process owns it, the process reads it.
+//   - When it is acknowledged, neither side touches it. The kernel takes it back at the next
+//     packet.
+//   - When it is free, the kernel fills it next.
+//
+// While traffic is dense, a reader that comes back already owns the next buffer, and makes no
+// system call. Otherwise the reader sleeps in kevent(2). When it wakes, it asks the kernel to
+// assign the store buffer (BIOCROTZBUF). docs/glossary.md of the module defines the words.
+// docs/design.md explains the rest: tails that stick, resets and waiting.
 //
 // # Lifetimes
 //
 // A [Packet], and the slice that its Data returns, refer to the memory of the lease. They are valid
 // until the lease is released, so copy what must live longer. One lease is out at a time. While it
 // is out, the kernel has only the other buffer to fill. It drops packets that find no room, and
-// [Stats] counts them in Dropped. Close may be called while a lease is out. It closes the
-// descriptor at once. The memory goes when the lease is released.
+// [Stats] counts them in Dropped. [Reader.Close] may be called while a lease is out. It closes the
+// descriptor at once. The memory stays mapped until the lease is released.
 //
 // # Concurrency
 //
@@ -57,6 +63,7 @@
 //
 // # Without FreeBSD
 //
-// Everything runs on a model of the kernel as well: see package bpftest, and Config.System. Where
-// there is neither, Open returns an error that is errors.ErrUnsupported.
+// Everything runs on a model of the kernel as well: see package bpftest, and [Config].System.
+// Without a model, [Open] fails on other systems. errors.Is finds [errors.ErrUnsupported] in its
+// error.
 package bpf

@@ -4,8 +4,8 @@ package bpf
 
 import "syscall"
 
-// The errnos of Capsicum are FreeBSD's. Elsewhere the model has numbers of its own for them, which
-// no errno of the system has.
+// Only FreeBSD has the errnos of Capsicum. Elsewhere the model uses numbers for them that are no
+// errno of the system.
 const (
 	enotcapable = syscall.Errno(1<<16 + 93)
 	ecapmode    = syscall.Errno(1<<16 + 94)

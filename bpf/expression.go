@@ -6,10 +6,15 @@ import (
 	"github.com/zbuf-go/zbuf/filter"
 )
 
-// SetExpression is SetFilter with an expression, as Config.Expression has it. It is compiled for
-// the link type of the reader and for the netmask that the interface has now. "" passes every
-// packet. A wrong expression changes nothing. Errors: ErrConfig, with a [filter.Error] in it; those
-// of SetFilter.
+// SetExpression is [Reader.SetFilter] with an expression in the language of [Config].Expression. It
+// compiles the expression for the link type of the reader and for the netmask that the interface
+// has now. "" passes every packet. If SetExpression returns an error, the old filter stays in
+// force, and nothing is discarded.
+//
+// Errors:
+//   - [ErrConfig], with a [filter.Error] in it: the expression is wrong, no packet can match it, or
+//     its program is too long for the kernel.
+//   - Those of [Reader.SetFilter].
 func (r *Reader) SetExpression(expression string, flush bool) error {
 	if err := checkExpression(expression); err != nil {
 		return err
@@ -27,8 +32,8 @@ func (r *Reader) SetExpression(expression string, flush bool) error {
 
 // compile makes a program of an expression. It makes ioctls, which stop the read timeout.
 //
-// What the kernel does not tell is not needed: without the limit it is FreeBSD's default, and
-// without the netmask "ip broadcast" knows two addresses.
+// compile does without a number that the kernel does not tell. Without the limit it takes FreeBSD's
+// default. Without the netmask "ip broadcast" knows two addresses.
 func (r *Reader) compile(expression string) ([]bpf.RawInstruction, error) {
 	opt := filter.Options{LinkType: r.dlt, SnapLen: r.snap.snapLen()}
 	if n, err := r.dev.MaxInstructions(); err == nil {

@@ -1,6 +1,6 @@
 package bpf
 
-// stamp is how the time in a record is to be understood.
+// stamp is the form of the time in a record.
 type stamp uint8
 
 const (
@@ -11,8 +11,8 @@ const (
 	stampNanoAsMicro              // bpf_ts, ns, to be cut to µs
 )
 
-// Offsets in a record, the same for struct bpf_xhdr everywhere and for struct bpf_hdr of 64-bit
-// processes, the only ones asked for.
+// Offsets in a record. They are the same for struct bpf_xhdr everywhere and for struct bpf_hdr of
+// 64-bit processes. The reader asks for no others.
 const (
 	offSec     = 0
 	offFrac    = 8

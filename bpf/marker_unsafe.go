@@ -5,9 +5,9 @@ import (
 	"unsafe"
 )
 
-// firstHdrlen is the word of a buffer's first record header that holds bh_hdrlen. It is
-// looked at while the kernel may be writing it, hence atomically; records are aligned, so
-// the word is. See "The tail" in docs/design.md.
+// firstHdrlen returns the word of a buffer's first record header that holds bh_hdrlen. The reader
+// loads it atomically, because the kernel may be writing it. Records are aligned, so the word is
+// too. See "The tail" in docs/design.md.
 func firstHdrlen(data []byte) *atomic.Uint32 {
 	return (*atomic.Uint32)(unsafe.Pointer(&data[offHdrlen : offHdrlen+4][0]))
 }

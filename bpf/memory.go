@@ -2,8 +2,8 @@ package bpf
 
 import "github.com/zbuf-go/zbuf"
 
-// memory is where an engine gets memory for packets that it copies. With Config.Guard that memory
-// is inaccessible except while the engine or a batch uses it.
+// memory gives an engine the memory for packets that it copies. With Config.Guard that memory is
+// inaccessible except while the engine or a batch uses it.
 type memory struct {
 	dev   *zbuf.Device
 	guard bool
@@ -24,7 +24,8 @@ func (m memory) open(mem []byte) error {
 	return nil
 }
 
-// shut makes mem inaccessible. It can fail only for want of kernel memory. Then it guards nothing.
+// shut makes mem inaccessible. Protect fails only if the kernel is short of memory. Then mem stays
+// accessible.
 func (m memory) shut(mem []byte) {
 	if m.guard {
 		m.dev.Protect(mem, false)

@@ -13,9 +13,17 @@ import (
 
 // Open opens a descriptor and captures from the named interface from then on.
 //
-// Errors: ErrConfig, with a filter.Error in it if the expression is wrong; ErrZeroCopyRefused;
-// ErrLinkType; those of the ioctls as [zbuf.Error], such as fs.ErrPermission for /dev/bpf and
-// syscall.ENXIO for an unknown interface; errors.ErrUnsupported on other systems.
+// Errors:
+//   - [ErrConfig]: cfg is wrong. If the expression is wrong, a [filter.Error] is in it.
+//   - [ErrZeroCopyRefused]: the mode is [ZeroCopy], and the kernel does not grant it.
+//   - [ErrLinkType]: the interface offers none of the link types.
+//   - fs.ErrPermission: the user may not open /dev/bpf.
+//   - ENXIO: there is no such interface, or it has no bpf tap.
+//   - [errors.ErrUnsupported]: this system is not FreeBSD, or the kernel is a model and Guard is
+//     set.
+//   - Those of [zbuf.Open], and of the requests that set the descriptor up.
+//
+// An error of the kernel is a [zbuf.Error]. It names the request and what to do next.
 func Open(iface string, cfg Config) (*Reader, error) {
 	dev := cfg.Device
 	fail := func(err error) (*Reader, error) {
@@ -45,8 +53,8 @@ func Open(iface string, cfg Config) (*Reader, error) {
 	return r, nil
 }
 
-// setUp brings the descriptor from open to attached, in the one order that is safe and
-// lets no packet pass unfiltered: mode, buffers, filter, interface.
+// setUp brings the descriptor from open to attached: mode, buffers, filter, interface. No other
+// order is safe and lets no packet pass unfiltered.
 func (r *Reader) setUp(cfg *Config) error {
 	bufs, err := r.settleMode(cfg)
 	if err != nil {
@@ -140,8 +148,8 @@ func setReadTimeout(dev *zbuf.Device, t time.Duration) error {
 }
 
 // sticky reports whether the kernel can't switch BIOCIMMEDIATE off again. It needs a second
-// descriptor to find out. If it gets none, it says yes, which is right for every kernel, but costs
-// wake-ups.
+// descriptor to find out. If it gets none, it returns true. That is right for every kernel, but
+// costs wake-ups.
 func sticky(dev *zbuf.Device, sys zbuf.System) bool {
 	if sys == nil {
 		sys = zbuf.Host()
@@ -171,8 +179,8 @@ func (r *Reader) startEngine(cfg *Config, bufs *zbuf.Buffers) error {
 	return nil
 }
 
-// settleMode asks for zero-copy unless told otherwise. A refusal of zero-copy is an error, or the
-// reason for read(2).
+// settleMode asks for zero-copy unless the mode is Buffered. If the kernel refuses zero-copy,
+// ZeroCopy is an error, and Auto becomes Buffered.
 func (r *Reader) settleMode(cfg *Config) (*zbuf.Buffers, error) {
 	size := cfg.BufferSize
 	if size == 0 {
@@ -208,7 +216,8 @@ func (r *Reader) settleMode(cfg *Config) (*zbuf.Buffers, error) {
 
 var errBufferedAsked = errors.New("bpf: buffered mode was asked for")
 
-// lendBuffers tells a refusal, which Auto can live with, from an error.
+// lendBuffers sets zero-copy mode and lends two buffers. It returns a refusal of the kernel in
+// refused, because Auto then goes on with read(2). It returns any other failure in err.
 func lendBuffers(
 	dev *zbuf.Device, size int, shrink, guard bool,
 ) (bufs *zbuf.Buffers, refused, err error) {

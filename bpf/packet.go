@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// CapLen returns the bytes captured, len(p.Data()).
+// CapLen returns the number of captured bytes. It is the length of [Packet.Data].
 func (p Packet) CapLen() int { return int(p.caplen) }
 
-// Timestamp returns when the packet was captured, in whole seconds and nanoseconds: since 1970, or
-// since boot with a monotonic Clock. Both are 0 with NoTimestamp.
+// Timestamp returns the time of capture, in whole seconds and nanoseconds. They count from 1970, or
+// from boot with a monotonic [Clock]. Both are 0 with [NoTimestamp].
 func (p Packet) Timestamp() (sec int64, nsec int64) {
 	sec, frac := p.time()
 	switch p.stamp {
@@ -28,8 +28,8 @@ func (p Packet) Timestamp() (sec int64, nsec int64) {
 	return sec, nsec
 }
 
-// Time returns Timestamp as a time.Time. With a monotonic Clock it is the time since boot, counted
-// from 1970; with NoTimestamp it is the zero Time.
+// Time returns [Packet.Timestamp] as a [time.Time]. With a monotonic [Clock] it is the time since
+// boot, counted from 1970. With [NoTimestamp] it is the zero Time.
 func (p Packet) Time() time.Time {
 	if p.stamp == stampNone {
 		return time.Time{}
@@ -37,13 +37,13 @@ func (p Packet) Time() time.Time {
 	return time.Unix(p.Timestamp())
 }
 
-// Info is what is known of a packet besides its bytes. The fields are named like those of
-// gopacket.CaptureInfo, so that one converts to the other.
+// Info describes a packet. Its fields have the names and types that they have in
+// gopacket.CaptureInfo, so that a program can copy them.
 type Info struct {
-	Timestamp      time.Time
-	CaptureLength  int // bytes captured
-	Length         int // bytes on the wire
-	InterfaceIndex int // as net.Interface has it; 0 if not known
+	Timestamp      time.Time // as Packet.Time returns it
+	CaptureLength  int       // bytes captured
+	Length         int       // bytes on the wire
+	InterfaceIndex int       // as net.Interface has it; 0 if not known
 }
 
 func (p Packet) info(ifindex int) Info {

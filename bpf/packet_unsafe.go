@@ -2,13 +2,14 @@ package bpf
 
 import "unsafe"
 
-// A Packet is one captured packet. It refers to the lent buffer: it and everything got from it
-// are valid until the lease is released. It may be copied, and read by several goroutines.
-//
-// Two words, of no more than four fields, so that it stays in registers on its way from the walk to
-// the loop's body. The caller has checked that the record lies within its buffer: minHdrlen
-// bytes of header at least, and packet.
+// A Packet is one captured packet. It refers to the memory of its lease. It and everything that
+// came from it are valid until [Lease.Release]. A program may copy a Packet, and several goroutines
+// may read it.
 type Packet struct {
+	// A Packet has two words and no more than four fields. So it stays in registers on its way from
+	// the walk to the loop's body. The record lies within its buffer, with minHdrlen bytes of header
+	// at least: packetAt's caller has checked that.
+
 	rec    unsafe.Pointer // the record header
 	caplen uint32         // bytes captured
 	hdrlen uint16
@@ -16,30 +17,31 @@ type Packet struct {
 }
 
 // lengths loads bh_caplen and bh_hdrlen of the record at buf[at]. at+minHdrlen must be at most
-// len(buf): the caller's one check, where slicing would make more, in the chain of loads from
-// record to record that the walk's speed hangs on.
+// len(buf). The caller checks that once, and slicing would check it more often. The walk is as fast
+// as the chain of loads from record to record, of which these are a part.
 func lengths(buf []byte, at uint) (caplen, hdrlen uint) {
 	rec := unsafe.Add(unsafe.Pointer(unsafe.SliceData(buf)), at)
 	return uint(*(*uint32)(unsafe.Add(rec, offCaplen))), uint(*(*uint16)(unsafe.Add(rec, offHdrlen)))
 }
 
-// hasHdrlen is whether bh_hdrlen of the record at buf[at] is that; at is as for lengths.
+// hasHdrlen reports whether bh_hdrlen of the record at buf[at] is hdrlen. at is as for lengths.
 func hasHdrlen(buf []byte, at uint, hdrlen uint16) bool {
 	return *(*uint16)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(buf)), at+offHdrlen)) == hdrlen
 }
 
-// packetAt makes a Packet of the record at buf[at], whose lengths have been checked against buf.
+// packetAt makes a Packet of the record at buf[at]. The caller has checked the lengths against buf.
 func packetAt(buf []byte, at, caplen, hdrlen uint, s stamp) Packet {
 	return Packet{unsafe.Add(unsafe.Pointer(unsafe.SliceData(buf)), at), uint32(caplen),
 		uint16(hdrlen), s}
 }
 
-// Data returns what was captured, from the link header on.
+// Data returns the captured bytes, from the link header on. The slice refers to the memory of the
+// lease. It is valid until [Lease.Release].
 func (p Packet) Data() []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(p.rec, p.hdrlen)), p.caplen)
 }
 
-// WireLen returns the bytes the packet had.
+// WireLen returns the number of bytes that the packet had on the wire.
 func (p Packet) WireLen() int {
 	if p.rec == nil {
 		return 0

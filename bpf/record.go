@@ -8,21 +8,21 @@ import (
 
 func align(n uint) uint { return (n + zbuf.Alignment - 1) &^ (zbuf.Alignment - 1) }
 
-// fits says that a record at buf[at], of which the lengths were loaded, ends in buf. Where a word
-// has 64 bits the sum can't have wrapped.
+// fits reports whether a record at buf[at] of these lengths ends in buf. Where a word has 64 bits
+// the sum can't have wrapped.
 func fits(buf []byte, at, caplen, hdrlen uint) bool {
 	end := at + hdrlen + caplen
 	return end <= uint(len(buf)) && (zbuf.WordSize == 8 || end > at && hdrlen+caplen > caplen)
 }
 
-// record finds the record that begins at buf[at]; at+minHdrlen must be at most len(buf). ok is
-// false when it does not fit into buf: then bad says why.
+// record returns the lengths of the record that begins at buf[at]. at+minHdrlen must be at most
+// len(buf). ok is false if the record does not fit into buf, and bad then says why.
 func record(buf []byte, at uint) (caplen, hdrlen uint, ok bool) {
 	caplen, hdrlen = lengths(buf, at)
 	return caplen, hdrlen, hdrlen >= minHdrlen && fits(buf, at, caplen, hdrlen)
 }
 
-// bad says what is wrong with the record at buf[at], or returns nil at the end.
+// bad returns the reason why the record at buf[at] does not fit, or nil at the end of buf.
 func bad(buf []byte, at uint) *CorruptError {
 	if at >= uint(len(buf)) {
 		return nil // the last record need not be padded

@@ -6,8 +6,9 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// Packets iterates over the packets. If a record is corrupt, the iteration ends there, and Err says
-// so.
+// Packets iterates over the packets of the lease, oldest first. If a record is corrupt, the
+// iteration ends there, and [Lease.Err] says so. [Stats] counts the packets that the iteration has
+// passed.
 func (l Lease) Packets() iter.Seq[Packet] {
 	// The compiler inlines all of this, and the loop's body into it: no call for each packet.
 	return func(yield func(Packet) bool) {
@@ -23,9 +24,10 @@ func (l Lease) Packets() iter.Seq[Packet] {
 			if hdrlen < minHdrlen {
 				break
 			}
-			// The kernel gives all records of a descriptor the same header length. That it does not change
-			// in the inner loop takes a load and an addition out of the chain from record to record, which
-			// is what the speed hangs on; of 32 bits is the sum lest the compiler put the addition back.
+			// The kernel gives all records of a descriptor the same header length. The inner loop keeps it
+			// constant. That takes a load and an addition out of the chain from record to record, and the
+			// walk is as fast as that chain. The sum has 32 bits, or the compiler would put the addition
+			// back.
 			padded := uint(uint32(hdrlen) + padding)
 			for at+minHdrlen+padding <= end {
 				if !hasHdrlen(buf, at, uint16(hdrlen)) {

@@ -8,10 +8,10 @@ import (
 	"github.com/zbuf-go/zbuf/bpf"
 )
 
-// ErrConfig is in the error of Run when the Config is wrong.
+// ErrConfig is in the error of [Run] when the [Config] is wrong.
 var ErrConfig = errors.New("fanout: configuration")
 
-// Config says how Run spreads packets, and what it does with them.
+// Config says how [Run] spreads packets, and which functions it calls.
 type Config struct {
 	// Workers is the number of workers. 0 means one for each processor that Go programs may use.
 	Workers int
@@ -31,13 +31,14 @@ type Config struct {
 	Handle func(worker int, packets []bpf.Packet) error
 }
 
-// PanicError is the value that Run panics with when Handle or Hash has panicked.
+// PanicError is the value that [Run] panics with when Handle or Hash has panicked.
 type PanicError struct {
 	Worker int    // the worker of Handle; -1 if it was Hash
 	Value  any    // the value that it panicked with
 	Stack  []byte // of the panic, as debug.Stack formats it
 }
 
+// Error returns the worker, the value and the stack.
 func (e *PanicError) Error() string {
 	if e.Worker < 0 {
 		return fmt.Sprintf("fanout: Hash: panic: %v\n\n%s", e.Value, e.Stack)
@@ -52,17 +53,19 @@ func (e *PanicError) Unwrap() error {
 }
 
 // Run captures from r and spreads the packets until there is an error, and returns that error.
-// While Run runs, nobody else may read from r. Run does not close r.
+// While Run runs, nobody else may read from r. Run does not close r. When ctx is done, the workers
+// handle the packets that the kernel has by then, at most three buffers, even if more packets
+// arrive. Run does not interrupt Handle. Run may be called again after [bpf.ErrCorrupt], and after
+// a deadline has passed.
 //
-// Run returns one of these errors:
-//   - ErrConfig if cfg is wrong;
-//   - an error of [bpf.Reader.Lease], after the workers have handled everything captured before;
-//   - the errors of Handle, joined;
-//   - bpf.ErrCorrupt, after the workers have handled the packets before the corrupt record.
-//
-// Run may be called again after bpf.ErrCorrupt, and after a deadline has passed. When ctx is done,
-// the workers handle what the kernel has by then, at most three buffers, even if more packets
-// arrive. Run does not interrupt Handle.
+// Errors:
+//   - [ErrConfig]: cfg is wrong.
+//   - Those of [bpf.Reader.Lease]: capturing has ended. The workers have handled everything
+//     captured before.
+//   - context.Cause(ctx): ctx is done.
+//   - The errors of Handle, joined.
+//   - [bpf.ErrCorrupt]: a record does not fit into its buffer. The workers have handled the packets
+//     before it.
 //
 // If Handle or Hash panics, Run waits for the other workers, releases the lease and panics with a
 // [*PanicError]. After a panic of Hash, the workers do not handle that packet and later packets of

@@ -13,9 +13,9 @@ import (
 	"github.com/zbuf-go/zbuf/bpf"
 )
 
-// chunkSize is how many packets a worker sorts at a time. With so many, claiming a chunk and
-// reporting it sorted cost almost nothing beside sorting it. With so few, a lease has chunks for
-// all workers.
+// chunkSize is the number of packets that a worker sorts at a time. With so many, claiming a chunk
+// and reporting it sorted cost almost nothing beside sorting it. With so few, a lease has chunks
+// for all workers.
 const chunkSize = 256
 
 // A worker that is done with a lease polls for the next one before it sleeps: once for each perPoll
@@ -244,8 +244,8 @@ func (s *spreader) done() {
 	}
 }
 
-// result returns the errors of a lease that all workers are done with. It panics if Handle or Hash
-// has.
+// result returns the errors of a lease that all workers are done with. If Handle or Hash has
+// panicked, result panics.
 func (s *spreader) result() error {
 	if s.failed != nil {
 		panic(s.failed)
@@ -262,7 +262,7 @@ func (s *spreader) result() error {
 	return errors.Join(errs...)
 }
 
-// work is what a worker does for one lease. It returns how many times to poll for the next one.
+// work does a worker's part of one lease. It returns the number of polls for the next lease.
 func (s *spreader) work(w *worker) (polls int) {
 	began := time.Now()
 	defer func() {
@@ -336,8 +336,8 @@ func (s *spreader) claim(c int) (next int, ok bool) {
 	}
 }
 
-// receive waits for a value, and returns false if c is closed. Before it sleeps it polls so many
-// times, and lets other goroutines run in between: one may be about to send.
+// receive waits for a value, and returns false if c is closed. Before it sleeps it polls c polls
+// times. In between it lets other goroutines run, because one may be about to send.
 func receive(c <-chan struct{}, polls int) bool {
 	for range polls {
 		select {
