@@ -17,8 +17,8 @@ type buffer struct {
 	assigned bool
 }
 
-// A bufferModel is what the two buffer modes do differently (the switches on
-// bd_bufmode at the top of sys/net/bpf.c).
+// A bufferModel has the methods in which the two buffer modes differ (the switches on bd_bufmode at
+// the top of sys/net/bpf.c).
 type bufferModel interface {
 	// canFree reports whether the hold buffer can become the free one without a read.
 	canFree(hold *buffer) bool
@@ -59,7 +59,7 @@ const (
 	userGen   = 8
 )
 
-// newLentBuffer is zbuf_setup: it wipes the header, whatever is in it.
+// newLentBuffer is zbuf_setup. It wipes the header.
 func newLentBuffer(mem []byte, user *byte) *buffer {
 	b := &buffer{hdr: mem[:zbuf.SizeofZbufHeader], mem: mem[zbuf.SizeofZbufHeader:], user: user}
 	wordAt(b.hdr, kernelGen).Store(0)

@@ -8,8 +8,8 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// writersFilters is how many snaplen-like filters a descriptor among the writers needs before it
-// becomes a reader (bd_writer).
+// writersFilters is the number of snaplen-like filters that a descriptor among the writers needs
+// before it becomes a reader (bd_writer).
 const writersFilters = 2
 
 const (
@@ -17,8 +17,9 @@ const (
 	nsig  = 32
 )
 
-// A Descriptor is one open bpf descriptor (struct bpf_d). It implements [zbuf.Backend]; the methods
-// of that interface are documented there.
+// A Descriptor is one open bpf descriptor (struct bpf_d). It implements [zbuf.Backend], which
+// documents the methods. They return the errno that the kernel would return, or an error that wraps
+// [ErrPanic].
 type Descriptor struct {
 	k                 *Kernel
 	canRead, canWrite bool
@@ -113,8 +114,8 @@ func (d *Descriptor) see(t *tap, s *sighting) {
 	}
 }
 
-// look is the half of see that the kernel does without the descriptor's lock: how much of the
-// packet passes, 0 for nothing.
+// look does the half of see that the kernel does without the descriptor's lock. It returns the
+// number of bytes of the packet that pass, or 0.
 func (d *Descriptor) look(t *tap, s *sighting) uint32 {
 	if d.tap != t || !d.wants(s) {
 		return 0
@@ -123,7 +124,7 @@ func (d *Descriptor) look(t *tap, s *sighting) uint32 {
 	return d.rfilter.match(s.data, s.wirelen, !d.k.plainMemory)
 }
 
-// keep is the other half.
+// keep does the other half.
 func (d *Descriptor) keep(s *sighting, snaplen uint32) {
 	d.fcount++
 	s.stamp(d.tstamp)
@@ -219,8 +220,8 @@ func (d *Descriptor) reclaim() {
 	d.model.reclaimed(d.free)
 }
 
-// reset is reset_d: it drops what the process does not own and zeroes the counters. resettable must
-// have said that it can be done.
+// reset is reset_d. It drops the packets in buffers that the process does not own, and zeroes the
+// counters. resettable must have returned true.
 func (d *Descriptor) reset() {
 	if d.hold != nil && (d.bufmode != zbuf.BPF_BUFMODE_ZBUF || d.model.canFree(d.hold)) {
 		d.reclaim()
@@ -269,7 +270,7 @@ func (k *Kernel) attach(d *Descriptor, t *tap) {
 	}
 }
 
-// detach is bpf_detachd_locked; gone says that the interface goes. Kernel.mu is held.
+// detach is bpf_detachd_locked. gone says that the interface goes. Kernel.mu is held.
 func (k *Kernel) detach(d *Descriptor, gone bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -295,12 +296,19 @@ func (k *Kernel) dropPromisc(i *Interface) {
 	i.promisc--
 }
 
-// Read is read(2) (bpfread). It takes the whole buffer, so p must be as long as BIOCGBLEN says:
-// EINVAL when it is not, EOPNOTSUPP in zero-copy mode, ENXIO when detached and empty, EAGAIN when
-// there is nothing.
+// Read is read(2) of the descriptor (bpfread). It takes the whole buffer, so p must be as long as
+// BIOCGBLEN says.
 //
-// On a descriptor opened without O_NONBLOCK it blocks until a buffer is full, the read timeout is
-// over (0 bytes if there is nothing), or, in immediate mode, a packet is there.
+// Read blocks on a descriptor that was opened without O_NONBLOCK. It then waits until a buffer is
+// full, the read timeout is over or, in immediate mode, a packet is there. If the timeout is over
+// and there is nothing, it returns 0 bytes.
+//
+// Errors:
+//   - EINVAL: p has another length.
+//   - EOPNOTSUPP: the descriptor is in zero-copy mode.
+//   - ENXIO: no interface is attached, and there is nothing to read.
+//   - EAGAIN: there is nothing to read.
+//   - EBADF: the descriptor is closed, or was opened for writing only.
 func (d *Descriptor) Read(p []byte) (int, error) {
 	if err := d.k.enter("read"); err != nil {
 		return 0, err
@@ -373,8 +381,10 @@ func (d *Descriptor) msleep() (expired bool) {
 	}
 }
 
-// Map returns memory that BIOCSETZBUF accepts: ordinary heap, page-aligned. EINVAL when size is not
-// a multiple of the page size.
+// Map returns memory that BIOCSETZBUF accepts. It is ordinary Go heap, page-aligned.
+//
+// Errors:
+//   - EINVAL: size is not a positive multiple of the page size.
 func (d *Descriptor) Map(size int) ([]byte, error) {
 	if err := d.k.enter("map"); err != nil {
 		return nil, err
@@ -382,8 +392,10 @@ func (d *Descriptor) Map(size int) ([]byte, error) {
 	return d.k.mmap(size)
 }
 
-// Unmap gives memory back. EINVAL when mem is not what Map returned. The kernel goes on using
-// memory that it was lent, as the real one does.
+// Unmap gives memory back. The kernel goes on using memory that it was lent, as the real one does.
+//
+// Errors:
+//   - EINVAL: mem is not a slice that [Descriptor.Map] returned.
 func (d *Descriptor) Unmap(mem []byte) error {
 	if err := d.k.enter("unmap"); err != nil {
 		return err
@@ -391,12 +403,12 @@ func (d *Descriptor) Unmap(mem []byte) error {
 	return d.k.munmap(mem)
 }
 
-// PageSize is the unit of lent memory in bytes.
+// PageSize returns the unit of lent memory in bytes.
 func (d *Descriptor) PageSize() int { return d.k.pageSize }
 
-// Limit is cap_rights_limit(2) and cap_ioctls_limit(2): reading, waiting, the given requests and,
-// with write, writing stay allowed; anything else gives [ENOTCAPABLE]. A second Limit can only take
-// more away.
+// Limit is cap_rights_limit(2) and cap_ioctls_limit(2). Afterwards the process may read, wait, make
+// the requests in allowed and, if write is true, write. Any other operation gives [ENOTCAPABLE]. A
+// second Limit can only take more away.
 func (d *Descriptor) Limit(allowed []zbuf.Request, write bool) error {
 	if err := d.k.enter("limit"); err != nil {
 		return err
@@ -420,7 +432,7 @@ func (d *Descriptor) Limit(allowed []zbuf.Request, write bool) error {
 	return nil
 }
 
-// Close is the last close of the descriptor (bpf_dtor).
+// Close closes the descriptor for the last time (bpf_dtor).
 func (d *Descriptor) Close() error {
 	if err := d.k.enter("close"); err != nil {
 		return err

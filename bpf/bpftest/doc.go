@@ -16,26 +16,27 @@
 //
 // # Shared memory
 //
-// Memory from Map is ordinary Go heap. The model writes packets and their headers with plain
-// stores and publishes them with an atomic add to the buffer's kernel generation, as the kernel
-// does, and takes no lock that a reader of that memory takes: the race detector sees
-// the protocol between kernel and reader, and nothing else keeps them apart. One store
-// is stronger than the kernel's: the aligned 32-bit word that holds bh_hdrlen of the first record
-// in a buffer is stored atomically, after the rest of that record, because a reader
-// may look at it in a buffer that it does not own, to see whether there is a record.
+// Memory from [Descriptor.Map] is ordinary Go heap. The model writes packets and their headers with
+// plain stores. It publishes them with an atomic add to the buffer's kernel generation, as the
+// kernel does. It takes no lock that a reader of that memory takes. So the race detector sees the
+// protocol between kernel and reader, and nothing else keeps them apart.
+//
+// One store is stronger than the kernel's. The model stores the aligned 32-bit word that holds
+// bh_hdrlen of a buffer's first record atomically, after the rest of that record. A reader may look
+// at that word in a buffer that it does not own, to see whether there is a record.
 //
 // # Time
 //
-// Waiting is built on channels and timers alone, so inside a testing/synctest bubble timeouts
-// are exact and cost no real time. A read timeout is a whole number of ticks ([WithHZ]).
-// Make the Kernel inside the bubble that uses it.
+// The model waits on channels and timers alone. So timeouts are exact inside a testing/synctest
+// bubble, and cost no real time. A read timeout is a whole number of ticks ([WithHZ]). Make the
+// Kernel inside the bubble that uses it.
 //
-// # What is left out
+// # Differences from a kernel
 //
-// Signals (FIOASYNC, BIOCSRSIG) are remembered and never sent. The MAC framework, the filter
-// compiler (BPF_JITTER) and blocking read(2) are not there. What an interface does with a
-// written packet is exact for Ethernet, loopback and tun (DLT_NULL that is not loopback, without
-// TUNSIFHEAD); other link types send it as it is.
-// fork(2) does not exist here, nor does memory that cannot be written to, except memory that Map
-// did not return: BIOCSETZBUF gives EFAULT for that.
+//   - The model remembers the settings of signals (FIOASYNC, BIOCSRSIG), and sends none.
+//   - It has no MAC framework and no just-in-time compiler of filters (BPF_JITTER).
+//   - Written packets are exact on Ethernet, loopback and tun (DLT_NULL that is not loopback,
+//     without TUNSIFHEAD). Interfaces of other link types send them unchanged.
+//   - There is no fork(2). There is no read-only memory. BIOCSETZBUF gives EFAULT for memory that
+//     Map did not return.
 package bpftest

@@ -2,5 +2,5 @@ package bpftest
 
 import "syscall"
 
-// ENOTCAPABLE is what a descriptor gives for an operation that Limit has taken away.
+// ENOTCAPABLE is the errno of an operation that [Descriptor.Limit] has taken away.
 const ENOTCAPABLE = syscall.ENOTCAPABLE

@@ -4,7 +4,7 @@ package bpftest
 
 import "syscall"
 
-// ENOTCAPABLE is what a descriptor gives for an operation that Limit has taken away. The errno is
-// FreeBSD's own; elsewhere this is a number that is no errno of the system, so that
-// it can be mistaken for none.
+// ENOTCAPABLE is the errno of an operation that [Descriptor.Limit] has taken away. Only FreeBSD has
+// that errno. Elsewhere ENOTCAPABLE is a number that is no errno of the system, so that nobody
+// mistakes it for one.
 const ENOTCAPABLE = syscall.Errno(1<<16 + 93)

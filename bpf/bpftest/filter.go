@@ -8,7 +8,7 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// Opcodes of the filter language that need a name here; x/net/bpf keeps its own private.
+// Opcodes of the filter language that need a name here. x/net/bpf does not export its constants.
 const (
 	opLdImm   = 0x00
 	opLdxImm  = 0x01
@@ -52,8 +52,8 @@ var validCodes = [16]uint16{
 	0x0093, 0x1010, 0x1010, 0x0002,
 }
 
-// validate is bpf_validate (sys/net/bpf_filter.c): whether the kernel takes prog as a filter. It is
-// not [zbuf.Validate], so that the two can be held against each other.
+// validate reports whether the kernel takes prog as a filter (bpf_validate in
+// sys/net/bpf_filter.c). It is not [zbuf.Validate], so that a test can compare the two.
 func validate(prog []zbuf.Insn) bool {
 	for i, p := range prog {
 		if p.Op > 0xff || validCodes[p.Op>>4]&(1<<(p.Op&0xf)) == 0 {
@@ -85,11 +85,13 @@ func validate(prog []zbuf.Insn) bool {
 
 // A filter is a program that passed validate. The nil filter accepts everything.
 //
-// The VM of x/net/bpf runs it wherever that and bpf_filter give the same answer. They
-// differ in corners, and there the kernel's way is followed by interpret:
-// a halfword load behind the end of a received packet loads 0 and goes on; X+k wraps
-// at 32 bits; shifts count modulo 32, as the processor does; the wire length can be more than
-// the data; and x/net/bpf cannot run `ldx len` and `neg`, and takes huge offsets for extensions.
+// The VM of x/net/bpf runs it wherever that and bpf_filter give the same answer. interpret runs it
+// where they differ, and does as the kernel does:
+//   - A halfword load behind the end of a received packet loads 0 and goes on.
+//   - X+k wraps at 32 bits.
+//   - Shifts count modulo 32, as the processor does.
+//   - The wire length can be more than the data.
+//   - x/net/bpf cannot run `ldx len` and `neg`, and takes huge offsets for extensions.
 type filter struct {
 	prog []zbuf.Insn
 	vm   *bpf.VM // nil: interpret always
@@ -143,8 +145,9 @@ func newFilter(prog []zbuf.Insn) *filter {
 	return f
 }
 
-// match returns how many bytes of the packet the filter wants. mbuf says that the packet comes from
-// an interface, in an mbuf; a written one is checked while it is still one piece of memory.
+// match returns the number of bytes of the packet that the filter wants. mbuf says that the packet
+// comes from an interface, in an mbuf. The kernel checks a written packet while it is still one
+// piece of memory.
 func (f *filter) match(pkt []byte, wirelen int, mbuf bool) uint32 {
 	if f == nil {
 		return 1<<32 - 1

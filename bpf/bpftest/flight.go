@@ -15,7 +15,7 @@ type flight struct {
 	snaplen uint32
 }
 
-// inFlight is what [WithInFlight] asked for.
+// inFlight has the arguments of [WithInFlight].
 type inFlight struct {
 	most  int
 	delay time.Duration
@@ -27,23 +27,23 @@ type flights struct {
 	begun  []*flight // by BeginInject, in no order
 	queued []flight  // by WithInFlight, oldest first
 	rng    *rand.Rand
-	timer  *time.Timer // lands what is queued; nil while it does not run
+	timer  *time.Timer // stores the queued packets; nil while it does not run
 }
 
-// WithInFlight has up to n packets at a time in flight for each descriptor: they have passed its
-// direction and filter, and are stored a little later, in order, after delay at the latest. seed
-// decides how many and when.
+// WithInFlight keeps up to n packets at a time in flight for each descriptor. They have passed its
+// direction and filter. The model stores them a little later, in order, after delay at the latest.
+// seed decides how many and when.
 //
-// Whatever excludes packets in flight on the real kernel stores them first (see
-// [Features].FilterInFlight). Nothing excludes them from BIOCFLUSH and BIOCSDIRECTION, in any
-// release. Where nothing does, some are stored before and the others after.
+// If a request of the real kernel waits for packets in flight, the model stores them first (see
+// [Features].FilterInFlight). BIOCFLUSH and BIOCSDIRECTION wait for none, in any release. A request
+// that does not wait comes between them: the model stores some before and the others after it.
 func WithInFlight(n int, delay time.Duration, seed uint64) Option {
 	return func(k *Kernel) { k.inFlight = &inFlight{n, delay, seed} }
 }
 
-// BeginInject is the first half of [Interface.Inject]: every listener's direction and filter look
-// at the packet. finish is the other half: those that it passed store it. What happens between the
-// two happens while the packet is in flight, as on a machine with several processors.
+// BeginInject does the first half of [Interface.Inject]: every listener's direction and filter look
+// at the packet. finish does the other half: the listeners that it passed store it. The packet is
+// in flight between the two, as on a machine with several processors.
 //
 // Where the real kernel would make a request wait for the packet ([Features].FilterInFlight), the
 // request stores it, and finish finds nothing left to do.
@@ -89,8 +89,7 @@ func (d *Descriptor) land(f *flight) {
 	}
 }
 
-// depart is the way of a packet that has passed the filter: it is stored now or, with WithInFlight,
-// later. d.mu is held.
+// depart stores a packet that has passed the filter now or, with WithInFlight, later. d.mu is held.
 func (d *Descriptor) depart(s *sighting, snaplen uint32) {
 	in := d.k.inFlight
 	if in == nil {
@@ -122,8 +121,9 @@ func (d *Descriptor) landQueued(n int) {
 	}
 }
 
-// overtake is what a change does with packets in flight: excluded, it waits until all of them are
-// stored; else it comes at any moment. d.mu is held.
+// overtake decides for packets in flight whether a request comes before or after them. If the
+// kernel excludes them, the request waits until all of them are stored. Otherwise it comes at any
+// moment. d.mu is held.
 func (d *Descriptor) overtake(excluded bool) {
 	q := &d.flights
 	if !excluded {
@@ -138,7 +138,7 @@ func (d *Descriptor) overtake(excluded bool) {
 	d.landQueued(len(q.queued))
 }
 
-// forget is for a descriptor that is closed. d.mu is held.
+// forget drops the packets in flight of a descriptor that is closed. d.mu is held.
 func (q *flights) forget() {
 	q.begun, q.queued = nil, nil
 }

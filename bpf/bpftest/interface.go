@@ -20,8 +20,8 @@ const (
 	ieee80211HeaderLength = 24
 )
 
-// An Interface is a network interface with one or more points where bpf listens. All methods may be
-// called concurrently.
+// An Interface is a network interface with one or more points where bpf listens. Any goroutine may
+// call any method.
 type Interface struct {
 	k        *Kernel
 	mtu      atomic.Int64
@@ -48,7 +48,7 @@ type linkType struct {
 	hdrlen int
 }
 
-// A tap is one point where packets of one link type are seen (struct bpf_if).
+// A tap is one point where descriptors see packets of one link type (struct bpf_if).
 type tap struct {
 	iface *Interface
 	linkType
@@ -82,11 +82,11 @@ func MTU(n int) InterfaceOption { return func(i *Interface) { i.mtu.Store(int64(
 // BIOCSHDRCMPLT is on.
 func HardwareAddr(addr [6]byte) InterfaceOption { return func(i *Interface) { i.hwaddr = addr } }
 
-// LinkHeader sets the length of the link header in bytes, which bh_hdrlen depends on. The default
-// is that of the link type.
+// LinkHeader sets the length of the link header in bytes. bh_hdrlen depends on it. The default is
+// that of the link type.
 func LinkHeader(n int) InterfaceOption { return func(i *Interface) { i.link.hdrlen = n } }
 
-// Loopback makes the interface behave like lo0: what is written comes in again.
+// Loopback makes the interface behave like lo0: written packets come in again.
 func Loopback() InterfaceOption { return func(i *Interface) { i.loopback = true } }
 
 // AlsoDLT gives the interface another link type beside its main one (bpfattach2). hdrlen is the
@@ -95,19 +95,19 @@ func AlsoDLT(dlt uint32, hdrlen int) InterfaceOption {
 	return func(i *Interface) { i.more = append(i.more, linkType{dlt, hdrlen}) }
 }
 
-// NoIndex makes it a place to listen that is no network interface, as 16 has for USB buses: it has
-// no index, is in no vnet, and write(2) gives EOPNOTSUPP.
+// NoIndex makes it a place to listen that is no network interface, as 16 has for USB buses. It has
+// no index and is in no vnet, and write(2) gives EOPNOTSUPP.
 func NoIndex() InterfaceOption { return func(i *Interface) { i.noIndex = true } }
 
 // Netmask gives the interface an IPv4 address with that netmask.
 func Netmask(mask uint32) InterfaceOption { return func(i *Interface) { i.netmask = mask } }
 
-// Output has f called with every packet that leaves through the interface, after listeners have
-// seen it. f must not keep pkt. Its error becomes that of write(2), and should be an errno.
+// Output makes the interface call f with every packet that leaves through it, after listeners have
+// seen the packet. f must not keep pkt. write(2) returns the error of f, which should be an errno.
 func Output(f func(pkt []byte) error) InterfaceOption { return func(i *Interface) { i.output = f } }
 
-// AddInterface attaches an interface of the given main link type. It is up. A name of another
-// interface makes it panic.
+// AddInterface attaches an interface of the given main link type. It is up. AddInterface panics if
+// another interface has the name, or if the name has more than 15 bytes.
 func (k *Kernel) AddInterface(name string, dlt uint32, opts ...InterfaceOption) *Interface {
 	i := &Interface{k: k, name: name, link: linkType{dlt, defaultLinkHeader(dlt)}}
 	for _, o := range opts {
@@ -204,8 +204,8 @@ func (k *Kernel) RemoveInterface(name string) bool {
 	return true
 }
 
-// Remove destroys the interface, wherever it is: its listeners are detached and woken, and keep
-// what they have. Its peer stays, without one.
+// Remove destroys the interface, also if it is in another vnet. Its listeners are detached and
+// woken. They keep the packets that they have. Its peer stays, and has no peer any more.
 func (i *Interface) Remove() {
 	i.k.mu.Lock()
 	i.k.detachTaps(i)
@@ -217,13 +217,13 @@ func (i *Interface) Remove() {
 	i.k.roomChanged()
 }
 
-// hide makes the interface not be found by name. k.mu is held.
+// hide removes the interface from those that find knows. k.mu is held.
 func (k *Kernel) hide(i *Interface) {
 	k.ifaces = slices.DeleteFunc(k.ifaces, func(o *Interface) bool { return o == i })
 }
 
-// Rename gives the interface another name. Listeners stay attached. It panics when the name
-// is taken.
+// Rename gives the interface another name. Listeners stay attached. Rename panics if another
+// interface has the name, or if the name has more than 15 bytes.
 func (i *Interface) Rename(name string) {
 	i.k.mu.Lock()
 	defer i.k.mu.Unlock()
@@ -233,9 +233,9 @@ func (i *Interface) Rename(name string) {
 	i.name = name
 }
 
-// MoveAway moves the interface to another vnet (if_vmove): it is not found by name until
-// [Interface.MoveBack], and it is down. In 12.1 its listeners stay attached and are not woken; with
-// [Features].VnetDetach they are detached as if it were removed.
+// MoveAway moves the interface to another vnet (if_vmove). It is down, and nobody finds it by name
+// until [Interface.MoveBack]. In 12.1 its listeners stay attached and are not woken. With
+// [Features].VnetDetach they are detached as [Interface.Remove] does it.
 func (i *Interface) MoveAway() {
 	i.k.mu.Lock()
 	i.up.Store(false)
@@ -247,8 +247,8 @@ func (i *Interface) MoveAway() {
 	i.k.roomChanged()
 }
 
-// MoveBack undoes MoveAway, but for the interface being down ([Interface.SetUp]). If listeners were
-// detached, only the main link type is there again.
+// MoveBack undoes [Interface.MoveAway], except that the interface stays down ([Interface.SetUp]).
+// If MoveAway has detached the listeners, only the main link type is there again.
 func (i *Interface) MoveBack() {
 	i.k.mu.Lock()
 	defer i.k.mu.Unlock()
@@ -269,60 +269,60 @@ func (i *Interface) Name() string {
 }
 
 // Promisc returns the number of descriptors that hold the interface in promiscuous mode. The model
-// shows packets to listeners whatever it is.
+// shows every packet to listeners, also if the number is 0.
 func (i *Interface) Promisc() int {
 	i.k.mu.Lock()
 	defer i.k.mu.Unlock()
 	return i.promisc
 }
 
-// SetUp brings the interface up or down. A write to one that is down gives ENETDOWN; what arrives
-// at it is lost.
+// SetUp brings the interface up or down. A write to an interface that is down gives ENETDOWN.
+// Packets that arrive at it are lost.
 func (i *Interface) SetUp(up bool) { i.up.Store(up) }
 
 // SetMTU sets the largest packet that can be written, in bytes without the link header.
 func (i *Interface) SetMTU(n int) { i.mtu.Store(int64(n)) }
 
-// Pair joins two interfaces as epair(4) does: what leaves through one arrives at the other.
+// Pair joins two interfaces as epair(4) does. Packets that leave through one arrive at the other.
 func Pair(a, b *Interface) {
 	a.peer.Store(b)
 	b.peer.Store(a)
 }
 
-// Peer returns what the interface is paired with, or nil.
+// Peer returns the interface with which [Pair] joined this one, or nil.
 func (i *Interface) Peer() *Interface { return i.peer.Load() }
 
-// A Packet is something for listeners to see.
+// A Packet is one packet that [Interface.Inject] shows to listeners.
 type Packet struct {
+	// Data has the captured bytes, from the link header on.
 	Data []byte
 	// Wirelen is the length in bytes that the packet had on the wire, if that is more than Data
 	// has.
 	Wirelen int
-	// Time is when it was seen. The zero Time is now, by the kernel's clock. Otherwise
-	// it holds whatever clock the listener asked for, in ns, from year 1678 to 2262.
+	// Time is the time of capture. The zero Time is now, by the kernel's clock. Any other Time counts
+	// for every clock that a listener asks for. It is exact in ns, from year 1678 to 2262.
 	Time time.Time
-	// Out says that the host sends the packet (direction BPF_D_OUT); else it comes in.
+	// Out says that the host sends the packet (direction BPF_D_OUT). Otherwise it comes in.
 	Out bool
-	// DLT chooses one of the interface's further link types ([AlsoDLT]); 0 is the
-	// main one.
+	// DLT chooses one of the interface's further link types ([AlsoDLT]). 0 is the main one.
 	DLT uint32
 }
 
 // Receive shows a packet that came in to all listeners (bpf_mtap).
 func (i *Interface) Receive(pkt []byte) { i.Inject(Packet{Data: pkt}) }
 
-// ReceiveAt is Receive of a packet that was captured before: it was seen at ts, and was wirelen
-// bytes long, of which pkt has the first.
+// ReceiveAt shows a packet that was captured before, as [Interface.Receive] does. It was captured
+// at ts, and was wirelen bytes long. pkt has the first of them.
 func (i *Interface) ReceiveAt(ts time.Time, pkt []byte, wirelen int) {
 	i.Inject(Packet{Data: pkt, Time: ts, Wirelen: wirelen})
 }
 
-// Transmit sends a packet of the host's own: all listeners see it go out, then the peer receives
-// it.
+// Transmit sends a packet of the host. All listeners see it go out, and then the peer receives it.
 func (i *Interface) Transmit(pkt []byte) { i.Inject(Packet{Data: pkt, Out: true}) }
 
-// Inject shows a packet to all listeners; one that goes out then reaches the peer. Nothing happens
-// when the interface is down, gone, or the kernel has panicked. p.Data is not kept.
+// Inject shows a packet to all listeners. A packet that goes out then reaches the peer. Nothing
+// happens if the interface is down or gone, or the kernel has panicked. Inject does not keep
+// p.Data.
 func (i *Interface) Inject(p Packet) {
 	if i.k.panicked.Load() != nil || !i.up.Load() {
 		return
@@ -333,13 +333,16 @@ func (i *Interface) Inject(p Packet) {
 	}
 }
 
-// InjectWait is Inject, but waits until no listener of the interface would drop the packet. An
-// interface that is down or gone has no listeners to wait for.
+// InjectWait waits until no listener of the interface would drop the packet, and then does what
+// [Interface.Inject] does. An interface that is down or gone has no listeners to wait for.
 //
-// It looks again whenever a call of a descriptor's method may have made room; acknowledging a
-// buffer in shared memory is not seen by itself, so a reader must sooner or later wait, read or
-// make an ioctl, as every reader does when it finds nothing. It returns the cause when ctx is done,
-// and ErrPanic.
+// InjectWait looks again whenever a call of a descriptor's method may have made room. It does not
+// see that a reader acknowledges a buffer in shared memory. So the reader must then wait, read or
+// make an ioctl, as every reader does when it finds nothing.
+//
+// Errors:
+//   - context.Cause(ctx): ctx is done.
+//   - [ErrPanic]: the kernel has panicked.
 func (i *Interface) InjectWait(ctx context.Context, p Packet) error {
 	for {
 		if err := i.k.Panicked(); err != nil {
@@ -363,7 +366,7 @@ func (i *Interface) InjectWait(ctx context.Context, p Packet) error {
 	}
 }
 
-// tap returns where packets of the link type are seen, or nil.
+// tap returns the tap of the link type, or nil.
 func (i *Interface) tap(dlt uint32) *tap {
 	main := i.main.Load()
 	if main == nil || dlt == 0 || dlt == main.dlt {
@@ -393,7 +396,7 @@ func (i *Interface) show(p *Packet) {
 	}
 }
 
-// tryInject is show when no listener would drop the packet; else nothing.
+// tryInject shows the packet if no listener would drop it. It reports whether it has done so.
 func (i *Interface) tryInject(p *Packet) bool {
 	t := i.tap(p.DLT)
 	if t == nil || !i.up.Load() {
@@ -406,7 +409,7 @@ func (i *Interface) tryInject(p *Packet) bool {
 	for _, d := range readers {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.landQueued(len(d.flights.queued)) // what is in flight takes room, too
+		d.landQueued(len(d.flights.queued)) // packets in flight take room, too
 	}
 	for _, d := range readers {
 		if d.wouldDrop(t, &s) {
@@ -419,7 +422,7 @@ func (i *Interface) tryInject(p *Packet) bool {
 	return true
 }
 
-// forward hands what left through the interface to the peer and the hook.
+// forward gives a packet that has left through the interface to the peer and to Output's function.
 func (i *Interface) forward(pkt []byte) error {
 	if peer := i.peer.Load(); peer != nil {
 		peer.Receive(pkt)

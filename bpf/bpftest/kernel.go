@@ -14,11 +14,11 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// ErrPanic is what every call returns from the moment when the real kernel would have
-// panicked. The error says what caused it.
+// ErrPanic is in the error of every call from the moment on when the real kernel would have
+// panicked. The text names the cause.
 var ErrPanic = errors.New("kernel panic")
 
-// maxPages is how many pages one lent buffer may have (BPF_MAX_PAGES).
+// maxPages is the number of pages that one lent buffer may have (BPF_MAX_PAGES).
 const maxPages = 512
 
 // A Kernel is one machine: its interfaces, sysctls, open bpf descriptors and clock. All
@@ -43,8 +43,8 @@ type Kernel struct {
 	waitingInjectors atomic.Int32
 	opened           atomic.Uint64 // descriptors with packets in flight
 
-	// mu is the global lock of bpf.c: interfaces, and who listens where. It is taken before a
-	// Descriptor's.
+	// mu is the global lock of bpf.c. It guards the interfaces and their listeners. It is taken before
+	// a Descriptor's.
 	mu       sync.Mutex
 	ifaces   []*Interface
 	indexes  int    // given to interfaces so far
@@ -81,46 +81,49 @@ type Option func(*Kernel)
 // WithPageSize sets the page size in bytes, a power of two. The default is 4096.
 func WithPageSize(n int) Option { return func(k *Kernel) { k.pageSize = n } }
 
-// WithHZ sets the ticks in a second (kern.hz), in which read timeouts are counted: 1000 by default,
-// as on hardware; 100 in most virtual machines; 1,000,000 makes every timeout exact.
+// WithHZ sets the number of ticks in a second (kern.hz). The kernel counts read timeouts in ticks.
+// The default is 1000, as on hardware. Most virtual machines have 100. 1,000,000 makes every
+// timeout exact.
 func WithHZ(hz int) Option { return func(k *Kernel) { k.hz = hz } }
 
-// WithClock sets what time packets are stamped with, unless they bring their own. The
-// default is time.Now. The machine booted at what the clock says in [New].
+// WithClock sets the clock that stamps packets without a Time ([Packet]). The default is
+// [time.Now]. The machine boots at the time that the clock gives in [New].
 func WithClock(now func() time.Time) Option { return func(k *Kernel) { k.now = now } }
 
-// WithFeatures makes the kernel a later release than 12.1.
+// WithFeatures gives the kernel features of later releases than 12.1. The default is none.
 func WithFeatures(f Features) Option { return func(k *Kernel) { k.features = f } }
 
-// WithCompat32 makes the process a 32-bit binary on a 64-bit kernel (COMPAT_FREEBSD32): the
-// requests that lend memory give EINVAL, and records have 64-bit headers until a request that has a
-// 32-bit form was made (BIOCSETF, BIOCSETFNR, BIOCSETWF, BIOCGDLTLIST, BIOCSRTIMEOUT,
+// WithCompat32 makes the process a 32-bit binary on a 64-bit kernel (COMPAT_FREEBSD32). The
+// requests that lend memory give EINVAL. Records have 64-bit headers until the process makes a
+// request that has a 32-bit form (BIOCSETF, BIOCSETFNR, BIOCSETWF, BIOCGDLTLIST, BIOCSRTIMEOUT,
 // BIOCGRTIMEOUT).
 func WithCompat32() Option { return func(k *Kernel) { k.compat32 = true } }
 
-// WithPlainMemory has each packet lie in one piece of memory, as in a file, and not in an mbuf.
-// Then no filter load behind the end of a packet gives 0 and goes on: it refuses the packet.
+// WithPlainMemory puts each packet into one piece of memory, as in a file, and not into an mbuf.
+// Then every filter load behind the end of a packet refuses the packet. In an mbuf, a half word
+// there is 0 and the filter goes on.
 func WithPlainMemory() Option { return func(k *Kernel) { k.plainMemory = true } }
 
-// WithUnprivileged takes the process's root rights away: writing a sysctl and reading
-// net.bpf.stats give EPERM. Descriptors can still be opened.
+// WithUnprivileged takes the process's root rights away. Writing a sysctl and reading net.bpf.stats
+// then give EPERM. The process can still open descriptors.
 func WithUnprivileged() Option { return func(k *Kernel) { k.unprivileged = true } }
 
-// WithTrace has f called at the start of every call to the kernel, from the goroutine that makes
-// it, with the operation's name: that of the request (BIOCSETF), or open, close, read, write,
-// wait, wake, poll, detached, index, map, unmap, limit.
+// WithTrace makes the kernel call f at the start of every call, in the goroutine that makes the
+// call. op is the operation's name: that of the request, such as BIOCSETF, or open, close, read,
+// write, wait, wake, poll, detached, index, netmask, map, unmap or limit.
 func WithTrace(f func(op string)) Option { return func(k *Kernel) { k.trace = f } }
 
-// WithFault has f called after the trace, with the same name. It may sleep, to make the
-// operation slow; an error other than nil is returned in place of the operation.
+// WithFault makes the kernel call f after the trace, with the same name. f may sleep, to make the
+// operation slow. If f returns an error, the kernel returns that error and does not do the
+// operation.
 func WithFault(f func(op string) error) Option { return func(k *Kernel) { k.fault = f } }
 
-// WithProcess sets the process and process group ids, which net.bpf.stats shows and the only ones
-// that FIOSETOWN and TIOCSPGRP find. The default is this process's id for both.
+// WithProcess sets the ids of the process and its process group. net.bpf.stats shows the process,
+// and FIOSETOWN and TIOCSPGRP find no other ids. The default is this process's id for both.
 func WithProcess(pid, pgid int) Option { return func(k *Kernel) { k.pid, k.pgid = pid, pgid } }
 
-// New starts a kernel without interfaces, with the sysctls that FreeBSD boots with: zero-copy
-// is disabled.
+// New starts a kernel without interfaces. Its sysctls have the values with which FreeBSD boots, so
+// zero-copy is disabled.
 func New(opts ...Option) *Kernel {
 	k := &Kernel{
 		pageSize: 4096,
@@ -138,7 +141,7 @@ func New(opts ...Option) *Kernel {
 	return k
 }
 
-// Features returns what the kernel has of later releases than 12.1.
+// Features returns the features of later releases than 12.1 that the kernel has.
 func (k *Kernel) Features() Features { return k.features }
 
 // FailNext makes the nth call of op from now on (1 is the next one) fail with err instead of being
@@ -226,7 +229,7 @@ func (k *Kernel) panic(format string, args ...any) error {
 	return k.Panicked()
 }
 
-// unlock releases mu, and panics if that is what it came to meanwhile.
+// unlock releases mu. If the kernel must panic, as dying says, unlock does that.
 func (k *Kernel) unlock() {
 	why := k.dying
 	k.dying = ""
@@ -245,14 +248,15 @@ func (k *Kernel) Open() (zbuf.Backend, error) {
 	return d, nil
 }
 
-// OpenDescriptor is bpfopen with O_RDWR and O_NONBLOCK.
+// OpenDescriptor opens a descriptor with O_RDWR and O_NONBLOCK (bpfopen).
 func (k *Kernel) OpenDescriptor() (*Descriptor, error) {
 	return k.OpenMode(syscall.O_RDWR | syscall.O_NONBLOCK)
 }
 
-// OpenMode is bpfopen with other flags: one of syscall.O_RDONLY, O_WRONLY and O_RDWR, with
-// O_NONBLOCK or without. Without, Read blocks. A descriptor that cannot read goes to the writers of
-// the interface that it is attached to and receives nothing until a filter is set.
+// OpenMode opens a descriptor with other flags (bpfopen): one of syscall.O_RDONLY, O_WRONLY and
+// O_RDWR, with O_NONBLOCK or without. Without O_NONBLOCK, [Descriptor.Read] blocks. A descriptor
+// that cannot read is one of the writers of its interface. It receives nothing until the program
+// sets a filter.
 func (k *Kernel) OpenMode(flags int) (*Descriptor, error) {
 	if err := k.enter("open"); err != nil {
 		return nil, err
@@ -287,7 +291,7 @@ func (k *Kernel) OpenMode(flags int) (*Descriptor, error) {
 	return d, nil
 }
 
-// PageSize is the unit of lent memory in bytes.
+// PageSize returns the unit of lent memory in bytes.
 func (k *Kernel) PageSize() int { return k.pageSize }
 
 // OpenCount returns the number of descriptors that are open, to find leaks.
@@ -297,8 +301,8 @@ func (k *Kernel) OpenCount() int {
 	return len(k.open)
 }
 
-// MappedBytes returns the number of bytes that Map has handed out and Unmap has not got back, to
-// find leaks.
+// MappedBytes returns the number of bytes that [Descriptor.Map] has returned and [Descriptor.Unmap]
+// has not got back, to find leaks.
 func (k *Kernel) MappedBytes() (n int) {
 	k.memMu.Lock()
 	defer k.memMu.Unlock()

@@ -11,14 +11,14 @@ const (
 	EVFILT_WRITE = -2
 )
 
-// An Edge is what kevent(2) returned.
+// An Edge is one event that kevent(2) returned.
 type Edge struct {
 	Filter int16
 	Data   int // bytes that can be read, or the largest packet that can be written
 }
 
-// A Queue is a kqueue(2) that watches one descriptor, besides the one behind [Descriptor.Wait]. One
-// goroutine waits at a time.
+// A Queue is a kqueue(2) that watches one descriptor, besides the kqueue of [Descriptor.Wait]. Only
+// one goroutine at a time may call [Queue.Wait].
 type Queue struct {
 	d       *Descriptor
 	filters []int16
@@ -27,8 +27,10 @@ type Queue struct {
 	active map[int16]bool // guarded by Descriptor.mu
 }
 
-// Watch adds filters to a kqueue of its own, with EV_ADD and EV_CLEAR (bpfkqfilter). EPERM for
-// anything but EVFILT_READ, and EVFILT_WRITE where there is one ([Features].WriteFilter).
+// Watch makes a kqueue and adds filters to it, with EV_ADD and EV_CLEAR (bpfkqfilter).
+//
+// Errors:
+//   - EPERM: a filter is not EVFILT_READ. With [Features].WriteFilter, EVFILT_WRITE is allowed too.
 func (d *Descriptor) Watch(filters ...int16) (*Queue, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -47,7 +49,7 @@ func (d *Descriptor) Watch(filters ...int16) (*Queue, error) {
 	return q, nil
 }
 
-// AddFilter is Watch of one filter on a queue that is closed again.
+// AddFilter adds one filter to a new kqueue, as [Descriptor.Watch] does, and closes the kqueue.
 func (d *Descriptor) AddFilter(filter int16) error {
 	q, err := d.Watch(filter)
 	if err != nil {
@@ -56,7 +58,7 @@ func (d *Descriptor) AddFilter(filter int16) error {
 	return q.Close()
 }
 
-// look queues the event if the filter says so now. Descriptor.mu is held.
+// look queues the event if the filter is ready now. Descriptor.mu is held.
 func (q *Queue) look(filter int16) {
 	if _, ready := q.d.evaluateFilter(filter); ready {
 		q.active[filter] = true
@@ -81,8 +83,8 @@ func (d *Descriptor) evaluateFilter(filter int16) (data int, ready bool) {
 	return int(d.tap.iface.mtu.Load()), true
 }
 
-// Wait is kevent(2) without changes: it returns the edges since the last call, or waits for one. A
-// negative timeout is none. Like [Descriptor.Wait] it drops an edge that is not true any more.
+// Wait is kevent(2) without changes. It returns the edges since the last call, or waits for one. A
+// negative timeout never passes. Like [Descriptor.Wait] it drops an edge that is not true any more.
 func (q *Queue) Wait(timeout time.Duration) ([]Edge, error) {
 	var expired <-chan time.Time
 	if timeout > 0 {

@@ -9,15 +9,15 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// A layout is how a record's header looks in memory.
+// A layout describes a record's header in memory.
 type layout struct {
 	align int // records begin at multiples of it
 	stamp int // bytes of time stamp; the lengths follow
 	size  int // bytes of the whole struct
 }
 
-// hdrlen is bh_hdrlen for a link header of link bytes: what aligns the network
-// header behind it (bpf_hdrlen).
+// hdrlen returns bh_hdrlen for a link header of link bytes. It aligns the network header behind the
+// link header (bpf_hdrlen).
 func (l *layout) hdrlen(link int) int {
 	return wordAlign(l.stamp+4+4+2+link, l.align) - link
 }
@@ -60,7 +60,7 @@ func validStamp(t uint32) bool {
 			t&^uint32(zbuf.BPF_T_FORMAT_MASK|zbuf.BPF_T_FLAG_MASK) == 0
 }
 
-// Where a packet's time comes from, worst first (bpf_ts_quality).
+// Qualities of a packet's time, worst first (bpf_ts_quality).
 const (
 	stampNone = iota
 	stampFast

@@ -6,8 +6,9 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// Stats returns what root reads from net.bpf.stats (bpf_stats_sysctl): every attached descriptor,
-// for each link type of each interface, the newest first, those that only write in front.
+// Stats returns the answer of net.bpf.stats to root (bpf_stats_sysctl). It has every attached
+// descriptor, for each link type of each interface. The newest come first, and those that only
+// write come before the others.
 func (k *Kernel) Stats() []zbuf.XbpfD {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -54,8 +55,8 @@ func (d *Descriptor) stats(ifname string) zbuf.XbpfD {
 	return x
 }
 
-// ResetStats zeroes the counters of all attached descriptors that read, except the count of failed
-// writes (bpf_zero_counters).
+// ResetStats zeroes the counters of all attached descriptors that read (bpf_zero_counters). It
+// leaves the count of failed writes.
 func (k *Kernel) ResetStats() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

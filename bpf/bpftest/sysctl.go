@@ -9,7 +9,7 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// sysctls are the integer sysctls of a machine. To add one, change the type and its methods.
+// sysctls has the integer sysctls of a machine. To add one, change the type and its methods.
 type sysctls struct {
 	zerocopyEnable  atomic.Int32
 	maxInsns        atomic.Int32
@@ -18,7 +18,7 @@ type sysctls struct {
 	optimizeWriters atomic.Int32
 }
 
-// boot sets what is not 0 on a machine that has just started.
+// boot sets the sysctls that are not 0 on a machine that has just started.
 func (s *sysctls) boot() {
 	s.maxInsns.Store(zbuf.BPF_MAXINSNS)
 	s.bufSize.Store(4096)
@@ -41,8 +41,8 @@ func (s *sysctls) sysctl(name string) *atomic.Int32 {
 	return nil
 }
 
-// WithSysctl sets a sysctl as [Kernel.SetSysctl] does, with root's rights. It panics when there
-// is none of that name.
+// WithSysctl sets a sysctl as [Kernel.SetSysctl] does, with root's rights. It panics if there is no
+// sysctl of that name.
 func WithSysctl(name string, value int32) Option {
 	return func(k *Kernel) {
 		v := k.sysctl(name)
@@ -57,8 +57,10 @@ func WithSysctl(name string, value int32) Option {
 const hzName = "kern.hz"
 
 // Sysctl reads an integer sysctl: net.bpf.zerocopy_enable, net.bpf.maxinsns, net.bpf.bufsize
-// (bytes), net.bpf.maxbufsize (bytes), net.bpf.optimize_writers, kern.hz. ENOENT for any other
-// name.
+// (bytes), net.bpf.maxbufsize (bytes), net.bpf.optimize_writers or kern.hz.
+//
+// Errors:
+//   - ENOENT: the model has no integer sysctl of that name.
 func (k *Kernel) Sysctl(name string) (int32, error) {
 	if err := k.Panicked(); err != nil {
 		return 0, err
@@ -72,8 +74,11 @@ func (k *Kernel) Sysctl(name string) (int32, error) {
 	return 0, syscall.ENOENT
 }
 
-// SetSysctl writes an integer sysctl. The kernel takes any value. ENOENT for an unknown name, EPERM
-// without root's rights and for kern.hz.
+// SetSysctl writes an integer sysctl. The kernel takes any value.
+//
+// Errors:
+//   - ENOENT: the model has no integer sysctl of that name.
+//   - EPERM: the process has no root rights ([WithUnprivileged]), or the sysctl is kern.hz.
 func (k *Kernel) SetSysctl(name string, value int32) error {
 	if err := k.Panicked(); err != nil {
 		return err
@@ -89,13 +94,17 @@ func (k *Kernel) SetSysctl(name string, value int32) error {
 	return nil
 }
 
-// statsName is the sysctl behind netstat -B.
+// statsName is the sysctl that netstat -B reads.
 const statsName = "net.bpf.stats"
 
-// ReadSysctl is sysctl(3): it reads a sysctl into p and returns its size in bytes. An integer is 4
-// bytes in host order; net.bpf.stats is an array of struct xbpf_d. With p nil it only returns the
-// size. ENOMEM when p is too small, ENOENT for an unknown name, EPERM for the statistics without
-// root's rights.
+// ReadSysctl reads a sysctl into p and returns its size in bytes, as sysctl(3) does. An integer is
+// 4 bytes in host order. net.bpf.stats is an array of struct xbpf_d. If p is nil, ReadSysctl only
+// returns the size.
+//
+// Errors:
+//   - ENOMEM: p is too small.
+//   - ENOENT: the model has no sysctl of that name.
+//   - EPERM: the sysctl is net.bpf.stats, and the process has no root rights.
 func (k *Kernel) ReadSysctl(name string, p []byte) (int, error) {
 	var value []byte
 	if name == statsName {
@@ -125,9 +134,13 @@ func (k *Kernel) ReadSysctl(name string, p []byte) (int, error) {
 	return copy(p, value), nil
 }
 
-// WriteSysctl is sysctl(3) with a new value, as [Kernel.ReadSysctl] returns it. One struct xbpf_d
-// of zeroes written to net.bpf.stats zeroes the counters. EINVAL for any other content or a wrong
-// size.
+// WriteSysctl writes a sysctl, as sysctl(3) does. value has the form that [Kernel.ReadSysctl]
+// returns. One struct xbpf_d of zeroes written to net.bpf.stats zeroes the counters.
+//
+// Errors:
+//   - EINVAL: value has another size, or net.bpf.stats gets other content.
+//   - EPERM: the sysctl is net.bpf.stats, and the process has no root rights.
+//   - Those of [Kernel.SetSysctl] for integers.
 func (k *Kernel) WriteSysctl(name string, value []byte) error {
 	if name != statsName {
 		v := k.sysctl(name)

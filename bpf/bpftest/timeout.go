@@ -24,12 +24,12 @@ func (d *Descriptor) startTimeout() {
 	d.timer = time.AfterFunc(d.k.ticks(d.rtout), func() { d.timeout(id) })
 }
 
-// ticks is n ticks of the kernel's clock.
+// ticks returns the duration of n ticks of the kernel's clock.
 func (k *Kernel) ticks(n int64) time.Duration {
 	return time.Duration(n) * (time.Second / time.Duration(k.hz))
 }
 
-// stopTimeout is what every ioctl and read does first.
+// stopTimeout stops the read timeout. Every ioctl and read does that first.
 func (d *Descriptor) stopTimeout() {
 	if d.state == waiting {
 		d.timer.Stop()

@@ -15,7 +15,7 @@ type kqueue struct {
 	user bool // the user event is
 }
 
-// knote is KNOTE_LOCKED: the event is queued if the filter says so now.
+// knote is KNOTE_LOCKED. It queues the event if the filter is ready now.
 func (d *Descriptor) knote() {
 	if _, ready := d.evaluate(); ready {
 		d.kq.read = true
@@ -76,7 +76,7 @@ func (d *Descriptor) broadcast() {
 	}
 }
 
-// usable returns why the descriptor cannot be waited for. d.mu is held.
+// usable returns the reason why nobody can wait for the descriptor, or nil. d.mu is held.
 func (d *Descriptor) usable() error {
 	if d.closed {
 		return syscall.EBADF
@@ -84,9 +84,9 @@ func (d *Descriptor) usable() error {
 	return d.k.Panicked()
 }
 
-// Wait is kevent(2) with EVFILT_READ and EVFILT_USER, both EV_CLEAR; with rearm it adds the former
-// anew (kqueue_register, kqueue_scan). A queued read event is looked at again when it is taken, and
-// forgotten if nothing is ready any more.
+// Wait is kevent(2) with EVFILT_READ and EVFILT_USER, both with EV_CLEAR. If rearm is true, it adds
+// EVFILT_READ anew (kqueue_register, kqueue_scan). Wait looks again at a queued read event when it
+// takes it, and forgets the event if nothing is ready any more.
 func (d *Descriptor) Wait(rearm bool, timeout time.Duration) (zbuf.Event, error) {
 	if err := d.k.enter("wait"); err != nil {
 		return zbuf.Event{}, err
@@ -128,7 +128,7 @@ func (d *Descriptor) Wait(rearm bool, timeout time.Duration) (zbuf.Event, error)
 	}
 }
 
-// Wake is NOTE_TRIGGER of the user event.
+// Wake triggers the user event (NOTE_TRIGGER).
 func (d *Descriptor) Wake() error {
 	if err := d.k.enter("wake"); err != nil {
 		return err
@@ -151,11 +151,11 @@ const (
 	POLLRDNORM = 0x0040
 )
 
-// Poll is poll(2) of this descriptor alone. A negative timeout is none; a result of 0 is the
-// timeout.
+// Poll is poll(2) of this descriptor alone. A negative timeout never passes. A result of 0 says
+// that the timeout has passed.
 //
-// While nothing is ready it lets the read timeout run. A detached descriptor is ready for whatever
-// was asked; POLLHUP only says so when it was asked for.
+// While nothing is ready, Poll lets the read timeout run. A detached descriptor is ready for every
+// event in events. Poll returns POLLHUP only if it is in events.
 func (d *Descriptor) Poll(events int16, timeout time.Duration) (int16, error) {
 	if err := d.k.enter("poll"); err != nil {
 		return 0, err
@@ -195,7 +195,7 @@ func (d *Descriptor) Poll(events int16, timeout time.Duration) (int16, error) {
 	}
 }
 
-// poll is bpfpoll, and what pollscan makes of its answer.
+// poll is bpfpoll, and the part of pollscan that changes its answer.
 func (d *Descriptor) poll(events int16) int16 {
 	if d.tap == nil {
 		revents := events & (POLLHUP | POLLIN | POLLRDNORM | POLLOUT)
@@ -216,7 +216,8 @@ func (d *Descriptor) poll(events int16) int16 {
 	return revents
 }
 
-// Detached is poll(2) for POLLHUP alone. A descriptor that was never attached is detached, too.
+// Detached reports whether no interface is attached. It is poll(2) for POLLHUP alone. A descriptor
+// that was never attached is detached, too.
 func (d *Descriptor) Detached() bool {
 	if d.k.enter("detached") != nil {
 		return false
@@ -226,9 +227,12 @@ func (d *Descriptor) Detached() bool {
 	return d.tap == nil
 }
 
-// InterfaceIndex is BIOCGETIF, with all that an ioctl does, and SIOCGIFINDEX of the name it gives.
-// ENXIO when the descriptor is not attached, its interface is in another vnet, or it has none
-// ([NoIndex]).
+// InterfaceIndex returns the index of the attached interface. It makes BIOCGETIF, with all effects
+// of an ioctl, and SIOCGIFINDEX of that name.
+//
+// Errors:
+//   - ENXIO: the descriptor is not attached, its interface is in another vnet, or the interface has
+//     no index ([NoIndex]).
 func (d *Descriptor) InterfaceIndex() (int, error) {
 	i, err := d.attached("index")
 	if err != nil {
@@ -237,8 +241,11 @@ func (d *Descriptor) InterfaceIndex() (int, error) {
 	return i.index, nil
 }
 
-// Netmask is BIOCGETIF, with all that an ioctl does, and what the network stack has for the name it
-// gives ([Netmask]). ENXIO as for InterfaceIndex.
+// Netmask returns the netmask of the attached interface ([Netmask]). It makes BIOCGETIF, with all
+// effects of an ioctl, and asks the network stack for that name.
+//
+// Errors:
+//   - ENXIO: as for [Descriptor.InterfaceIndex].
 func (d *Descriptor) Netmask() (uint32, error) {
 	i, err := d.attached("netmask")
 	if err != nil {
@@ -247,7 +254,7 @@ func (d *Descriptor) Netmask() (uint32, error) {
 	return i.netmask, nil
 }
 
-// MaxInstructions is the sysctl net.bpf.maxinsns.
+// MaxInstructions returns the sysctl net.bpf.maxinsns.
 func (d *Descriptor) MaxInstructions() (int, error) {
 	n, err := d.k.Sysctl("net.bpf.maxinsns")
 	return int(n), err

@@ -8,8 +8,8 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// What the protocol families are called that loopback and tun take, and what a packet to tun gets
-// with BIOCSHDRCMPLT (sys/socket.h).
+// Protocol families that loopback and tun take, and the one that a packet to tun gets with
+// BIOCSHDRCMPLT (sys/socket.h).
 const (
 	afInet         = 2
 	afInet6        = 28
@@ -22,11 +22,22 @@ const longestWrite = 16384
 // frames are for written packets that the kernel changes.
 var frames = sync.Pool{New: func() any { return new([]byte) }}
 
-// Write is write(2) of one packet (bpfwrite). ENXIO when detached, ENETDOWN when the interface is
-// down, EMSGSIZE when the packet is shorter than the link header or longer than the MTU allows, EIO
-// when it is longer than a page ([Features].LongWrite) or of a link type that cannot be written,
-// EPERM when the write filter refuses it, EAFNOSUPPORT when loopback or tun does not take the
-// protocol.
+// Write is write(2) of one packet (bpfwrite).
+//
+// Errors:
+//   - ENXIO: no interface is attached.
+//   - ENETDOWN: the interface is down.
+//   - EMSGSIZE: the packet is shorter than the link header, or longer than the MTU allows.
+//   - EIO: the packet is longer than a page ([Features].LongWrite), or the link type cannot be
+//     written.
+//   - EPERM: the write filter refuses the packet.
+//   - EAFNOSUPPORT: loopback or tun does not take the protocol.
+//   - EBADF: the descriptor is closed, or was opened for reading only.
+//   - ENOTCAPABLE: [Descriptor.Limit] has taken writing away.
+//   - EOPNOTSUPP: the interface is no network interface ([NoIndex]).
+//   - EINVAL: the radio header of a packet of DLT_IEEE802_11_RADIO is too long.
+//   - ENOMEM: with [Features].TapWrite, the packet is longer than 16 KiB.
+//   - The error of the function in [Output].
 func (d *Descriptor) Write(p []byte) (int, error) {
 	if err := d.k.enter("write"); err != nil {
 		return 0, err
@@ -92,8 +103,8 @@ func (d *Descriptor) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// check is the part of bpfwrite and bpf_movein that can refuse a packet. strip is how many bytes in
-// front never reach the wire. d.mu is held.
+// check is the part of bpfwrite and bpf_movein that can refuse a packet. strip is the number of
+// bytes in front that never reach the wire. d.mu is held.
 func (d *Descriptor) check(t *tap, p []byte) (strip int, err error) {
 	if t == nil {
 		return 0, syscall.ENXIO
@@ -163,8 +174,8 @@ func writable(dlt uint32) (link int, ok bool) {
 	return 0, false
 }
 
-// longestWrite is the largest packet that the kernel finds room for: what fits one cluster of a
-// page (MJUMPAGESIZE, m_get2), or of 16 KiB (m_get3).
+// longestWrite returns the size of the largest packet that the kernel finds room for. It must fit
+// one cluster, of a page (MJUMPAGESIZE, m_get2) or of 16 KiB (m_get3).
 func (k *Kernel) longestWrite() int {
 	if k.features.LongWrite {
 		return longestWrite
@@ -190,8 +201,8 @@ func (w *writing) loop(p []byte) error {
 	return nil
 }
 
-// tunnel is tunoutput without TUNSIFHEAD. With forced, BIOCSHDRCMPLT has put another family where
-// the packet's own was. Listeners see what is then refused, too.
+// tunnel is tunoutput without TUNSIFHEAD. forced says that BIOCSHDRCMPLT has replaced the packet's
+// protocol family. Listeners also see a packet that tunnel then refuses.
 func (w *writing) tunnel(p []byte, forced bool) error {
 	family := binary.NativeEndian.Uint32(p)
 	if forced {
