@@ -2,6 +2,7 @@ package bpf_test
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -91,5 +92,24 @@ func TestKernelExpressions(t *testing.T) {
 		defer r.Close()
 		p.Inject(t, ipv4(tagged, "10.9.9.9", 54), ipv4(tagged, "10.9.9.9", 53))
 		expect(t, r, ether(53))
+	})
+	t.Run("the netmask of the interface", func(t *testing.T) {
+		p := lab.NewPair(t, w)
+		cfg := cfg
+		cfg.Expression = "ip broadcast"
+		to := func(dst string) []byte { return ipv4(etherIPv4, dst, 53) }
+		packets := [][]byte{to("10.9.8.7"), to("10.9.8.255"), to("10.9.9.254"), to("10.9.15.255"),
+			to("10.9.8.128"), to("255.255.255.255")}
+		r, err := bpf.Open(p.A, cfg)
+		require.NoError(t, err)
+		defer r.Close()
+		p.Inject(t, packets...)
+		expect(t, r, to("255.255.255.255")) // the interface has no address yet
+		require.NoError(t, lab.AddAddress(p.A, netip.MustParsePrefix("10.9.8.1/20")))
+		require.NoError(t, r.SetExpression("ip broadcast", true))
+		for _, frame := range packets { // the system sends ARP of its own
+			require.NoError(t, p.Post(p.A, frame))
+		}
+		expect(t, r, to("10.9.15.255"), to("255.255.255.255"))
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"strings"
@@ -335,4 +337,21 @@ func CreateVLAN(parent string, tag uint16) (string, error) {
 	copy(req, parent)
 	req = append(binary.NativeEndian.AppendUint16(req, tag), 0, 0)
 	return name, ioctlData(s, unix.SIOCSIFGENERIC, name, req) // SIOCSETVLAN
+}
+
+// AddAddress gives an interface an IPv4 address with its netmask, which brings it up too.
+func AddAddress(name string, addr netip.Prefix) error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	const aifaddr = 0x8044692b // SIOCAIFADDR, struct ifaliasreq with ifra_vhid
+	req := make([]byte, 68)
+	copy(req[:unix.IFNAMSIZ-1], name)
+	for at, b := range map[int][]byte{16: addr.Addr().AsSlice(), 48: net.CIDRMask(addr.Bits(), 32)} {
+		req[at], req[at+1] = unix.SizeofSockaddrInet4, unix.AF_INET
+		copy(req[at+4:], b)
+	}
+	return ioctl(s, aifaddr, req)
 }
