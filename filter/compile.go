@@ -13,8 +13,12 @@ const blocksPerInstruction = 16
 
 const fewer = "nets or ranges instead of many single hosts or ports"
 
-// Compile translates an expression of pcap-filter(7) into a program for bpf(4). An error is an
-// *Error. Compile may be called concurrently.
+// Compile translates an expression of pcap-filter(7) into a program for bpf(4). "" is the program
+// that accepts every packet. Any goroutine may call Compile.
+//
+// Errors:
+//   - [*Error]: the expression is wrong, or the program has more than [Options].MaxInstructions.
+//   - [*Error] with [ErrNoMatch] in it: no packet of the link type can match.
 func Compile(expression string, opt Options) ([]bpf.RawInstruction, error) {
 	e, err := Parse(expression)
 	if err != nil {
@@ -24,6 +28,9 @@ func Compile(expression string, opt Options) ([]bpf.RawInstruction, error) {
 }
 
 // Compile translates a parsed expression.
+//
+// Errors:
+//   - Those of the function [Compile].
 func (e *Expr) Compile(opt Options) ([]bpf.RawInstruction, error) {
 	g := newGraph(!opt.NoOptimize)
 	f := always
@@ -66,8 +73,8 @@ func (e *Expr) Compile(opt Options) ([]bpf.RawInstruction, error) {
 	return prog, nil
 }
 
-// shortest writes the program, and writes it again with places of headers kept in memory if there
-// are any that several blocks compute.
+// shortest writes the program. If several blocks compute the place of the same header, shortest
+// also writes the program with that place kept in memory. It returns the shorter one.
 func (g *graph) shortest(root *block, snap uint32) ([]bpf.RawInstruction, error) {
 	blocks := g.order(root)
 	write := func(kept map[*value]uint32) ([]bpf.RawInstruction, error) {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// names are the words for instruction codes; a code that is not here does not exist.
+// names has the words for instruction codes. A code that is not here does not exist.
 var names = map[uint16]string{
 	codeRet: "ret", codeRet | retA: "ret", codeLd | modeImm: "ld", codeLdx | modeImm: "ldx",
 	codeLd | sizeW | modeAbs: "ld", codeLd | sizeH | modeAbs: "ldh", codeLd | sizeB | modeAbs: "ldb",

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// Instruction codes: a class, and what qualifies it.
+// Instruction codes: a class and its qualifiers.
 const (
 	codeLd   = 0x00
 	codeLdx  = 0x01
@@ -48,19 +48,19 @@ const (
 var errTooComplex = errors.New(
 	"the arithmetic needs more than the 16 words that a program can store")
 
-// machine is what a program's registers and memory are known to hold: numbers of values, which cost
-// the garbage collector nothing to copy.
+// machine has the known contents of a program's registers and memory. It has the numbers of values.
+// To copy them costs the garbage collector nothing.
 type machine struct {
 	a, x held
 	m    [memory]held
 }
 
-// held is a value's id and one. 0 is nothing that is known.
+// held is a value's id plus one. 0 means that the content is unknown.
 type held int32
 
 func (v *value) held() held { return held(v.id + 1) }
 
-// meet keeps what both machines hold.
+// meet keeps the contents that both machines have.
 func (s *machine) meet(o *machine) {
 	if s.a != o.a {
 		s.a = 0
@@ -103,7 +103,7 @@ func (e *emitter) put(op uint16, k uint32) {
 		K: k})
 }
 
-// inMemory returns where v is stored.
+// inMemory returns the word of memory that holds v.
 func (e *emitter) inMemory(v *value) (uint32, bool) {
 	for i, m := range e.s.m {
 		if m == v.held() {
@@ -194,7 +194,7 @@ func (e *emitter) loadX(v *value) {
 	e.s.x = v.held()
 }
 
-// direct reports whether v can be brought into X without A.
+// direct reports whether the program can load v into X without A.
 func (e *emitter) direct(v *value) bool {
 	if _, ok := e.inMemory(v); ok {
 		return true
@@ -253,7 +253,7 @@ func (e *emitter) usesXAfter(a, b *value) bool {
 	return uses
 }
 
-// store puts A into a word that the caller gives back by lowering temp.
+// store puts A into a word of memory. The caller lowers temp to give the word back.
 func (e *emitter) store() uint32 {
 	e.temp++
 	if int(e.temp)+len(e.kept) > memory {
@@ -266,9 +266,9 @@ func (e *emitter) store() uint32 {
 	return i
 }
 
-// padded computes v.a, made a multiple of 4 if the radiotap header at the start of the packet has
-// flags that say so. The flags are at 8, or at 16 if a time stamp comes first. There must not be
-// more than one word that says what is present.
+// padded computes v.a. If the flags of the radiotap header at the start of the packet say so, it
+// makes v.a a multiple of 4. The flags are at 8, or at 16 if a time stamp comes first. The header
+// must have only one word that lists the fields.
 func (e *emitter) padded(v *value) {
 	const present, timestamp, more, pad = 0x02000000, 0x01000000, 0x80, 0x20
 	e.loadA(v.a)

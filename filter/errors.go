@@ -7,13 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// An Error says what is wrong with an expression, where, and what to write instead.
+// An Error describes a mistake in an expression. It has the problem, its place, and a hint what to
+// write instead.
 type Error struct {
 	Expression string // the expression as given
 	Pos, End   int    // bytes of Expression that are wrong; Pos == End is a place between two
-	Problem    string // what is wrong
-	Expected   string // what could stand there; empty if that does not help
-	Hint       string // what to write instead; empty if there is no better idea
+	Problem    string // the mistake
+	Expected   string // the words that could stand there; empty if that does not help
+	Hint       string // a text to write instead; empty if there is no better idea
 
 	cause error // ErrNoMatch or nil
 }
@@ -22,7 +23,7 @@ type Error struct {
 // type, such as "arp" on the loopback interface.
 var ErrNoMatch = errors.New("no packet of this link type can match")
 
-// Unwrap returns ErrNoMatch or nil.
+// Unwrap returns [ErrNoMatch] or nil.
 func (e *Error) Unwrap() error { return e.cause }
 
 // Error returns several lines: the problem, the expression, a caret under the token, and advice.
@@ -45,7 +46,7 @@ func (e *Error) Error() string {
 }
 
 // line returns the line of the expression that holds Pos, with tabs and control characters as
-// spaces, and where the carets go in it.
+// spaces. The carets go below the width characters from col on.
 func (e *Error) line() (line string, col, width int) {
 	pos, end := min(max(e.Pos, 0), len(e.Expression)), min(max(e.End, 0), len(e.Expression))
 	start := strings.LastIndexByte(e.Expression[:pos], '\n') + 1
@@ -65,7 +66,7 @@ func (e *Error) line() (line string, col, width int) {
 	return excerpt(line, col, width)
 }
 
-// excerpt cuts a line that is too long for a terminal to what stands around the carets.
+// excerpt cuts a line that is too long for a terminal. It keeps the text around the carets.
 func excerpt(line string, col, width int) (string, int, int) {
 	const most, before, cut = 76, 36, "..."
 	runes := []rune(line)

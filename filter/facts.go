@@ -2,7 +2,7 @@ package filter
 
 import "slices"
 
-// domain is what is known of a value: its range, and bits that are zero and one.
+// domain has the known facts of a value: its range, and the bits that are zero and one.
 type domain struct {
 	lo, hi    uint32
 	zero, one uint32
@@ -11,7 +11,7 @@ type domain struct {
 	set       []uint32 // if not nil: it is one of these
 }
 
-// structure returns what the way in which v is computed says of it.
+// structure returns the domain that follows from the way in which v is computed.
 func structure(v *value) domain {
 	c := ceiling(v)
 	d := domain{hi: c, zero: ^c}
@@ -72,7 +72,7 @@ func (d *domain) decides(rel relation, k uint32) int {
 	return -1
 }
 
-// allows reports whether the value can be x, as far as anything but the set says.
+// allows reports whether the value can be x. It does not look at the set.
 func (d *domain) allows(x uint32) bool {
 	return x >= d.lo && x <= d.hi && x&d.zero == 0 && ^x&d.one == 0 &&
 		!slices.Contains(d.not[:d.nots], x)
@@ -147,7 +147,7 @@ func (e facts) decides(b *block) int {
 	return d.decides(b.rel, b.k)
 }
 
-// domain collects what the blocks on the way say of v.
+// domain collects the facts that the blocks on the way give about v.
 func (e facts) domain(v *value) domain {
 	d := structure(v)
 	if v.op == opALU && v.alu == aluAnd && v.b.op == opConst {
@@ -209,7 +209,7 @@ func (e facts) has(l *value) bool {
 	return false
 }
 
-// makes reports whether the edge's own block makes such a load.
+// makes reports whether the block of the edge makes such a load.
 func (e facts) makes(l *value) bool {
 	return slices.ContainsFunc(e.b.v.loads, func(m *value) bool { return covers(m, l) }) ||
 		e.b.w != nil && slices.ContainsFunc(e.b.w.loads, func(m *value) bool { return covers(m, l) })
@@ -229,7 +229,7 @@ func extent(l *value) uint32 {
 	return l.size
 }
 
-// order returns the blocks that can be reached from root, each before those it leads to; the ends
+// order returns the blocks that can be reached from root, each before those it leads to. The ends
 // are not among them.
 func (g *graph) order(root *block) []*block {
 	g.mark++
@@ -249,7 +249,8 @@ func (g *graph) visit(b *block, blocks []*block) []*block {
 	return append(blocks, b)
 }
 
-// improve removes tests whose outcome is known on the way to them, and what no longer matters.
+// improve removes tests whose outcome is known on the way to them, and blocks that no longer
+// matter.
 func (g *graph) improve(root *block) *block {
 	for {
 		changed := false
@@ -306,7 +307,8 @@ func (g *graph) skip(b *block, e facts) *block {
 	return b
 }
 
-// searchLimit bounds how many blocks a search looks at; beyond it, the answer is the careful one.
+// searchLimit bounds the number of blocks that a search looks at. Beyond it, the answer is the
+// careful one.
 const searchLimit = 64
 
 // reaches reports whether a packet that takes the edge can be accepted.
@@ -375,7 +377,7 @@ func (g *graph) demands(b, lost *block, e facts) bool {
 	return visit(b)
 }
 
-// dominate sets over, known and depth of every block; blocks are in order.
+// dominate sets over, known and depth of every block. The blocks are in order.
 func dominate(blocks []*block) {
 	for _, b := range blocks {
 		b.over, b.known, b.depth, b.among, b.set = nil, -1, -1, nil, nil
@@ -389,7 +391,7 @@ func dominate(blocks []*block) {
 	}
 }
 
-// reach adds the edge from b with an outcome to what is known of target.
+// reach adds the edge from b with an outcome to the facts about target.
 func reach(target, b *block, outcome int8) {
 	if target.v == nil {
 		return

@@ -2,7 +2,7 @@ package filter
 
 import "slices"
 
-// relation is what a block asks of its value.
+// relation is the kind of comparison of a block.
 type relation uint8
 
 const (
@@ -12,8 +12,8 @@ const (
 	relBits // has one of the bits
 )
 
-// block is a basic block: compute v, compare it, go to t or f. A block without v is an end.
-// Blocks form a graph without cycles.
+// block is a basic block. It computes v, compares it, and goes to t or f. A block without v is an
+// end. Blocks form a graph without cycles.
 type block struct {
 	v    *value
 	rel  relation
@@ -21,7 +21,7 @@ type block struct {
 	w    *value // compare with w instead of k
 	t, f *block
 
-	// What analysis knows of the block.
+	// Analysis sets these.
 	mark  int
 	depth int
 	over  *block // the nearest block that every way here passes through
@@ -55,7 +55,8 @@ func newGraph(optimize bool) *graph {
 	return g
 }
 
-// block returns the block for a test. It simplifies what needs no knowledge of the way to it.
+// block returns the block for a test. It simplifies the test as far as that needs no facts about
+// the way to it.
 func (g *graph) block(v *value, rel relation, k uint32, w *value, t, f *block) *block {
 	return g.renew(nil, v, rel, k, w, t, f)
 }
@@ -164,7 +165,7 @@ type form struct {
 	kids   []*form
 }
 
-// interval is the numbers from lo to hi.
+// interval has the numbers from lo to hi.
 type interval struct{ lo, hi uint32 }
 
 var (

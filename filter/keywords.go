@@ -2,7 +2,7 @@ package filter
 
 import "strings"
 
-// keywords are the words that mean something; a backslash before one makes it a name.
+// keywords has the words of the language. A backslash before one makes it a name.
 var keywords = func() map[string]bool {
 	m := map[string]bool{}
 	for _, list := range []string{

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// framing is how a link layer says which protocol follows.
+// framing is the way in which a link layer names the protocol that follows.
 type framing uint8
 
 const (
@@ -20,8 +20,8 @@ const (
 	framingWLAN                  // an LLC header in data frames
 )
 
-// layers say where the headers are at one point of an expression. vlan, mpls, pppoes, geneve and
-// vxlan move them for everything to their right.
+// layers has the places of the headers at one point of an expression. vlan, mpls, pppoes, geneve
+// and vxlan move them for everything to their right.
 type layers struct {
 	name    string
 	framing framing
@@ -57,7 +57,7 @@ const (
 	maxLength   = 1500 // larger values are Ethernet types
 )
 
-// layers returns where the headers of a link type are.
+// linkLayers returns the places of the headers of a link type.
 func (l *lowerer) linkLayers(dlt uint32) (layers, error) {
 	at := func(n uint32) place { return place{off: n} }
 	switch dlt {
@@ -91,8 +91,8 @@ func (l *lowerer) linkLayers(dlt uint32) (layers, error) {
 	return layers{name: fmt.Sprintf("link type %d", dlt)}, nil
 }
 
-// wlanLayers returns the layers of 802.11 frames. The header has 24 bytes, two more with a QoS
-// field; a radiotap header before it may say that it is filled up to a multiple of 4.
+// wlanLayers returns the layers of 802.11 frames. The header has 24 bytes, and two more with a QoS
+// field. A radiotap header before it may say that it is filled up to a multiple of 4.
 func (l *lowerer) wlanLayers(radio bool) layers {
 	w := layers{name: "802.11", framing: framingWLAN, network: 8, osi: 3, macs: true, radio: radio}
 	if radio {
@@ -109,7 +109,7 @@ func (l *lowerer) wlanLayers(radio bool) layers {
 	return w
 }
 
-// networkHeader returns where the network header is.
+// networkHeader returns the place of the network header.
 func (a *layers) networkHeader() place { return a.payload.plus(a.network) }
 
 // dataFrame returns the condition that an 802.11 frame carries data.

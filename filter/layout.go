@@ -6,8 +6,8 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// merge lets pieces with the same code and the same targets be one. It goes from the end to the
-// start, so whole tails merge, even where they test a different field that is in A already.
+// merge joins pieces with the same code and the same targets. It goes from the end to the start, so
+// whole tails merge, even where they test a different field that is in A already.
 func (p *program) merge() {
 	same := make(map[uint64]*piece, len(p.pieces))
 	kept := make([]*piece, 0, len(p.pieces))
@@ -50,7 +50,7 @@ func (q *piece) equal(o *piece) bool {
 	return q.op == o.op && q.k == o.k && q.t == o.t && q.f == o.f && slices.Equal(q.ins, o.ins)
 }
 
-// assemble drops what is never reached, places the pieces and fills in the jumps.
+// assemble drops the pieces that no jump reaches, places the others and fills in the jumps.
 func (p *program) assemble(root *piece) []bpf.RawInstruction {
 	ret := func(q *piece) bpf.RawInstruction {
 		if q == p.accept {
@@ -70,8 +70,8 @@ func (p *program) assemble(root *piece) []bpf.RawInstruction {
 		}
 	}
 	// From the end, so that the way to every target is known when a jump is written. A target too far
-	// away gets an island between two pieces, which nobody falls into because every piece ends in a
-	// jump: a return, or a jump that can be long. Later jumps use it as well.
+	// away gets an island between two pieces: a return, or a jump that can be long. No piece runs into
+	// the island, because every piece ends in a jump. Later jumps use it as well.
 	var out []bpf.RawInstruction // the last instruction first
 	for _, end := range []*piece{p.reject, p.accept} {
 		if end.reached {

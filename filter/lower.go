@@ -44,7 +44,7 @@ func (l *lowerer) node(n Node) (*form, error) {
 	return l.compare(n.(*Compare))
 }
 
-// operands lists what a run of the same operator joins, in order.
+// operands lists the conditions that a run of the same operator joins, in order.
 func operands(n Node, isOr bool, list []Node) []Node {
 	var x, y Node
 	switch n := n.(type) {
@@ -191,7 +191,7 @@ var isisTypes = map[string][]uint32{
 	"lsp": {0x12, 0x14}, "snp": {0x18, 0x19, 0x1a, 0x1b}, "csnp": {0x18, 0x19}, "psnp": {0x1a, 0x1b},
 }
 
-// protocol lowers the name of a protocol; the form is nil if it is none.
+// protocol lowers the name of a protocol. The form is nil if no protocol has the name.
 func (l *lowerer) protocol(name string) (*form, error) {
 	if t, ok := ethernetTypes[name]; ok {
 		return l.carries(t)
@@ -291,7 +291,7 @@ func (l *lowerer) compare(c *Compare) (*form, error) {
 	return and(append(checks, f)...), nil
 }
 
-// arith lowers a number and adds to checks what must hold for its fields to exist.
+// arith lowers a number. It adds to checks the conditions under which its fields exist.
 func (l *lowerer) arith(a Arith, checks *[]*form) (*value, error) {
 	switch a := a.(type) {
 	case *Const:
@@ -354,7 +354,7 @@ func (l *lowerer) field(a *Load, checks *[]*form) (*value, error) {
 	return l.load(a.Size, l.moved(at, index)), nil
 }
 
-// headerOf returns where a protocol's header is, and adds the checks that it exists.
+// headerOf returns the place of a protocol's header, and adds the checks that it exists.
 func (l *lowerer) headerOf(proto string, checks *[]*form) (place, error) {
 	net := l.at.networkHeader()
 	switch proto {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// queryKind is what a query looks at.
+// queryKind is the kind of field that a query looks at.
 type queryKind uint8
 
 const (
@@ -53,7 +53,7 @@ func (l *lowerer) query(q query) (*form, error) {
 	return q.form, nil
 }
 
-// resolve finds out what a Match asks for.
+// resolve makes a query of a Match.
 func (l *lowerer) resolve(m *Match) (query, error) {
 	l.here = m.span
 	var q query
@@ -161,7 +161,7 @@ func (p network) query4(m *Match) query {
 	return q
 }
 
-// addresses returns what the value of "host" or "net" stands for.
+// addresses returns the networks that the value of "host" or "net" stands for.
 func (l *lowerer) addresses(m *Match) ([]network, error) {
 	id := m.ID
 	switch id.Kind {
@@ -209,7 +209,7 @@ func (l *lowerer) onlyNets(m *Match) *Error {
 		"net "+l.source[m.pos:m.end])
 }
 
-// quad reads two to four numbers with dots; missing ones are zero and do not count.
+// quad reads two to four numbers with dots. Missing ones are zero and do not count.
 func (l *lowerer) quad(m *Match) ([]network, error) {
 	a, n, ok := parseQuad(m.ID.Text)
 	if !ok {

@@ -80,7 +80,7 @@ func (q *query) setProtos(protos uint8) {
 	}
 }
 
-// bothPorts is for a name that stands for different ports of TCP and UDP.
+// bothPorts lowers a name that stands for different ports of TCP and UDP.
 func (l *lowerer) bothPorts(q query, tcp, udp int) (query, error) {
 	a, b := q, q
 	a.protos, a.ranges = portTCP, []interval{{uint32(tcp), uint32(tcp)}}
@@ -106,7 +106,7 @@ func (l *lowerer) portName(name string) (tcp, udp int, err error) {
 	return tcp, udp, nil
 }
 
-// portRange reads "LO-HI"; each may be a number or a name.
+// portRange reads "LO-HI". Each may be a number or a name.
 func (l *lowerer) portRange(q query, m *Match) (query, error) {
 	lo, hi, ok := strings.Cut(m.ID.Text, "-")
 	if !ok {

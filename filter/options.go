@@ -6,7 +6,7 @@ import (
 	"net/netip"
 )
 
-// Link types, by FreeBSD's DLT numbers, that the compiler knows the headers of.
+// Link types of which the compiler knows the headers. The numbers are FreeBSD's DLT numbers.
 const (
 	DLTNull      = 0   // lo0, tun: the address family in host order
 	DLTEthernet  = 1   // DLT_EN10MB
@@ -34,38 +34,42 @@ const (
 	maximumLength = 1 << 20 // bytes of an expression
 )
 
-// AnyInet6 as Options.AFInet6 stands for the numbers of every system: FreeBSD's 28, the 24 of
-// NetBSD and OpenBSD, the 30 of Darwin and Linux's 10. It is for files, which do not say who wrote
-// them.
+// AnyInet6 as [Options].AFInet6 stands for the numbers of every system: FreeBSD's 28, the 24 of
+// NetBSD and OpenBSD, the 30 of Darwin and Linux's 10. Use it for files, because a file does not
+// name the system that wrote it.
 const AnyInet6 = ^uint32(0)
 
-// inet6Numbers are those that AnyInet6 stands for.
+// inet6Numbers lists the numbers that AnyInet6 stands for.
 var inet6Numbers = []uint32{10, 24, freebsdInet6, 30}
 
-// Options say for what a program is compiled. The zero value is right for FreeBSD's lo0.
+// Options describe the link type and the system for which [Compile] makes a program. The zero value
+// is right for FreeBSD's lo0.
 type Options struct {
 	// LinkType is the DLT number of the interface or file.
 	LinkType uint32
-	// SnapLen is how many bytes of a matching packet the program asks for. 0 stands for 262144.
+	// SnapLen is the number of bytes of a matching packet that the program asks for. 0 stands for
+	// 262144.
 	SnapLen uint32
-	// Netmask is the IPv4 netmask of the interface, for "ip broadcast". 0 means that it is unknown:
-	// then only 0.0.0.0 and 255.255.255.255 are broadcast addresses.
+	// Netmask is the IPv4 netmask of the interface, for "ip broadcast". 0 means that it is unknown.
+	// Then only 0.0.0.0 and 255.255.255.255 are broadcast addresses.
 	Netmask uint32
 	// MaxInstructions is the longest program allowed. 0 stands for 512, FreeBSD's limit.
 	MaxInstructions int
-	// AFInet6 is the number of the address family INET6 in the headers of DLTNull, DLTLoop, DLTEnc
-	// and DLTPFLog. 0 stands for 28, FreeBSD's number. See AnyInet6.
+	// AFInet6 is the number of the address family INET6 in the headers of [DLTNull], [DLTLoop],
+	// [DLTEnc] and [DLTPFLog]. 0 stands for 28, FreeBSD's number. See [AnyInet6].
 	AFInet6 uint32
-	// ByteOrder is that of the host that captured, for DLTNull and DLTEnc. nil stands for this host's.
+	// ByteOrder is that of the host that captured, for [DLTNull] and [DLTEnc]. nil stands for this
+	// host's.
 	ByteOrder binary.ByteOrder
-	// Names looks up what the language does not know itself. Without it, no expression makes the
-	// compiler touch a file or the network.
+	// Names looks up the names that are no keywords. Without it, no expression makes the compiler
+	// touch a file or the network.
 	Names Names
-	// NoOptimize asks for the program as the expression spells it.
+	// NoOptimize makes the program follow the expression, test by test.
 	NoOptimize bool
 }
 
-// Names are functions that look up names; each may be nil. An error refuses the expression.
+// Names are functions that look up names. Each may be nil. If one returns an error, [Compile]
+// refuses the expression.
 type Names struct {
 	Host  func(name string) ([]netip.Addr, error)     // "host NAME" and "gateway NAME"
 	Net   func(name string) (netip.Prefix, error)     // "net NAME"

@@ -7,10 +7,14 @@ import (
 	"strings"
 )
 
-// maxDepth bounds how deep brackets, negations and indices nest.
+// maxDepth bounds the depth to which brackets, negations and indices nest.
 const maxDepth = 1000
 
-// Parse reads an expression in the language of pcap-filter(7). An error is an *Error.
+// Parse reads an expression in the language of pcap-filter(7). It looks up no names. Any goroutine
+// may call Parse.
+//
+// Errors:
+//   - [*Error]: the expression is not well-formed.
 func Parse(expression string) (*Expr, error) {
 	if len(expression) > maximumLength {
 		return nil, &Error{Problem: fmt.Sprintf("the expression has more than %d bytes", maximumLength)}
@@ -60,7 +64,7 @@ type parser struct {
 	depth   int
 }
 
-// qualifiers are what an id inherits; typ is empty if the term before had none.
+// qualifiers are the words that an id inherits. typ is empty if the term before had none.
 type qualifiers struct{ proto, dir, typ string }
 
 func (p *parser) peek() token       { return p.toks[p.at] }
@@ -152,8 +156,8 @@ func (p *parser) expr() (Node, qualifiers, error) {
 	}
 }
 
-// idsNext reports whether bare ids follow rather than a term: past any brackets and negations
-// stands an address or a name, or a number that no arithmetic continues.
+// idsNext reports whether bare ids follow rather than a term. Past any brackets and negations there
+// is then an address or a name, or a number that no arithmetic continues.
 func (p *parser) idsNext() bool {
 	i := p.at
 	for p.toks[i].is("(") || isNot(p.toks[i]) {
@@ -228,7 +232,7 @@ func (p *parser) arithmeticBracket() bool {
 	return end > 0 && (isRelation(p.toks[end+1]) || isOperator(p.toks[end+1]))
 }
 
-// pairBrackets returns where the bracket that each token opens is closed.
+// pairBrackets returns, for each token that opens a bracket, the token that closes it.
 func pairBrackets(toks []token) map[int]int {
 	var open []int
 	var closing map[int]int
@@ -306,7 +310,7 @@ func (p *parser) primitive() (Node, qualifiers, error) {
 	return n, q, err
 }
 
-// typeWord reads the type; host is the default.
+// typeWord reads the type. The default is host.
 func (p *parser) typeWord(q *qualifiers) error {
 	t := p.peek()
 	switch {
@@ -359,7 +363,7 @@ var protocols = func() map[string]string {
 	return m
 }()
 
-// ids reads what follows qualifiers.
+// ids reads the values behind qualifiers.
 func (p *parser) ids(q qualifiers) (Node, error) {
 	if err := p.down(); err != nil {
 		return nil, err

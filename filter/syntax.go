@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Expr is a parsed expression. It depends on no link type and on no name lookup.
+// Expr is a parsed expression. [Parse] makes it. It depends on no link type and on no name lookup.
 type Expr struct {
 	Root   Node // nil for the empty expression, which every packet matches
 	source string
@@ -22,21 +22,21 @@ func (e *Expr) String() string {
 	return b.String()
 }
 
-// Node is a condition: *And, *Or, *Not, *Match, *Word or *Compare.
+// Node is a condition: [*And], [*Or], [*Not], [*Match], [*Word] or [*Compare].
 type Node interface {
 	write(*strings.Builder)
 	where() span
 }
 
-// span is where a node stands in the source.
+// span is the place of a node in the source.
 type span struct{ pos, end int }
 
 func (s span) where() span { return s }
 
-// And is true if both are; Y is not looked at if X is false.
+// And is true if both are. A program does not evaluate Y if X is false.
 type And struct{ X, Y Node }
 
-// Or is true if one is; Y is not looked at if X is true.
+// Or is true if one of them is. A program does not evaluate Y if X is true.
 type Or struct{ X, Y Node }
 
 // Not is true if X is false.
@@ -79,7 +79,7 @@ type Compare struct {
 	span
 }
 
-// Arith is a number: *Const, *Length, *Load, *Binary or *Negative.
+// Arith is a number: [*Const], [*Length], [*Load], [*Binary] or [*Negative].
 type Arith interface {
 	write(*strings.Builder)
 	where() span

@@ -1,9 +1,9 @@
 package filter
 
-// few is up to how many entries a table searches one by one, which is faster than a map then.
+// few is the number of entries up to which a table searches one by one. That is faster than a map.
 const few = 16
 
-// table maps keys to values. Most expressions make few, and need no map.
+// table maps keys to values. Most expressions make few entries, and need no map.
 type table[K comparable, V any] struct {
 	first [few]struct {
 		key K

@@ -53,7 +53,7 @@ func isAlnum(c byte) bool {
 	return isDigit(c) || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-// run returns how many bytes at the start of s satisfy ok.
+// run returns the number of bytes at the start of s that satisfy ok.
 func run(s string, ok func(byte) bool) int {
 	n := 0
 	for n < len(s) && ok(s[n]) {
@@ -168,8 +168,8 @@ func (l *lexer) word(start int) (token, error) {
 	return t, nil
 }
 
-// nameLen returns how long the name at the start of s is: it may hold dots, dashes and underscores
-// but does not end in a dash or an underscore.
+// nameLen returns the length of the name at the start of s. The name may hold dots, dashes and
+// underscores, but does not end in a dash or an underscore.
 func nameLen(s string) int {
 	n := run(s, func(c byte) bool { return isAlnum(c) || c == '.' || c == '-' || c == '_' })
 	for n > 0 && (s[n-1] == '-' || s[n-1] == '_') {
@@ -178,7 +178,7 @@ func nameLen(s string) int {
 	return n
 }
 
-// isNumber reports whether s is written as a number, be it too large or not.
+// isNumber reports whether s is written as a number. The number may be too large.
 func isNumber(s string) bool {
 	if h, ok := strings.CutPrefix(strings.ToLower(s), "0x"); ok {
 		return h != "" && run(h, isHex) == len(h)
@@ -248,8 +248,8 @@ func parseMAC(s string) (mac [6]byte) {
 	return mac
 }
 
-// StripComments returns text with every comment, from a # to the end of its line, as spaces, so
-// that positions in errors remain right. It is for expressions that are kept in files.
+// StripComments replaces every comment by spaces. A comment goes from a # to the end of its line.
+// So the positions in errors remain right. Use it for expressions that are kept in files.
 func StripComments(text string) string {
 	b := []byte(text)
 	comment := false

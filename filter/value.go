@@ -1,6 +1,6 @@
 package filter
 
-// valueOp is how a value is computed.
+// valueOp is the way in which a value is computed.
 type valueOp uint8
 
 const (
@@ -94,7 +94,7 @@ func (p *pool) make(v value) *value {
 
 func (p *pool) constant(k uint32) *value { return p.make(value{op: opConst, k: k}) }
 
-// fold returns x alu y; ok is false for a division by zero or a shift by more than 31.
+// fold returns x alu y. ok is false for a division by zero or a shift by more than 31.
 func fold(alu uint16, x, y uint32) (z uint32, ok bool) {
 	switch alu {
 	case aluAdd:
@@ -171,7 +171,7 @@ func (p *pool) compute(alu uint16, a, b *value) *value {
 		return p.make(value{op: opHeader, k: low.k})
 	}
 	if alu == aluLsh || alu == aluRsh {
-		// Machines differ in what they do with a count above 31. The language takes it modulo 32.
+		// Machines shift differently by a count above 31. The language takes it modulo 32.
 		if b.op != opConst && ceiling(b) > 31 {
 			b = p.compute(aluAnd, b, p.constant(31))
 		}
@@ -232,7 +232,7 @@ func (p *pool) headerLen(at place) *value {
 	return p.compute(aluLsh, low, p.constant(2))
 }
 
-// place is an offset in the packet: a constant plus what the packet says.
+// place is an offset in the packet: a constant plus a value from the packet.
 type place struct {
 	base *value // nil for none
 	off  uint32

@@ -9,19 +9,26 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// Step is one executed instruction: where it stands, and the registers after it.
+// Step is one executed instruction: its index in the program, and the registers after it.
 type Step struct {
 	At   int
 	A, X uint32
 }
 
-// A VM runs one program. It behaves like FreeBSD's bpf_filter: numbers have 32 bits, the length is
-// that on the wire, and a load beyond the packet or a division by zero refuses the packet. A shift
-// takes its count modulo 32, as 64-bit machines do; Compile makes no program that shifts by more.
-// A VM may be used concurrently.
+// A VM runs one program. It behaves like FreeBSD's bpf_filter:
+//   - Numbers have 32 bits.
+//   - The length is that on the wire.
+//   - A load beyond the packet or a division by zero refuses the packet.
+//   - A shift takes its count modulo 32, as 64-bit machines do. [Compile] makes no program that
+//     shifts by more.
+//
+// Several goroutines may use a VM at a time.
 type VM struct{ program []bpf.RawInstruction }
 
-// NewVM returns a VM, or the error of Validate.
+// NewVM returns a VM for a program. It keeps a copy.
+//
+// Errors:
+//   - Those of [Validate].
 func NewVM(program []bpf.RawInstruction) (*VM, error) {
 	if err := Validate(program); err != nil {
 		return nil, err
@@ -29,19 +36,23 @@ func NewVM(program []bpf.RawInstruction) (*VM, error) {
 	return &VM{slices.Clone(program)}, nil
 }
 
-// Run returns how many bytes of a packet the program accepts, 0 for none.
+// Run returns the number of bytes of a packet that the program accepts. 0 refuses the packet.
+// packet has the captured bytes. wireLen is the length that the packet had on the wire.
 func (v *VM) Run(packet []byte, wireLen int) uint32 {
 	return execute(v.program, packet, uint32(wireLen), nil)
 }
 
-// Trace does what Run does and also returns the way through the program.
+// Trace does the same as [VM.Run] and also returns the executed instructions, in order.
 func (v *VM) Trace(packet []byte, wireLen int) (uint32, []Step) {
 	var steps []Step
 	verdict := execute(v.program, packet, uint32(wireLen), &steps)
 	return verdict, steps
 }
 
-// Run runs a program once: NewVM and VM.Run in one.
+// Run runs a program once, as [NewVM] and [VM.Run] do.
+//
+// Errors:
+//   - Those of [Validate].
 func Run(program []bpf.RawInstruction, packet []byte, wireLen int) (uint32, error) {
 	if err := Validate(program); err != nil {
 		return 0, err
@@ -49,8 +60,16 @@ func Run(program []bpf.RawInstruction, packet []byte, wireLen int) (uint32, erro
 	return execute(program, packet, uint32(wireLen), nil), nil
 }
 
-// Validate reports why a program cannot run: a code that does not exist, a jump beyond the end, a
-// word of memory that does not exist, a constant division by zero, or an end without a return.
+// Validate returns nil if a [VM] can run the program. Otherwise the error names one of these
+// reasons, and the instruction:
+//   - The program is empty.
+//   - An instruction's code does not exist.
+//   - A jump goes beyond the end.
+//   - An instruction uses a word of memory that does not exist.
+//   - An instruction divides by a constant zero.
+//   - The last instruction does not return.
+//
+// It differs from zbuf.Validate, for which an empty program is valid.
 func Validate(program []bpf.RawInstruction) error {
 	if len(program) == 0 {
 		return errors.New("filter: the program is empty")
@@ -89,7 +108,7 @@ func Validate(program []bpf.RawInstruction) error {
 	return nil
 }
 
-// fetch returns the bytes at k+x that a load's code asks for; if they are not all in the packet, ok
+// fetch returns the bytes at k+x that a load's code asks for. If they are not all in the packet, ok
 // is false and the register keeps its value.
 func fetch(packet []byte, op uint16, k, x, a uint32) (v uint32, ok bool) {
 	at, left := uint64(k)+uint64(x), uint64(len(packet))

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// direction lowers inbound and outbound, where the link header says which it is.
+// direction lowers inbound and outbound, where the link header tells the direction.
 func (l *lowerer) direction(name string) (*form, error) {
 	var out *form
 	switch {
@@ -156,7 +156,7 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
-// pfReasons are why pf(4) logged a packet.
+// pfReasons has the reasons for which pf(4) logs a packet.
 var pfReasons = map[string]uint32{
 	"match": 0, "bad-offset": 1, "fragment": 2, "short": 3, "normalize": 4, "memory": 5,
 	"bad-timestamp": 6,
@@ -164,7 +164,7 @@ var pfReasons = map[string]uint32{
 	"state-limit": 12, "src-limit": 13, "synproxy": 14,
 }
 
-// pfActions are what pf(4) did with a packet.
+// pfActions has the actions of pf(4) on a packet.
 var pfActions = map[string]uint32{
 	"pass": 0, "block": 1, "drop": 1, "scrub": 2, "noscrub": 3, "nat": 4, "nonat": 5, "binat": 6,
 	"nobinat": 7,
@@ -206,7 +206,7 @@ func (l *lowerer) pf(w *Word) (*form, error) {
 	return equal(l.load(1, place{off: 2}), v), nil
 }
 
-// text compares the 16 bytes at off with a string; what follows its end does not count.
+// text compares the 16 bytes at off with a string. Bytes behind its end do not count.
 func (l *lowerer) text(off uint32, s string) (*form, error) {
 	if len(s) > 15 {
 		return nil, l.fail(fmt.Sprintf("%q has more than 15 characters", s),

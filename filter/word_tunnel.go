@@ -39,7 +39,7 @@ func (l *lowerer) tunnel(w *Word) (*form, error) {
 			behind(l.moved(net, l.headerLen(net)))),
 		and(ip6, equal(l.load(1, net.plus(6)), 17), behind(net.plus(40))))
 
-	// Where the UDP header begins is one value for both families, so that one program does for both.
+	// The place of the UDP header is one value for both families, so one program does for both.
 	header := l.headerLen(net)
 	length := l.compute(aluXor, header, l.compute(aluAnd, l.compute(aluXor, header, l.constant(40)),
 		l.negative(l.isIPv6())))

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// wlanSource returns the condition that what at makes of an offset holds for the source address.
-// Where that is depends on whether the frame goes to and comes from the distribution system.
+// wlanSource returns the condition that at(off) holds at the offset of the source address. That
+// offset depends on whether the frame goes to and comes from the distribution system.
 func (l *lowerer) wlanSource(at func(off uint32) *form) *form {
 	type_, ds := l.load(1, l.at.header), l.load(1, l.at.header.plus(1))
 	data, from, to := test(type_, relBits, 8), test(ds, relBits, 2), test(ds, relBits, 1)
