@@ -16,7 +16,8 @@ const (
 	bpfStats        = "net.bpf.stats"
 )
 
-// BPF reads and sets the sysctls below net.bpf. A set needs root, and so does Stats.
+// BPF reads and sets the sysctls below net.bpf. A set needs root, and so does [BPF.Stats]. The
+// package documentation lists the errors of every call.
 type BPF struct{ t Tree }
 
 // BPF returns the sysctls of bpf(4).
@@ -37,21 +38,21 @@ func (b BPF) SetZeroCopyEnabled(on bool) error { return b.t.Set(zeroCopyEnable, 
 // (net.bpf.bufsize).
 func (b BPF) BufSize() (int32, error) { return b.t.Int32(bufSize) }
 
-// SetBufSize sets BufSize. The kernel takes any value. It applies its limits when it allocates a
-// buffer.
+// SetBufSize sets the number that [BPF.BufSize] returns. The kernel takes any value. It applies its
+// limits when it allocates a buffer.
 func (b BPF) SetBufSize(n int32) error { return b.t.Set(bufSize, n) }
 
-// MaxBufSize returns the most bytes that each buffer of a descriptor can have in buffered mode
-// (net.bpf.maxbufsize). It does not limit lent buffers.
+// MaxBufSize returns the number of bytes that each buffer of a descriptor can have in buffered mode
+// at most (net.bpf.maxbufsize). It does not limit lent buffers.
 func (b BPF) MaxBufSize() (int32, error) { return b.t.Int32(maxBufSize) }
 
-// SetMaxBufSize sets MaxBufSize. The kernel takes any value.
+// SetMaxBufSize sets the number that [BPF.MaxBufSize] returns. The kernel takes any value.
 func (b BPF) SetMaxBufSize(n int32) error { return b.t.Set(maxBufSize, n) }
 
-// MaxInsns returns the most instructions that a filter can have (net.bpf.maxinsns).
+// MaxInsns returns the number of instructions that a filter can have at most (net.bpf.maxinsns).
 func (b BPF) MaxInsns() (int32, error) { return b.t.Int32(maxInsns) }
 
-// SetMaxInsns sets MaxInsns. The kernel takes any value.
+// SetMaxInsns sets the number that [BPF.MaxInsns] returns. The kernel takes any value.
 func (b BPF) SetMaxInsns(n int32) error { return b.t.Set(maxInsns, n) }
 
 // OptimizeWriters reports whether an attached descriptor receives nothing until a filter is set on
@@ -61,7 +62,8 @@ func (b BPF) OptimizeWriters() (bool, error) {
 	return v != 0, err
 }
 
-// SetOptimizeWriters sets OptimizeWriters for descriptors that are attached from now on.
+// SetOptimizeWriters sets whether descriptors that are attached from now on receive nothing until a
+// filter is set on them. See [BPF.OptimizeWriters].
 func (b BPF) SetOptimizeWriters(on bool) error { return b.t.Set(optimizeWriters, on) }
 
 // Stats returns every descriptor that is attached to an interface, interface by interface. On each
@@ -72,7 +74,7 @@ func (b BPF) SetOptimizeWriters(on bool) error { return b.t.Set(optimizeWriters,
 //
 // Errors:
 //   - fs.ErrPermission: the process is not root, or it is in capability mode.
-//   - ErrType: this package does not know the kernel's struct xbpf_d.
+//   - [ErrType]: this package does not know the kernel's struct xbpf_d.
 func (b BPF) Stats() ([]Listener, error) {
 	raw, err := b.t.Raw(bpfStats)
 	if err != nil {

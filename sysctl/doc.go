@@ -1,6 +1,6 @@
 // Package sysctl reads and writes FreeBSD's sysctls by name, and has types for those of bpf(4).
 //
-// A [Tree] is all sysctls of one kernel. [Host] returns that of the running kernel. Package
+// A [Tree] has all sysctls of one kernel. [Host] returns that of the running kernel. Package
 // sysctltest has a tree in memory that works on every system.
 //
 //	t := sysctl.Host()

@@ -46,7 +46,7 @@ func opError(op, name string, err error) error {
 	return &Error{Op: op, Name: name, Err: err}
 }
 
-// setError says why the kernel refused a value of the right type.
+// setError adds the reason why the kernel refused a value of the right type.
 func setError(f Format, err error) error {
 	switch {
 	case errors.Is(err, syscall.EPERM) && f.Flags&CTLFLAG_WR == 0:

@@ -132,7 +132,7 @@ func (f Format) String() string {
 // ends with a NUL.
 //
 // Errors:
-//   - ErrType: b is something else.
+//   - [ErrType]: b is something else.
 func ParseFormat(b []byte) (Format, error) {
 	if len(b) < 5 {
 		return Format{}, fmt.Errorf("%w: the kernel returned a format of %d bytes; the shortest has 5",

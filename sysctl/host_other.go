@@ -8,7 +8,7 @@ import (
 	"runtime"
 )
 
-// Host returns a tree on which every call fails with errors.ErrUnsupported. This system has no
+// Host returns a tree on which every call fails with [errors.ErrUnsupported]. This system has no
 // sysctls of FreeBSD's kind.
 func Host() Tree { return New(foreign{}) }
 

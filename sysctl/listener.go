@@ -52,7 +52,7 @@ var xbpfdLayouts = []struct{ size, shift int }{
 // b.
 //
 // Errors:
-//   - ErrType: a struct is cut, or has an unknown size.
+//   - [ErrType]: a struct is cut, or has an unknown size.
 func ParseListeners(b []byte) ([]Listener, error) {
 	order := binary.NativeEndian
 	var all []Listener

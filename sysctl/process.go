@@ -28,8 +28,8 @@ const commLen = 19
 // path. The name is empty if the process does not exist, or if this process may not see it.
 //
 // Errors:
-//   - ErrRange: pid does not fit into 32 bits.
-//   - ErrType: this package does not know the kernel's struct kinfo_proc.
+//   - [ErrRange]: pid does not fit into 32 bits.
+//   - [ErrType]: this package does not know the kernel's struct kinfo_proc.
 func (t Tree) ProcessName(pid int) (string, error) {
 	const name = "kern.proc.pid"
 	if pid != int(int32(pid)) {

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rawSysctl is __sysctl(2). x/sys exports only the reading by name. The pointers are converted in
-// the call itself, so the memory stays in place during the call. A nil slice becomes a null
-// pointer. An empty new that is not nil does not, so a caller can set a string to "".
+// rawSysctl is __sysctl(2). x/sys exports only the reading by name. The call itself converts the
+// pointers, so the memory stays in place during the call. A nil slice becomes a null pointer. An
+// empty new that is not nil does not, so a caller can set a string to "".
 func rawSysctl(mib []int32, old, new []byte) (int, error) {
 	n := uintptr(len(old))
 	_, _, errno := unix.Syscall6(unix.SYS___SYSCTL,

@@ -21,5 +21,5 @@ const (
 	metaDescr   = 5
 )
 
-// maxName is CTL_MAXNAME, the most numbers of a name.
+// maxName is CTL_MAXNAME, the number of numbers that a name has at most.
 const maxName = 24

@@ -12,14 +12,14 @@ import (
 	"syscall"
 )
 
-// Tree is all sysctls of one kernel. [Host] returns that of the running kernel, and [New] that of
-// another System.
+// Tree has all sysctls of one kernel. [Host] returns that of the running kernel, and [New] that of
+// another [System]. The package documentation lists the errors of every call.
 type Tree struct{ sys System }
 
 // New returns the tree of sys.
 func New(sys System) Tree { return Tree{sys} }
 
-// System returns the System below the tree. Wrap it to put something between.
+// System returns the [System] below the tree. Wrap it to put something between.
 func (t Tree) System() System { return t.sys }
 
 // call makes one call and checks that the System keeps its contract.
@@ -32,8 +32,8 @@ func (t Tree) call(mib []int32, old, new []byte) (int, error) {
 	return n, err
 }
 
-// maxAnswer is the most bytes that a read allocates. The kernel allocates as much itself for some
-// sysctls.
+// maxAnswer is the number of bytes that a read allocates at most. The kernel allocates as much
+// itself for some sysctls.
 const maxAnswer = 64 << 20
 
 // read returns a whole answer, also if the answer grows meanwhile.
@@ -118,7 +118,7 @@ func (t Tree) Describe(name string) (string, error) {
 	}
 	b, err := t.meta(metaDescr, mib)
 	if errors.Is(err, syscall.ENOENT) {
-		return "", nil // the entry was found just now: it is the text that isn't there
+		return "", nil // the name was found just now, so only the text is missing
 	}
 	text, _, _ := strings.Cut(string(b), "\x00")
 	return text, opError("describe", name, err)
@@ -138,7 +138,7 @@ func (t Tree) Raw(name string, args ...int32) ([]byte, error) {
 // String returns the value of a string, without the NUL at its end.
 //
 // Errors:
-//   - ErrType: the sysctl is not a string.
+//   - [ErrType]: the sysctl is not a string.
 func (t Tree) String(name string) (string, error) {
 	mib, f, err := t.lookup(name)
 	if err == nil && f.Type != CTLTYPE_STRING {
@@ -231,8 +231,8 @@ func (t Tree) unsigned(name string, hi uint64) (uint64, error) {
 // Int32 returns the value of an integer of any width.
 //
 // Errors:
-//   - ErrRange: the value does not fit into 32 bits.
-//   - ErrType: the sysctl is not an integer, or it is an array (see [Slice]).
+//   - [ErrRange]: the value does not fit into 32 bits.
+//   - [ErrType]: the sysctl is not an integer, or it is an array (see [Slice]).
 func (t Tree) Int32(name string) (int32, error) {
 	v, err := t.signed(name, math.MinInt32, math.MaxInt32)
 	return int32(v), err
@@ -256,7 +256,7 @@ func (t Tree) Uint64(name string) (uint64, error) { return t.unsigned(name, math
 // such integers. A struct must have the padding of the kernel's struct as fields.
 //
 // Errors:
-//   - ErrType: T is an integer and the kernel's type has another width; T is a struct and the
+//   - [ErrType]: T is an integer and the kernel's type has another width; T is a struct and the
 //     kernel's type is not opaque or a node; or the value is no whole number of T.
 func Slice[T any](t Tree, name string, args ...int32) ([]T, error) {
 	out, err := slice[T](t, name, args)
@@ -298,9 +298,9 @@ func slice[T any](t Tree, name string, args []int32) ([]T, error) {
 // a string it is a string. For every type it may be the bytes that the kernel expects.
 //
 // Errors:
-//   - ErrType: value is something else.
-//   - ErrRange: the integer does not fit, or the kernel refuses the value.
-//   - ErrReadOnly: nobody may set the sysctl.
+//   - [ErrType]: value is something else.
+//   - [ErrRange]: the integer does not fit, or the kernel refuses the value.
+//   - [ErrReadOnly]: nobody may set the sysctl.
 //   - fs.ErrPermission: this process may not set it.
 func (t Tree) Set(name string, value any) error {
 	return opError("set", name, t.set(name, value))

@@ -7,13 +7,13 @@ import (
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
-// Kernel is the sysctls of a model of bpf(4). bpftest.Kernel implements it.
+// Kernel has the sysctls of a model of bpf(4). bpftest.Kernel implements it.
 type Kernel interface {
 	ReadSysctl(name string, p []byte) (int, error)
 	WriteSysctl(name string, value []byte) error
 }
 
-// BPF returns net.bpf.* of a model, with the types that FreeBSD 12.1 gives them.
+// BPF returns the sysctls net.bpf.* of a model, with the types that FreeBSD 12.1 gives them.
 func BPF(k Kernel) []Var {
 	vars := []Var{
 		{Name: "net.bpf.maxinsns", Description: "Longest filter program, in instructions"},

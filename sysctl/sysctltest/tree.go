@@ -35,7 +35,7 @@ type Var struct {
 	Write func(value []byte) error
 }
 
-// Tree is a sysctl tree. Its methods may be called concurrently. It implements sysctl.System.
+// Tree is a sysctl tree. Any goroutine may call any method. It implements [sysctl.System].
 type Tree struct {
 	mu  sync.RWMutex
 	top node
@@ -91,7 +91,7 @@ func (n *node) numbered(number int32) *node {
 	return n.children[number-1]
 }
 
-// Sysctl is __sysctl(2).
+// Sysctl is __sysctl(2), as [sysctl.System] describes it.
 func (t *Tree) Sysctl(mib []int32, old, new []byte) (int, error) {
 	if len(mib) < 2 || len(mib) > 24 {
 		return 0, syscall.EINVAL
@@ -132,7 +132,7 @@ func out(value, old []byte) (int, error) {
 	return len(value), nil
 }
 
-// find is sysctl_find_oid. v is nil for a node that is nothing but a folder.
+// find is sysctl_find_oid. v is nil for a node without a value.
 func (t *Tree) find(mib []int32) (v *Var, args []int32, err error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -235,8 +235,8 @@ func (n *node) next(mib []int32) []int32 {
 	return nil
 }
 
-// Value is a variable that keeps its last value. A new value of an integer must be as long as the
-// old one: EINVAL.
+// Value returns a variable that keeps its last value. A write of an integer with another length
+// than the old value gives EINVAL.
 func Value(name string, typ sysctl.Type, flags sysctl.Flags, format string, value []byte) Var {
 	var mu sync.Mutex
 	value = slices.Clone(value)
