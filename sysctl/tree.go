@@ -256,8 +256,9 @@ func (t Tree) Uint64(name string) (uint64, error) { return t.unsigned(name, math
 // such integers. A struct must have the padding of the kernel's struct as fields.
 //
 // Errors:
-//   - [ErrType]: T is an integer and the kernel's type has another width; T is a struct and the
-//     kernel's type is not opaque or a node; or the value is no whole number of T.
+//   - [ErrType]: T is an integer, and the kernel's type has another width.
+//   - [ErrType]: T is a struct, and the kernel's type is neither opaque nor a node.
+//   - [ErrType]: the value is no whole number of T.
 func Slice[T any](t Tree, name string, args ...int32) ([]T, error) {
 	out, err := slice[T](t, name, args)
 	return out, opError("get", name, err)

@@ -1,7 +1,7 @@
-// Package capture moves packets from where they are captured to where they are kept.
+// Package capture moves packets from a source, such as an interface, to a sink, such as a file.
 //
-// A [Pipeline] takes batches of packets out of a [Source], lets each [Stage] change them, and
-// gives them to a [Sink]. It alone knows when a capture ends and which error it ends with.
+// A [Pipeline] takes batches of packets out of a [Source], lets each [Stage] change them, and gives
+// them to a [Sink]. It alone decides when a capture ends and with which error.
 package capture
 
 import (
@@ -12,10 +12,10 @@ import (
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
-// batchSize is the most packets of a batch.
+// batchSize is the number of packets that a batch has at most.
 const batchSize = 256
 
-// Batch is some packets of one interface, in the order in which they were captured.
+// Batch has some packets of one interface, in the order of capture.
 type Batch struct {
 	// New are interfaces that no batch has had before. Interfaces are numbered from 0, in the
 	// order in which they come. They come before the packets.
@@ -31,22 +31,22 @@ func (b *Batch) Reset() { b.New, b.Packets = nil, b.Packets[:0] }
 // NewBatch returns an empty batch with room for packets.
 func NewBatch() *Batch { return &Batch{Packets: make([]bpf.Packet, 0, batchSize)} }
 
-// Source is where packets come from: an interface, or a file.
+// Source gives packets. It captures them on an interface, or reads them from a file.
 type Source interface {
 	// Next waits for packets and puts them into an empty batch. It returns io.EOF when there
 	// are no more. When ctx is done, it first returns the packets that have been captured
 	// already, and then io.EOF.
 	Next(ctx context.Context, b *Batch) error
 
-	// Describe says what is captured and how, as far as that is known.
+	// Describe returns a text that names the source and the mode, as far as they are known.
 	Describe() string
 
-	// Statistics returns what the kernel counted, for each interface. Any goroutine may call
-	// it until Close.
+	// Statistics returns the kernel's counters for each interface. Any goroutine may call it until
+	// Close.
 	Statistics() []pcapio.Statistics
 
-	// Notes says what was odd and could be captured nevertheless. It ends the source: Next
-	// is not called any more.
+	// Notes returns the faults of the source in spite of which its packets were captured. It ends the
+	// source: nobody may call Next any more.
 	Notes() []string
 
 	Close() error
@@ -58,10 +58,10 @@ type Stage interface {
 	Apply(b *Batch) error
 }
 
-// ErrEnough is returned by a Stage that has seen all packets that it wants.
+// ErrEnough is the error of a [Stage] that wants no more packets.
 var ErrEnough = errors.New("enough packets")
 
-// Sink is where packets go. One goroutine at a time uses it.
+// Sink takes packets, and prints or stores them. One goroutine at a time uses it.
 type Sink interface {
 	AddInterface(pcapio.Interface) error
 
@@ -70,10 +70,10 @@ type Sink interface {
 
 	Flush() error
 
-	// Finish completes what was written, with statistics for each interface, and closes it.
+	// Finish completes the output, with statistics for each interface, and closes it.
 	Finish([]pcapio.Statistics) error
 
-	// Written returns how many packets have arrived where the sink writes to, whole, and how
-	// many bytes of them were captured.
+	// Written returns the number of whole packets that have arrived in the output, and the number of
+	// their captured bytes.
 	Written() (packets, bytes uint64)
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
-// flushAfter is how long a packet may wait in a sink before it is written out. A packet waits
-// in the kernel besides, for bpf.DefaultReadTimeout at most. Together that stays well below the
-// half second that bpfctl promises.
+// flushAfter is the longest time that a packet waits in a sink. Before that, a packet waits in the
+// kernel for bpf.DefaultReadTimeout at most. The sum stays well below the half second that bpfctl
+// promises.
 const flushAfter = 250 * time.Millisecond
 
 // Pipeline is one capture, from its start to its end.
@@ -29,9 +29,9 @@ type Pipeline struct {
 	packets, bytes atomic.Uint64
 }
 
-// Run moves packets until there are no more, a stage has enough, ctx is done or something
-// fails; then it completes the sink. Only the last of them is an error. Everything that was
-// captured before the end is written. Run returns the statistics at the end, also with an error.
+// Run moves packets until there are no more, a stage has enough, ctx is done or something fails.
+// Then it completes the sink. Only a failure is an error. Run writes everything that was captured
+// before the end. It returns the statistics at the end, also with an error.
 func (p *Pipeline) Run(ctx context.Context) ([]pcapio.Statistics, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -112,7 +112,7 @@ func (p *Pipeline) write(b *Batch, timer *time.Timer) error {
 	return enough
 }
 
-// flush writes out what the sink keeps back.
+// flush writes out the packets that the sink keeps back.
 func (p *Pipeline) flush() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -123,6 +123,6 @@ func (p *Pipeline) flush() error {
 	return p.failed
 }
 
-// Progress returns how many packets have been given to the sink, and how many bytes of them
-// were captured. Any goroutine may call it while Run runs.
+// Progress returns the number of packets that the sink has got, and the number of their captured
+// bytes. Any goroutine may call it while Run runs.
 func (p *Pipeline) Progress() (packets, bytes uint64) { return p.packets.Load(), p.bytes.Load() }

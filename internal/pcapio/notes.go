@@ -2,7 +2,7 @@ package pcapio
 
 import "fmt"
 
-// A noteKind is something that a file should not have, and that is read nevertheless.
+// A noteKind is a fault of a file in spite of which the reader reads it.
 type noteKind int
 
 const (
@@ -13,7 +13,7 @@ const (
 	noteKinds
 )
 
-// note is the first of its kind, and how many there were.
+// note has the text of the first fault of its kind, and the number of such faults.
 type note struct {
 	first string
 	n     int
@@ -25,8 +25,8 @@ func (r *Reader) note(kind noteKind, format string, args ...any) {
 	}
 }
 
-// Notes returns what was wrong with the file up to the packet read last, although it could be
-// read. There is one line for each kind of fault, however often the file has it.
+// Notes returns the faults of the file, up to the packet read last, in spite of which it was read.
+// There is one line for each kind of fault, also if the file has it several times.
 func (r *Reader) Notes() []string {
 	var all []string
 	for _, n := range r.noted {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// pcapFile is what the header of a pcap file says.
+// pcapFile has the contents of the header of a pcap file.
 type pcapFile struct {
 	recordHeader int
 	tick         int64 // nanoseconds
@@ -32,12 +32,12 @@ const (
 	recordHeader         = 16
 	modifiedRecordHeader = 24
 
-	// sparedSnapLen is how many bytes packets may have although the header promises shorter
-	// ones: programs are careless about it. More than that is damage, not a packet.
+	// sparedSnapLen is the number of bytes that a packet may have although the header promises shorter
+	// ones. Programs are careless about that header. A longer packet is damage.
 	sparedSnapLen = 256 << 10
 )
 
-// foreign are the beginnings of files that are not read, with their names.
+// foreign has the beginnings of files that this package does not read, with their names.
 var foreign = []struct{ magic, name string }{
 	{"\x1f\x8b", "it is compressed by gzip: decompress it first"},
 	{"\x28\xb5\x2f\xfd", "it is compressed by zstd: decompress it first"},
@@ -80,7 +80,7 @@ func (r *Reader) openPcap() error {
 			return r.readPcapHeader(f)
 		}
 	}
-	r.peek(8) // or what there is
+	r.peek(8) // or fewer, if the file ends
 	start := r.buf[r.from:r.to]
 	for _, x := range foreign {
 		if bytes.HasPrefix(start, []byte(x.magic)) {
@@ -97,8 +97,8 @@ func (r *Reader) readPcapHeader(f pcapFile) error {
 	}
 	major, minor := r.order.u16(head[4:]), r.order.u16(head[6:])
 	snapLen, linkType := r.order.u32(head[16:]), r.order.u32(head[20:])
-	// The two lengths changed places with 2.3, but some programs wrote 2.3 and did not know.
-	// DG/UX wrote 543.0, in the old order.
+	// The two lengths changed places with 2.3. Some programs wrote 2.3 with the old places. DG/UX
+	// wrote 543.0, in the old order.
 	switch {
 	case major == 2 && minor < 3 || major == 543 && minor == 0:
 		f.lengths = wireFirst
@@ -113,7 +113,7 @@ func (r *Reader) readPcapHeader(f pcapFile) error {
 		f.longest = min(max(snapLen, sparedSnapLen), maxRecord)
 	}
 	r.pcap = f
-	// The upper half of the link type tells of checksums.
+	// The upper half of the link type describes checksums.
 	r.ifaces = []Interface{{LinkType: uint16(linkType), SnapLen: snapLen, BigEndian: r.order.big}}
 	r.consume(pcapHeader)
 	r.next = r.nextPcap
@@ -140,7 +140,7 @@ func (r *Reader) nextPcap() (Packet, error) {
 	if err != nil {
 		return Packet{}, err
 	}
-	// A fraction can be more than a second, and is then taken at its word.
+	// A fraction can be more than a second. The reader adds it nevertheless.
 	p := Packet{Time: time.Unix(sec, fraction*f.tick), Data: all[f.recordHeader:]}
 	r.lengths(&p, wire)
 	r.used = len(all)

@@ -10,18 +10,18 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// ngFile is where a pcapng file is read.
+// ngFile is the state of a reader of a pcapng file.
 type ngFile struct {
 	base   int     // index of the section's first interface
 	clocks []clock // of the section's interfaces
 
-	// The block that is skipped: how many bytes are to come before the length at its end, and
-	// that length. It is 0 when none is skipped.
+	// The block that is skipped: the number of bytes before the length at its end, and that length. It
+	// is 0 when none is skipped.
 	skip   int64
 	length uint32
 }
 
-// The types of blocks that are read.
+// Types of the blocks that the reader reads.
 const (
 	blockSection    = 0x0a0d0d0a // in any byte order
 	blockInterface  = 1
@@ -36,7 +36,7 @@ const (
 	minBlock       = 12 // type, length, length
 	minSection     = 28
 
-	// How many bytes of a block's body are not options or data.
+	// Numbers of bytes in a block's body that are not options or data.
 	enhancedFixed   = 20
 	simpleFixed     = 4
 	interfaceFixed  = 8
@@ -62,7 +62,7 @@ const (
 	flagsDirection = 3
 	flagsOutbound  = 2
 
-	// The first byte of a filter says which it is.
+	// The first byte of a filter tells its kind.
 	filterText    = '\x00'
 	filterProgram = '\x01'
 	instruction   = 8 // bytes
@@ -86,8 +86,8 @@ func (r *Reader) nextPcapng() (Packet, error) {
 	}
 }
 
-// block reads one block. ok is whether it is a packet. After an error of the file it can be called
-// again.
+// block reads one block. ok is true if it is a packet. After an error of the file the caller may
+// call block again.
 func (r *Reader) block() (p Packet, ok bool, err error) {
 	if err := r.settle(); err != nil {
 		return p, false, err
@@ -129,12 +129,12 @@ func (r *Reader) block() (p Packet, ok bool, err error) {
 	return p, false, nil
 }
 
-// skipBlock has the block skipped by settle, whatever its length is.
+// skipBlock makes settle skip the block. The block may have any length.
 func (r *Reader) skipBlock(length uint32) {
 	r.ng.skip, r.ng.length = int64(length)-4, length
 }
 
-// settle skips the rest of a block that is to be skipped, and checks the length at its end.
+// settle skips the rest of the block that skipBlock has noted, and checks the length at its end.
 func (r *Reader) settle() error {
 	for r.ng.length > 0 {
 		if r.ng.skip == 0 {
@@ -167,8 +167,8 @@ func (r *Reader) trailer(length uint32, end []byte) error {
 	return nil
 }
 
-// whole reads the whole of a block and returns its body. fixed is how many bytes of the body are
-// always there.
+// whole reads the whole of a block and returns its body. fixed is the number of bytes that every
+// body has.
 func (r *Reader) whole(length uint32, fixed int) ([]byte, error) {
 	if length < minBlock+uint32(fixed) {
 		return nil, broken("the block has a length of %d, too short for its type", length)
@@ -206,7 +206,7 @@ func (r *Reader) readSection(length uint32) error {
 	if err != nil {
 		return err
 	}
-	// 1.2 was written by mistake, and is the same.
+	// Some programs write 1.2 by mistake. It is the same.
 	major, minor := r.order.u16(b[12:]), r.order.u16(b[14:])
 	if major != 1 || minor != 0 && minor != 2 {
 		return broken("it is of pcapng version %d.%d, and 1.0 and 1.2 are known", major, minor)
@@ -347,8 +347,8 @@ func (r *Reader) packetOptions(b []byte, p *Packet) {
 	})
 }
 
-// options calls f for each option. One that is not good is left out, and so are those after one
-// that is longer than the block.
+// options calls f for each option. It notes an option that is not good. It leaves out an option
+// that is longer than the block, and all after it.
 func (r *Reader) options(b []byte, f func(code uint16, value []byte) (good bool)) {
 	for len(b) >= 4 {
 		code, n := r.order.u16(b), int(r.order.u16(b[2:]))
@@ -367,7 +367,7 @@ func (r *Reader) options(b []byte, f func(code uint16, value []byte) (good bool)
 	}
 }
 
-// A clock says what the time stamps of an interface mean.
+// A clock has the unit and the offset of the time stamps of an interface.
 type clock struct {
 	resolution uint8 // if_tsresol
 	offset     int64 // s
@@ -375,10 +375,10 @@ type clock struct {
 
 const (
 	resolutionBinary = 0x80
-	maxSeconds       = math.MaxInt64/int64(time.Second) - 1 // what time.Time.UnixNano can say
+	maxSeconds       = math.MaxInt64/int64(time.Second) - 1 // the limit of time.Time.UnixNano
 )
 
-// powers are those of 10 that 64 bits have room for.
+// powers has the powers of 10 that fit into 64 bits.
 var powers = func() (p [20]uint64) {
 	p[0] = 1
 	for i := range p[1:] {
@@ -387,7 +387,7 @@ var powers = func() (p [20]uint64) {
 	return p
 }()
 
-// time converts a time stamp. What is finer than a nanosecond is cut.
+// time converts a time stamp. It rounds down to nanoseconds.
 func (c clock) time(stamp uint64) (t time.Time, ok bool) {
 	const second = uint64(time.Second)
 	n := c.resolution &^ resolutionBinary
@@ -426,7 +426,7 @@ func (c clock) time(stamp uint64) (t time.Time, ok bool) {
 	return time.Unix(int64(sec), int64(nsec)), true
 }
 
-// inRecord makes ErrTruncated of an end where there must be more.
+// inRecord replaces io.EOF by ErrTruncated, where the file must go on.
 func inRecord(err error) error {
 	if err == io.EOF {
 		return ErrTruncated

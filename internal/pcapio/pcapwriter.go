@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// PcapWriter writes pcap. It buffers; what it passes on after a Flush ends with a whole packet.
+// PcapWriter writes pcap. It buffers. After [PcapWriter.Flush] the output ends with a whole packet.
 // The format has one link type for all packets, and no place for names, comments or statistics.
 type PcapWriter struct {
 	w       *bufio.Writer
@@ -21,8 +21,9 @@ type PcapWriter struct {
 	scratch []byte
 }
 
-// NewPcapWriter returns a writer to w. Its time stamps are in nanoseconds, or in microseconds,
-// which older programs read too. Nothing is written before the first Flush or interface.
+// NewPcapWriter returns a writer to w. Its time stamps are in nanoseconds if nano is true.
+// Otherwise they are in microseconds, which older programs read too. It writes nothing before the
+// first Flush or interface.
 func NewPcapWriter(w io.Writer, nano bool) *PcapWriter {
 	p := &PcapWriter{w: bufio.NewWriterSize(w, writeBuffer), tick: int64(time.Microsecond)}
 	if nano {
@@ -37,8 +38,8 @@ func (w *PcapWriter) begin(i Interface) error {
 		return nil
 	}
 	w.begun, w.first = true, i
-	// Readers cut, or refuse, what is longer than this says. So it is no less than what they
-	// take anyway: later interfaces can have longer packets.
+	// Readers cut or refuse packets that are longer than this. Later interfaces can have longer
+	// packets. So it is no less than the length that readers take anyway.
 	snapLen := min(max(i.SnapLen, sparedSnapLen), math.MaxInt32)
 	w.longest = int(min(snapLen, maxRecord))
 	magic := uint32(magicMicro)
@@ -56,8 +57,8 @@ func (w *PcapWriter) begin(i Interface) error {
 	return err
 }
 
-// AddInterface adds an interface and returns its number, which counts from 0. All must have the
-// link type of the first.
+// AddInterface adds an interface and returns its number, which counts from 0. All interfaces must
+// have the link type of the first. Otherwise AddInterface returns an error.
 func (w *PcapWriter) AddInterface(i Interface) (int, error) {
 	if err := w.begin(i); err != nil {
 		return 0, err
@@ -98,7 +99,7 @@ func (w *PcapWriter) WritePacket(iface int, sec, nsec int64, data []byte, wirele
 	return err
 }
 
-// WriteStatistics writes nothing: pcap has no place for them.
+// WriteStatistics writes nothing, because pcap has no place for statistics.
 func (w *PcapWriter) WriteStatistics(iface int, _ Statistics) error {
 	if iface < 0 || iface >= w.ifaces {
 		return fmt.Errorf("no interface %d to write statistics of", iface)
@@ -117,5 +118,5 @@ func (w *PcapWriter) Finish() error {
 
 const linkTypeEthernet = 1
 
-// Flush passes on everything written so far.
+// Flush writes out everything that the buffer holds.
 func (w *PcapWriter) Flush() error { return w.w.Flush() }

@@ -12,15 +12,16 @@ import (
 )
 
 var (
-	// ErrFormat is in the error of NewReader and Next when the file is not a capture file,
-	// or not a good one.
+	// ErrFormat is in the error of [NewReader] and [Reader.Next] when the file is not a capture file,
+	// or is damaged.
 	ErrFormat = errors.New("broken capture file")
 
-	// ErrTruncated is in the error of Next when the file ends within a packet. It is ErrFormat.
+	// ErrTruncated is in the error of [NewReader] and [Reader.Next] when the file ends within its head
+	// or within a packet. errors.Is finds [ErrFormat] in it.
 	ErrTruncated = fmt.Errorf("%w: it ends in the middle of a record", ErrFormat)
 )
 
-// Interface is what a capture file tells about where packets were captured.
+// Interface describes an interface on which packets of a capture file were captured.
 type Interface struct {
 	Name        string
 	Description string
@@ -28,7 +29,7 @@ type Interface struct {
 	Filter      string // as its author typed it
 	Program     []bpf.RawInstruction
 	OS          string
-	BigEndian   bool   // the order of what wrote the file; a file that is written is little-endian
+	BigEndian   bool   // the byte order of the file; the writers always write little-endian
 	LinkType    uint16 // LINKTYPE_ number
 	SnapLen     uint32 // bytes; 0 is not limited
 }
@@ -43,16 +44,16 @@ type Packet struct {
 	Comments  []string
 }
 
-// Reader reads the packets of a capture file, in the file's order. It reads no further than the
-// file has bytes at hand, so a packet that has come through a pipe does not wait for the next one.
+// Reader reads the packets of a capture file, in the file's order. It returns a packet as soon as
+// its bytes are there. So a packet that has come through a pipe does not wait for the next one.
 type Reader struct {
 	src    io.Reader
 	buf    []byte // buf[from:to] was read and is not used up
 	from   int
 	to     int
 	srcErr error // src returned it after the bytes in buf
-	off    int64 // where buf[from] is in the file
-	start  int64 // where the record at hand begins
+	off    int64 // place of buf[from] in the file
+	start  int64 // place of the record that is read
 	used   int   // bytes of the record that Next returned last
 
 	next   func() (Packet, error)
@@ -68,14 +69,19 @@ type Reader struct {
 
 const (
 	firstBuffer = 256 << 10
-	// maxRecord is the longest packet, or block with a packet, that is read. D-Bus has the
-	// longest packets of all link types, 128 MiB.
+	// maxRecord is the length of the longest packet, or block with a packet, that the reader reads.
+	// D-Bus has the longest packets of all link types, 128 MiB.
 	maxRecord = 128<<20 + 64<<10
-	// emptyReads is how often a source may return neither bytes nor an error.
+	// emptyReads is the number of times that a source may return neither bytes nor an error.
 	emptyReads = 100
 )
 
-// NewReader reads the head of a capture file. Errors: ErrFormat, those of r.
+// NewReader reads the head of a capture file.
+//
+// Errors:
+//   - [ErrFormat]: the file is empty, is not a capture file, or has a damaged head.
+//   - [ErrTruncated]: the file ends within its head.
+//   - Those of r.
 func NewReader(r io.Reader) (*Reader, error) {
 	rd := &Reader{src: r, buf: make([]byte, firstBuffer)}
 	head, err := rd.peek(4)
@@ -104,12 +110,18 @@ func NewReader(r io.Reader) (*Reader, error) {
 // interface keeps its index. Those of later sections follow.
 func (r *Reader) Interfaces() []Interface { return r.ifaces }
 
-// Next returns the next packet, or io.EOF at the end.
+// Next returns the next packet.
 //
-// Errors: ErrFormat, and those of the file. They say which packet could not be read, and at which
-// byte of the file it, or the block before it, begins. After ErrFormat nothing can be read any
-// more. After an error of the file Next can be called again, and goes on where it was. So the
-// deadline of a file ends a call that waits, and so does closing the file.
+// Errors:
+//   - [io.EOF]: there are no more packets.
+//   - [ErrFormat]: the packet, or a block before it, is damaged. Every later call returns the same
+//     error.
+//   - [ErrTruncated]: the file ends within the packet. Every later call returns the same error.
+//   - Those of the file. The next call goes on at the same place. So the deadline of a file ends a
+//     call that waits, and so does closing the file.
+//
+// Every error but io.EOF names the number of the packet. It also names the byte of the file where
+// the packet, or the block before it, begins.
 func (r *Reader) Next() (Packet, error) {
 	if r.failed != nil {
 		return Packet{}, r.failed
@@ -131,11 +143,12 @@ func (r *Reader) Next() (Packet, error) {
 	return p, nil
 }
 
-// place is where the packet that is read begins, or the block before it.
+// place names the packet that is read, and the byte where it, or the block before it, begins.
 func (r *Reader) place() string { return fmt.Sprintf("packet %d, at byte %d", r.count+1, r.start) }
 
-// peek returns the next n bytes without using them up. It returns io.EOF where there are none,
-// and ErrTruncated where there are some. Other errors of the file can pass: all bytes are kept.
+// peek returns the next n bytes and keeps them. If the file ends, it returns io.EOF if no byte is
+// left, and ErrTruncated if some are. After another error of the file the caller may call peek
+// again, because all bytes are kept.
 func (r *Reader) peek(n int) ([]byte, error) {
 	for empty := 0; r.to-r.from < n; {
 		if err := r.srcErr; err != nil {
@@ -160,8 +173,8 @@ func (r *Reader) peek(n int) ([]byte, error) {
 	return r.buf[r.from : r.from+n : r.from+n], nil
 }
 
-// makeRoom makes room for some of n bytes. What a length in the file says does not cost memory:
-// the buffer is at most twice as large as what was read into it.
+// makeRoom makes room for some of n bytes. The buffer is at most twice as large as the bytes read
+// into it. So a wrong length in the file costs no memory.
 func (r *Reader) makeRoom(n int) {
 	if r.from > 0 {
 		r.to = copy(r.buf, r.buf[r.from:r.to])
@@ -174,7 +187,7 @@ func (r *Reader) makeRoom(n int) {
 	}
 }
 
-// consume uses up n bytes that peek has returned.
+// consume drops n bytes that peek has returned.
 func (r *Reader) consume(n int) {
 	r.from += n
 	r.off += int64(n)

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// Writer writes pcapng with one section and time stamps in nanoseconds. It buffers. What it passes
-// on after a Flush ends with a whole block.
+// Writer writes pcapng with one section and time stamps in nanoseconds. It buffers. After
+// [Writer.Flush] the output ends with a whole block.
 type Writer struct {
 	w       *bufio.Writer
 	begun   bool // the section header is written
@@ -37,7 +37,7 @@ const (
 	sectionUnending = math.MaxUint64 // the length of a section that nobody knows yet
 )
 
-// NewWriter returns a writer to w. Nothing is written before the first Flush or interface.
+// NewWriter returns a writer to w. It writes nothing before the first Flush or interface.
 func NewWriter(w io.Writer) *Writer { return &Writer{w: bufio.NewWriterSize(w, writeBuffer)} }
 
 // block begins a block in scratch. end completes and writes it.
@@ -64,7 +64,7 @@ func appendOption(b []byte, code uint16, value []byte) []byte {
 
 var zeros [4]byte
 
-// padding is how many bytes follow n ones up to a multiple of four.
+// padding returns the number of bytes that follow n bytes up to a multiple of four.
 func padding(n int) int { return -n & 3 }
 
 func (w *Writer) begin() error {
@@ -160,7 +160,7 @@ func (w *Writer) WritePacket(iface int, sec, nsec int64, data []byte, wirelen in
 	return err
 }
 
-// checkPacket looks for what no file has room for.
+// checkPacket returns an error for a packet that no file has room for.
 func checkPacket(iface, ifaces int, data []byte, wirelen int) error {
 	switch {
 	case iface < 0 || iface >= ifaces:
@@ -173,7 +173,7 @@ func checkPacket(iface, ifaces int, data []byte, wirelen int) error {
 	return nil
 }
 
-// Statistics are what an interface statistics block says.
+// Statistics are the contents of an interface statistics block.
 type Statistics struct {
 	Start, End        time.Time
 	Received, Dropped uint64 // packets
@@ -215,5 +215,5 @@ func (w *Writer) Finish() error {
 	return w.Flush()
 }
 
-// Flush passes on everything written so far.
+// Flush writes out everything that the buffer holds.
 func (w *Writer) Flush() error { return w.w.Flush() }

@@ -6,9 +6,9 @@ import (
 	"sort"
 )
 
-// output is where the bytes of a format go. It buffers them. It knows where each unit, such as
-// a block of pcapng or a line of text, ends, so that a failed write leaves whole units only, and
-// so that it can say how many packets have arrived.
+// output buffers the bytes of a format and writes them to a target. It knows the end of each unit,
+// such as a block of pcapng or a line of text. So a failed write leaves whole units only, and the
+// output knows how many packets have arrived.
 type output struct {
 	buf  *bufio.Writer // formats write into it
 	to   target
@@ -34,8 +34,8 @@ func newOutput(to target, name string) *output {
 	return o
 }
 
-// unit says that the format has written a unit with so many packets, of which so many bytes
-// were captured.
+// unit notes that the format has written a unit. The unit has the given number of packets and of
+// their captured bytes.
 func (o *output) unit(packets, bytes int) {
 	o.last.end = o.out + int64(o.buf.Buffered())
 	o.last.packets += uint64(packets)
@@ -47,7 +47,7 @@ func (o *output) unit(packets, bytes int) {
 	}
 }
 
-// arrival is the way out of an output's buffer.
+// arrival writes the bytes that leave an output's buffer.
 type arrival struct{ o *output }
 
 func (a arrival) Write(p []byte) (int, error) {
@@ -65,7 +65,7 @@ func (a arrival) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// explain says where a write failed, and what is there now.
+// explain adds to the error of a write the name of the target, and how the target ends now.
 func (o *output) explain(err error) error {
 	switch {
 	case err == nil:

@@ -12,7 +12,7 @@ const Pcapng = "pcapng"
 
 var _ = register(Pcapng, func(w *bufio.Writer) format { return &pcapng{pcapio.NewWriter(w)} })
 
-// pcapng keeps packets with all that is known of them.
+// pcapng stores packets with all their properties.
 type pcapng struct{ w *pcapio.Writer }
 
 func (f *pcapng) addInterface(i pcapio.Interface) error {

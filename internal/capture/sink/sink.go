@@ -1,5 +1,5 @@
-// Package sink has what a capture can be written to. A format of files is one file here: it
-// registers itself.
+// Package sink writes captures to files, pipes and terminals. Each format has one file here, which
+// registers it.
 package sink
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
-// format encodes packets. After each of its methods the bytes in the buffer end with a whole
-// unit: a reader can make sense of everything up to there.
+// format encodes packets. After each of its methods the bytes in the buffer end with a whole unit.
+// A reader can read everything up to there.
 type format interface {
 	addInterface(pcapio.Interface) error // numbered from 0
 	packet(iface int, p bpf.Packet) error
@@ -31,13 +31,17 @@ func register(name string, open func(w *bufio.Writer) format) string {
 	return name
 }
 
-// New returns a sink that writes a format to standard output, or to what stands for it.
+// New returns a sink that writes a format to standard output, or to a writer in its place.
 func New(format string, stdout io.Writer) capture.Sink {
 	return newSink(format, newOutput(targetOf(stdout, false), "standard output"))
 }
 
-// Open returns a sink that writes a format to a file, which it creates or empties. It returns
-// the cause of ctx when ctx is done first: opening a FIFO waits until a program reads from it.
+// Open returns a sink that writes a format to a file. It creates the file, or empties it. To open a
+// FIFO, it waits until a program reads from it.
+//
+// Errors:
+//   - context.Cause(ctx): ctx was done first.
+//   - Those of open(2).
 func Open(ctx context.Context, format, name string) (capture.Sink, error) {
 	f, err := interruptible.Open(ctx, name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 
 // target is a file, a pipe or a device.
 type target interface {
-	// write writes p behind everything that has arrived so far, and returns how many bytes
-	// of p have arrived.
+	// write writes p behind everything that has arrived so far. It returns the number of bytes of p
+	// that have arrived.
 	write(p []byte) (int, error)
 
 	// cut removes all but the first n bytes. It reports whether it could.
@@ -20,7 +20,7 @@ type target interface {
 	close() error
 }
 
-// file is what a regular file must do: *os.File does.
+// file has the methods that regular needs of an *os.File.
 type file interface {
 	io.WriterAt
 	io.Closer
@@ -37,13 +37,13 @@ type regular struct {
 	owned bool  // close closes it
 }
 
-// smallestPiece is the shortest piece that is tried on a full disk, in bytes.
+// smallestPiece is the length of the shortest piece that write tries on a full disk, in bytes.
 const smallestPiece = 512
 
 func (r *regular) write(p []byte) (n int, err error) {
 	n, err = r.f.WriteAt(p, r.end)
-	// File systems undo a write that does not fit as a whole. So smaller and smaller pieces are
-	// tried, until the disk is full.
+	// A file system undoes a write that does not fit as a whole. So write tries smaller and smaller
+	// pieces, until the disk is full.
 	for piece := (len(p) - n) / 2; err != nil && piece >= smallestPiece; piece /= 2 {
 		for len(p)-n >= piece {
 			m, perr := r.f.WriteAt(p[n:n+piece], r.end+int64(n))
@@ -67,7 +67,7 @@ func (r *regular) cut(n int64) bool {
 
 func (r *regular) keeps() bool { return true }
 
-// close closes the file. Of standard output, other programs write behind what was written here.
+// close closes the file. If it is standard output, other programs write behind its end.
 func (r *regular) close() error {
 	if r.owned {
 		return r.f.Close()
@@ -76,7 +76,7 @@ func (r *regular) close() error {
 	return err
 }
 
-// stream is a pipe, a device or a terminal: what has arrived can't be taken back.
+// stream is a pipe, a device or a terminal. It can't take back bytes that have arrived.
 type stream struct {
 	w io.Writer
 	c io.Closer // nil for standard output
@@ -93,8 +93,7 @@ func (s *stream) close() error {
 	return s.c.Close()
 }
 
-// targetOf returns the target for a writer. It becomes the owner of a file that is not standard
-// output.
+// targetOf returns the target for a writer. If owner is true, the target closes the file.
 func targetOf(w io.Writer, owner bool) target {
 	f, ok := w.(*os.File)
 	if !ok {

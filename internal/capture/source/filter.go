@@ -9,7 +9,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
-// ErrFilterLength is in the error of CheckFilter.
+// ErrFilterLength is in the error of [CheckFilter].
 var ErrFilterLength = errors.New("filter program too long")
 
 type filterLengthError string
@@ -17,10 +17,10 @@ type filterLengthError string
 func (e filterLengthError) Error() string        { return string(e) }
 func (e filterLengthError) Is(target error) bool { return target == ErrFilterLength }
 
-// maxFilterText is the longest text that the option of a pcapng file has room for.
+// maxFilterText is the length of the longest text that fits into an option of a pcapng file.
 const maxFilterText = math.MaxUint16 - 1
 
-// filtered notes in an interface's entry what its packets had to pass.
+// filtered notes in an interface's entry the filter that its packets had to pass.
 func filtered(i *pcapio.Interface, cfg bpf.Config) {
 	switch text := cfg.Expression; {
 	case len(text) > maxFilterText:
@@ -41,8 +41,12 @@ const (
 	snapLenAdd = 3    // instructions that bpf.Open adds for SnapLen
 )
 
-// CheckFilter reports whether a kernel that takes programs of so many instructions, the sysctl
-// net.bpf.maxinsns, takes the configuration's filter. The kernel itself says "invalid argument".
+// CheckFilter returns nil if a kernel takes the configuration's filter. maxInsns is the kernel's
+// limit of instructions, the sysctl net.bpf.maxinsns. The error of CheckFilter has the two numbers.
+// The kernel itself says "invalid argument".
+//
+// Errors:
+//   - [ErrFilterLength]: the program is too long.
 func CheckFilter(cfg bpf.Config, maxInsns int32) error {
 	n, why := len(cfg.Filter), ""
 	for _, in := range cfg.Filter {

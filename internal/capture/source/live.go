@@ -25,12 +25,16 @@ type Live struct {
 	told   bool // a batch had the interface
 	lease  bpf.Lease
 	cursor bpf.Cursor
-	tail   int // bytes that may still come when it is time to end
+	tail   int // bytes that Next still returns after ctx is done
 }
 
 var _ capture.Source = (*Live)(nil)
 
-// OpenLive opens an interface. Errors: ErrBufferSize, those of bpf.Open.
+// OpenLive opens an interface.
+//
+// Errors:
+//   - [ErrBufferSize]: the kernel has no buffers as large as cfg.BufferSize.
+//   - Those of [bpf.Open].
 func OpenLive(iface string, cfg bpf.Config) (*Live, error) {
 	r, err := bpf.Open(iface, cfg)
 	if err != nil {
@@ -47,25 +51,25 @@ func OpenLive(iface string, cfg bpf.Config) (*Live, error) {
 
 // Close ends the capture.
 func (l *Live) Close() error {
-	l.lease.Release() // a pipeline that has enough leaves it out
+	l.lease.Release() // a pipeline that has enough does not ask for the rest
 	return l.r.Close()
 }
 
 // Describe names the interface and the mode.
 func (l *Live) Describe() string { return l.r.Interface() + ": " + describeMode(l.r) }
 
-// Statistics returns what the kernel has counted since the start.
+// Statistics returns the kernel's counters since the start.
 func (l *Live) Statistics() []pcapio.Statistics {
-	s, _ := l.r.Stats() // what is known is good enough
+	s, _ := l.r.Stats() // with an error, the counters of the last call are good enough
 	return []pcapio.Statistics{{
 		Start: l.start, End: time.Now(), Received: s.Received, Dropped: s.Dropped,
 	}}
 }
 
-// Notes returns nothing: a kernel's packets are never odd.
+// Notes returns nothing, because a kernel's packets have no such faults.
 func (l *Live) Notes() []string { return nil }
 
-// description is the interface's entry in a file.
+// description returns the interface's entry in a file.
 func (l *Live) description() pcapio.Interface {
 	i := pcapio.Interface{
 		Name: l.r.Interface(), OS: runtime.GOOS,
@@ -75,7 +79,7 @@ func (l *Live) description() pcapio.Interface {
 	return i
 }
 
-// Next returns the next packets where they lie.
+// Next returns the next packets in the memory of a lease.
 func (l *Live) Next(ctx context.Context, b *capture.Batch) error {
 	if !l.told {
 		l.told = true
@@ -97,8 +101,8 @@ func (l *Live) Next(ctx context.Context, b *capture.Batch) error {
 	}
 }
 
-// take leases what has been captured. When ctx is done, it takes what the kernel can have
-// captured before, and not what comes ever after.
+// take leases captured packets. When ctx is done, it takes at most as many bytes as the kernel can
+// have captured before. So a capture ends although packets go on coming.
 func (l *Live) take(ctx context.Context) error {
 	if l.tail <= 0 {
 		return io.EOF

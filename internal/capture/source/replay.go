@@ -21,13 +21,13 @@ import (
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
-// Replay captures the packets of a file on a model of the kernel. One goroutine, the shower,
-// shows them to the model's interfaces; Next captures them from there. Each interface of the
-// file becomes one of the model, with a reader of its own. The order between interfaces is kept
-// by announcements, which the shower makes when packets are in the kernel.
+// Replay captures the packets of a file on a model of the kernel. One goroutine, the shower, shows
+// them to the model's interfaces. Next captures them from there. Each interface of the file becomes
+// one of the model, with a reader of its own. When packets are in the kernel, the shower announces
+// them. The announcements keep the order between interfaces.
 //
-// The shower announces what it has shown before it waits for more of the file. So packets that
-// come through a pipe are captured as soon as they are there.
+// The shower announces what it has shown before it waits for more of the file. So packets that come
+// through a pipe are captured as soon as they are there.
 type Replay struct {
 	cfg bpf.Config
 	k   *bpftest.Kernel
@@ -43,7 +43,7 @@ type Replay struct {
 	shower  shower
 	news    chan announcement
 
-	// What Next is at.
+	// The state of Next.
 	stream   *stream
 	left     uint64  // packets of it that are announced and not captured yet
 	outgrown *stream // to be closed when left is 0
@@ -57,8 +57,7 @@ type Replay struct {
 
 var _ capture.Source = (*Replay)(nil)
 
-// An announcement is a number of successive packets of one stream, after interfaces that are
-// new.
+// An announcement has a number of successive packets of one stream, and before them new interfaces.
 type announcement struct {
 	ifaces []pcapio.Interface
 	s      *stream
@@ -68,9 +67,14 @@ type announcement struct {
 
 const largestBuffer = 2 << 20
 
-// OpenReplay opens a file and reads its head. "-" is standard input. When ctx is done before
-// the head has come, there are no packets; when it is done later, no more are read. Errors:
-// pcapio.ErrFormat, ErrBufferSize, ErrFilterLength, those of the file.
+// OpenReplay opens a file and reads its head. "-" is standard input. If ctx is done before the head
+// has come, the replay has no packets. If ctx is done later, the replay reads no more of the file.
+//
+// Errors:
+//   - [pcapio.ErrFormat]: the file is not a capture file, or is damaged.
+//   - [ErrBufferSize]: cfg.BufferSize is more than the model's kernel takes.
+//   - [ErrFilterLength]: cfg.Filter is too long for the model's kernel.
+//   - Those of the file.
 func OpenReplay(
 	ctx context.Context, name string, stdin io.Reader, cfg bpf.Config,
 ) (*Replay, error) {
@@ -124,8 +128,8 @@ func (r *Replay) open(name string, stdin io.Reader) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	r.shower.name = name
-	// A pcap file has one interface, which its head tells of. There an expression that can't match
-	// is a mistake.
+	// The head of a pcap file describes its one interface. There an expression that can't match is a
+	// mistake.
 	for _, i := range r.shower.in.Interfaces() {
 		if _, err := r.program(i); err != nil {
 			return err
@@ -134,7 +138,7 @@ func (r *Replay) open(name string, stdin io.Reader) error {
 	return nil
 }
 
-// program returns what the packets of an interface of the file must pass.
+// program returns the filter that the packets of an interface of the file must pass.
 func (r *Replay) program(i pcapio.Interface) ([]xbpf.RawInstruction, error) {
 	if r.cfg.Expression == "" {
 		return r.cfg.Filter, nil
@@ -165,7 +169,8 @@ func (r *Replay) halt() {
 	}
 }
 
-// Notes says what was wrong with the file, although it could be read. No packets come after it.
+// Notes returns the faults of the file in spite of which it was read. It ends the replay: Next
+// returns no packets after it.
 func (r *Replay) Notes() (all []string) {
 	r.halt()
 	if r.shower.in == nil {
@@ -190,7 +195,7 @@ func (r *Replay) Close() error {
 	return err
 }
 
-// Describe says that it is a replay, and in which mode.
+// Describe returns a text that says that it is a replay, and names the mode once it is known.
 func (r *Replay) Describe() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -200,7 +205,7 @@ func (r *Replay) Describe() string {
 	return "replay through a model of the kernel: " + r.mode
 }
 
-// Statistics returns what the model has counted.
+// Statistics returns the model's counters.
 func (r *Replay) Statistics() []pcapio.Statistics {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -216,7 +221,7 @@ func (r *Replay) Statistics() []pcapio.Statistics {
 	return all
 }
 
-// Next returns the next packets where they lie.
+// Next returns the next packets in the memory of a lease.
 func (r *Replay) Next(ctx context.Context, b *capture.Batch) error {
 	r.start.Do(func() {
 		go func() {
@@ -249,8 +254,8 @@ func (r *Replay) Next(ctx context.Context, b *capture.Batch) error {
 	}
 }
 
-// await returns the next announcement. When ctx is done, it stops the shower and returns what
-// that still has to announce.
+// await returns the next announcement. When ctx is done, it stops the shower and returns the
+// announcements that are left.
 func (r *Replay) await(ctx context.Context) (news announcement, ok bool) {
 	select {
 	case news, ok = <-r.news:
@@ -267,8 +272,8 @@ func (r *Replay) await(ctx context.Context) (news announcement, ok bool) {
 	return news, ok
 }
 
-// look makes an ioctl: only then the shower, which may wait for room, sees that a buffer was
-// given back.
+// look makes an ioctl. The shower may wait for room. Only an ioctl shows it that a buffer was given
+// back.
 func (r *Replay) look() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -277,7 +282,7 @@ func (r *Replay) look() {
 	}
 }
 
-// introduce returns interfaces as a batch has them.
+// introduce returns interfaces in the form that a batch has.
 func (r *Replay) introduce(ifaces []pcapio.Interface) []pcapio.Interface {
 	all := make([]pcapio.Interface, 0, len(ifaces))
 	for _, i := range ifaces {
@@ -293,7 +298,7 @@ func (r *Replay) introduce(ifaces []pcapio.Interface) []pcapio.Interface {
 	return all
 }
 
-// retire closes a stream that no packet will come through any more.
+// retire closes a stream that will have no more packets.
 func (r *Replay) retire(s *stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

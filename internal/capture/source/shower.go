@@ -16,8 +16,8 @@ import (
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
-// shower shows the packets of a file to the model's interfaces, never more than there is room
-// for.
+// shower shows the packets of a file to the model's interfaces. It never shows more than they have
+// room for.
 type shower struct {
 	r      *Replay
 	name   string         // of the file
@@ -65,8 +65,8 @@ func newShower(r *Replay, file io.Reader) (shower, error) {
 	return shower{r: r, in: in, before: before, budget: replayBudget}, err
 }
 
-// run shows packets until there are no more, or nothing more is wanted. What it has shown by
-// then is announced.
+// run shows packets until there are no more, or nobody wants more. It announces all that it has
+// shown.
 func (s *shower) run() {
 	if s.in == nil {
 		return
@@ -96,8 +96,8 @@ func (s *shower) verdict() error {
 	return s.err
 }
 
-// announce tells Next what was shown and not announced. last is a stream that is not used any
-// more, if it is the current one.
+// announce tells Next the packets that were shown and not announced. last is a stream that the
+// shower does not use any more, if it is the current one.
 func (s *shower) announce(last *stream) error {
 	known := s.in.Interfaces()
 	a := announcement{ifaces: known[s.told:], s: s.cur, n: s.n, last: last != nil && last == s.cur}
@@ -121,8 +121,8 @@ func (s *shower) announce(last *stream) error {
 func (s *shower) show(p pcapio.Packet) error {
 	need := len(p.Data) + recordHeader
 	to := s.stream(p.Interface)
-	// What is not announced must fit into one buffer. Then Next, when it has nothing left to
-	// do, is never what the shower waits for.
+	// Packets that are not announced must fit into one buffer. Then the shower never waits for a Next
+	// that has nothing left to do.
 	if to == nil || to != s.cur || need > to.room || s.size+need > to.room/2 {
 		var outgrown *stream
 		if to != nil && need > to.room {
@@ -168,7 +168,7 @@ func (s *shower) selective() bool {
 	return len(s.r.cfg.Filter) > 0 || s.r.cfg.Expression != "" || s.r.cfg.Direction != bpf.InOut
 }
 
-// captured returns how many packets of a stream have been captured since it was asked last.
+// captured returns the number of packets of a stream that have been captured since the last call.
 func (s *shower) captured(of *stream) uint64 {
 	for _, x := range s.r.k.Stats() {
 		if name, _, _ := bytes.Cut(x.Ifname[:], []byte{0}); string(name) == of.iface.Name() {
@@ -180,7 +180,7 @@ func (s *shower) captured(of *stream) uint64 {
 	return 0
 }
 
-// open opens a stream for an interface of the file, with room for a record of so many bytes.
+// open opens a stream for an interface of the file. It has room for a record of need bytes.
 func (s *shower) open(iface, need int) (*stream, error) {
 	r := s.r
 	cfg := r.cfg

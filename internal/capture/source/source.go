@@ -1,5 +1,5 @@
-// Package source has what a capture can take packets from: an interface, or a file that is
-// replayed through a model of the kernel.
+// Package source has the sources of a capture: an interface, or a file that is replayed through a
+// model of the kernel.
 package source
 
 import (
@@ -13,17 +13,17 @@ import (
 	"github.com/zbuf-go/zbuf/internal/human"
 )
 
-// ErrBufferSize is in the error of Live and Replay when the kernel has no buffers as large as
-// Config.BufferSize.
+// ErrBufferSize is in the error of [OpenLive] and [OpenReplay] when the kernel has no buffers as
+// large as [bpf.Config].BufferSize.
 var ErrBufferSize = errors.New("buffer size")
 
-// bufferSizeError says in its text which limit it is.
+// bufferSizeError names the limit in its text.
 type bufferSizeError string
 
 func (e bufferSizeError) Error() string        { return string(e) }
 func (e bufferSizeError) Is(target error) bool { return target == ErrBufferSize }
 
-// describeMode says which mode is in force and why.
+// describeMode names the mode in force and the reason.
 func describeMode(r *bpf.Reader) string {
 	mode, reason := r.Mode()
 	if mode == bpf.Buffered {
@@ -34,7 +34,7 @@ func describeMode(r *bpf.Reader) string {
 		human.Size(r.BufferSize()))
 }
 
-// Refusal says why the kernel does not grant zero-copy mode.
+// Refusal returns the reason why the kernel does not grant zero-copy mode, in one line.
 func Refusal(err error) string {
 	if errors.Is(err, zbuf.ErrZeroCopyDisabled) {
 		err = zbuf.ErrZeroCopyDisabled

@@ -22,8 +22,8 @@ type stream struct {
 	cursor bpf.Cursor
 }
 
-// next puts at most n packets, which are in the kernel already, into a batch, and returns how
-// many.
+// next puts at most n packets into a batch, and returns their number. The packets are in the kernel
+// already.
 func (s *stream) next(ctx context.Context, b *capture.Batch, n uint64) (uint64, error) {
 	for {
 		b.Interface = s.index
@@ -42,7 +42,7 @@ func (s *stream) next(ctx context.Context, b *capture.Batch, n uint64) (uint64, 
 	}
 }
 
-// add adds what the model counted for the stream.
+// add adds the model's counters of the stream.
 func (s *stream) add(to pcapio.Statistics) pcapio.Statistics {
 	st, _ := s.r.Stats()
 	to.Received += st.Received

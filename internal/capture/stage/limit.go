@@ -3,7 +3,8 @@ package stage
 
 import "github.com/zbuf-go/zbuf/internal/capture"
 
-// Limit returns a stage that lets n packets through and then has enough. n is at least 1.
+// Limit returns a stage that lets n packets through and then returns [capture.ErrEnough]. n is at
+// least 1.
 func Limit(n uint64) capture.Stage { return &limit{n} }
 
 type limit struct{ left uint64 }
