@@ -60,7 +60,7 @@ func Doctor(c Config, w io.Writer) bool {
 			fmt.Fprintf(w, "%-8s %-13s %s\n", "note", "qemu-img", "not in PATH: QEMU keeps the image's "+
 				"changes in a temporary file (Debian: apt install qemu-utils)")
 		}
-		c.Modules = nil // the image has its own
+		c.Modules = nil // the image has modules
 	} else {
 		if err == nil {
 			_, err = payload.OpenKernel(c.Kernel)
@@ -89,7 +89,7 @@ func Doctor(c Config, w io.Writer) bool {
 		line("agent", err, agent)
 	}
 
-	// Doing without is slow, not wrong.
+	// A guest without acceleration is slow, but works.
 	fmt.Fprintf(w, "%-8s %-13s %s\n", "note", "acceleration", server.Acceleration(CacheDir(), c.Arch,
 		version))
 	return ok

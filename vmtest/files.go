@@ -133,8 +133,8 @@ func (p *plan) addFolder(dir string) error {
 	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		// Links count as what they point at; one that points nowhere, a
-		// socket or a device does not travel.
+		// A link counts as the file that it points at. A link that points nowhere, a socket or a device
+		// does not go to the guest.
 		if fi, err := os.Stat(path); err == nil && fi.Mode().IsRegular() {
 			p.files = append(p.files, sendFile{path, fi})
 		}
@@ -165,8 +165,8 @@ func (p *plan) addTree(root string, optional bool) error {
 	})
 }
 
-// checkSize refuses what would fill the guest's memory, and names the largest
-// files as they are most often not meant to travel.
+// checkSize refuses files that would fill the guest's memory. It names the largest files, because
+// most often they are not meant to go to the guest.
 func (p *plan) checkSize(dir string, limit int64) error {
 	files := slices.Clone(p.files[1:])
 	var sum int64

@@ -37,9 +37,8 @@ func KernelPath(name, arch string) string {
 	return filepath.Join(CacheDir(), name)
 }
 
-// prepareKernel makes c.Kernel the path of a kernel file: it chooses the one that
-// is named, fetches the release or extracts the set that c asks for, unless an
-// earlier run has done so.
+// prepareKernel makes c.Kernel the path of a kernel file. It chooses the named one, fetches the
+// release or extracts the set that c asks for, unless an earlier run has done so.
 func (c *Config) prepareKernel(ctx context.Context) error {
 	note := func(format string, a ...any) { fmt.Fprintf(c.Stderr, "vmtest: "+format+"\n", a...) }
 	if c.Image != "" {
@@ -114,7 +113,7 @@ func (c *Config) checkKernel(program string) error {
 	return nil
 }
 
-// terminal returns w if a progress bar has a place there.
+// terminal returns w if it is a terminal, where a progress bar can be drawn.
 func terminal(w io.Writer) io.Writer {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return f

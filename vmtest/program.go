@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// ErrProgram is in the error if a file cannot run in the guest.
+// ErrProgram is in the error of [Run] and [CheckProgram] if a file cannot run in the guest.
 var ErrProgram = errors.New("cannot run in the guest")
 
 // guests names the guest that runs the programs of each machine, by Go's names
@@ -29,7 +29,7 @@ var guests = map[elf.Machine]struct{ program, guest string }{
 // Errors:
 //   - [ErrProgram]: the file is no static FreeBSD program for a guest of arch. The error says what
 //     to do.
-//   - an error of package os: the file can't be read.
+//   - Those of package os: the file can't be read.
 func CheckProgram(path, arch string) (program, guest string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -76,7 +76,7 @@ func checkELF(r io.ReaderAt, arch string) (program, guest string, err error) {
 	return g.program, g.guest, nil
 }
 
-// notELF says what kind of file begins with these bytes, if it is no ELF file.
+// notELF returns a sentence about the kind of a file that is no ELF file.
 func notELF(r io.ReaderAt) string {
 	var head [4]byte
 	if n, _ := r.ReadAt(head[:], 0); n == len(head) { // a shorter file is nothing of the kind

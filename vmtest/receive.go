@@ -17,13 +17,13 @@ import (
 	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
 )
 
-// maxFiles is how many files a program may leave behind.
+// maxFiles is the number of files that a program may leave behind.
 const maxFiles = 10_000
 
-// receiver writes the files that come from the guest. A guest runs unknown code,
-// which names the files, gives them modes and decides how many there are. So
-// only regular files at places that were asked for are written, and nothing that
-// somebody on the host would run.
+// receiver writes the files that come from the guest. A guest runs unknown code. That code names
+// the files, gives them modes and decides how many there are. So the receiver writes only regular
+// files at places that the run has asked for. It writes no file that somebody on the host would
+// run.
 type receiver struct {
 	places []place
 	limit  int64 // bytes in all
@@ -34,8 +34,8 @@ type receiver struct {
 	open  *incoming
 }
 
-// file takes the announcement of a file. What it asks for and must not have is
-// an error; a file that stays in the guest for the host's sake is a notice.
+// file takes the announcement of a file. If the guest asks for a place that it must not have, file
+// returns an error. If the file stays in the guest to protect the host, file prints a notice.
 func (r *receiver) file(header []byte) error {
 	if r.open != nil {
 		return fmt.Errorf("%w: a file in the midst of another", wire.ErrFrame)
@@ -100,7 +100,7 @@ func (r *receiver) whole() error {
 	return nil
 }
 
-// drop removes what has come of a file that will not be whole.
+// drop removes the part that has come of a file that will not be whole.
 func (r *receiver) drop() {
 	if r.open != nil {
 		r.open.drop()
@@ -130,17 +130,17 @@ func (r *receiver) locate(path string) (dir, name string, named, ok bool) {
 var obeyed = []string{"makefile", "gnumakefile", "bsdmakefile", "go.mod", "go.sum", "go.work",
 	"go.work.sum"}
 
-// compiled are the extensions, in lower case, of what the go command compiles or links, and of
-// scripts.
+// compiled has the extensions, in lower case, of files that the go command compiles or links, and
+// of scripts.
 var compiled = []string{
 	".go", ".s", ".sx", ".c", ".cc", ".cpp", ".cxx", ".m", ".h", ".hh", ".hpp", ".hxx", ".f", ".for",
 	".f90",
 	".swig", ".swigcxx", ".syso", ".o", ".a", ".so", ".mk", ".sh",
 }
 
-// keptBack says why a file of that name below a folder stays in the guest. A
-// hostile program must not be able to leave something that the next go test, git
-// or make of the host would run.
+// keptBack returns the reason why a file of that name below a folder stays in the guest. A hostile
+// program must not be able to leave a file that the next go test, git or make of the host would
+// run.
 func keptBack(name string) (why string) {
 	lower := strings.ToLower(name)
 	elements := strings.Split(lower, "/")
@@ -156,13 +156,13 @@ func keptBack(name string) (why string) {
 	return ""
 }
 
-// staysError says why a file is not written, which is no failure.
+// staysError has the reason why a file is not written. That is no failure.
 type staysError struct{ why string }
 
 func (e *staysError) Error() string { return e.why }
 
-// incoming is a file on its way from the guest. It appears under its name when
-// it is whole. Without tmp its bytes are read and forgotten.
+// incoming is a file on its way from the guest. It appears under its name when it is whole. Without
+// tmp the receiver reads its bytes and drops them.
 type incoming struct {
 	root       *os.Root
 	tmp        *os.File
@@ -187,8 +187,8 @@ func (w *incoming) create(dir, name string, mode fs.FileMode, named bool) (err e
 	if err := makeFolders(root, filepath.Dir(name)); err != nil {
 		return err
 	}
-	// The guest's word on who may read and write counts, nobody's on running;
-	// the umask has its say as for any new file.
+	// The guest decides who may read and write the file. Nobody may run it. The umask applies as for
+	// any new file.
 	mode &= 0o666
 	old, err := root.Lstat(name)
 	switch {

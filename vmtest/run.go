@@ -82,7 +82,7 @@ const version = "1"
 
 // A Fault is the error of a run whose end says nothing about the program.
 type Fault struct {
-	Sentence string // what happened, and what to do
+	Sentence string // the fault, and what to do
 	Console  string // the guest's last lines, if there was a guest
 }
 
@@ -95,7 +95,7 @@ func (f *Fault) Error() string { return f.Sentence }
 // Errors (after each of them the program's result is not known):
 //   - [ErrProgram]: the file cannot run in the guest.
 //   - [*Fault]: the guest failed.
-//   - any other error: no guest could be started, or a file could not be read or written.
+//   - Any other error: Run could not start a guest, or could not read or write a file.
 func Run(ctx context.Context, c Config, path string, args []string) (int, error) {
 	start := time.Now()
 	if _, err := safeCache(); err != nil {
@@ -265,7 +265,7 @@ type received struct {
 	err  error
 }
 
-// pump reads frames for talk; a body is good until the next one is asked for.
+// pump reads frames for talk. A body is valid until talk asks for the next one.
 func pump(conn *wire.Conn, in chan<- received, quit <-chan struct{}) {
 	for {
 		t, body, err := conn.Read()
@@ -369,7 +369,7 @@ func (r *runner) talk(
 				if status == nil {
 					return 0, errors.New("the guest's end mark came without an exit status")
 				}
-				if status.Code < 0 || status.Code > 255 { // 256 would come out as 0
+				if status.Code < 0 || status.Code > 255 { // exit(256) would be exit(0)
 					return 0, fmt.Errorf("%w: exit code %d", wire.ErrFrame, status.Code)
 				}
 				r.logEnd(status)
@@ -443,8 +443,8 @@ func sendOne(conn *wire.Conn, f sendFile) error {
 		Size: fi.Size()}, r)
 }
 
-// forwardInput sends standard input piece by piece, each when the last is
-// taken: signals must not wait behind input that nobody reads.
+// forwardInput sends standard input piece by piece. It sends a piece when the guest has taken the
+// last one, because signals must not wait behind input that nobody reads.
 func forwardInput(conn *wire.Conn, r io.Reader, taken <-chan struct{}) {
 	buf := make([]byte, 64<<10)
 	for {

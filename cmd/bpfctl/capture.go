@@ -20,7 +20,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/program"
 )
 
-// captureFlags is the command line of capture.
+// captureFlags has the flags of capture.
 type captureFlags struct {
 	iface, write, replay, filter string
 	mode, timestamp, direction   string
@@ -161,7 +161,7 @@ func (f *captureFlags) config(c *cobra.Command, args []string) (cfg bpf.Config, 
 	return cfg, nil
 }
 
-// choose sets *to to the place of value among the names.
+// choose sets *to to the index of value in names.
 func choose[T ~int](to *T, flag, value string, names ...string) error {
 	for i, n := range names {
 		if n == value {
@@ -246,7 +246,7 @@ func (f *captureFlags) openSink(ctx context.Context, stdout io.Writer) (capture.
 	return sink.Open(ctx, sink.Pcapng, f.write)
 }
 
-// inputName is how messages call a file that the command line names.
+// inputName returns the name that messages use for a file of the command line.
 func inputName(file string) string {
 	if file == "-" {
 		return "standard input"

@@ -13,11 +13,11 @@ import (
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
-// showEvery is how often the line that shows the progress of a capture changes.
+// showEvery is the interval at which the line changes that shows the progress of a capture.
 const showEvery = 500 * time.Millisecond
 
-// show runs a capture and says how it goes: at its start and its end, and in between on a
-// terminal, unless the packets are listed there.
+// show runs a capture and prints its state at the start and at the end. On a terminal it also shows
+// the progress in between, unless the packets are listed there.
 func show(ctx context.Context, p *capture.Pipeline, stderr io.Writer, listed bool) error {
 	live := isTerminal(stderr) && os.Getenv("TERM") != "dumb" && !listed
 	return showOn(ctx, p, stderr, live)
@@ -50,7 +50,7 @@ func showOn(ctx context.Context, p *capture.Pipeline, stderr io.Writer, live boo
 	return err
 }
 
-// showProgress draws a line, again and again, until done.
+// showProgress draws the line of progress again and again, until done is closed.
 func showProgress(p *capture.Pipeline, w io.Writer, start time.Time, done <-chan struct{}) {
 	t := time.NewTicker(showEvery)
 	defer t.Stop()
@@ -71,7 +71,7 @@ func showProgress(p *capture.Pipeline, w io.Writer, start time.Time, done <-chan
 	}
 }
 
-// sayAfter says something if it takes long until stop is called.
+// sayAfter prints text after d, unless stop is called first.
 func sayAfter(d time.Duration, w io.Writer, text string) (stop func()) {
 	done := make(chan struct{})
 	var saying sync.WaitGroup

@@ -14,9 +14,9 @@ import (
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
-// explain makes one sentence of an error: what is wrong and what to do about it.
+// explain makes one sentence of an error. It has the fault and what to do about it.
 //
-// An error of an expression has several lines: they point at what is wrong.
+// An error of an expression has several lines. They point at the wrong words.
 func explain(err error) string {
 	var fe *filter.Error
 	if errors.As(err, &fe) {

@@ -16,7 +16,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/expression"
 )
 
-// expressionFlags say where an expression comes from, if not from the arguments.
+// expressionFlags has the flag that names a file with an expression.
 type expressionFlags struct{ file string }
 
 func (f *expressionFlags) add(fl *pflag.FlagSet) {
@@ -24,7 +24,8 @@ func (f *expressionFlags) add(fl *pflag.FlagSet) {
 		"read the expression from `FILE`; from # to the end of a line\nis a comment there")
 }
 
-// expression returns the arguments joined by spaces, or what the file has. It is well-formed.
+// expression returns the arguments joined by spaces, or the contents of the file. It returns an
+// error unless the expression is well-formed.
 func (f *expressionFlags) expression(args []string) (text string, err error) {
 	text = strings.TrimSpace(strings.Join(args, " "))
 	if f.file != "" {
@@ -46,7 +47,7 @@ func isExpressionError(err error) bool {
 	return errors.As(err, &e)
 }
 
-// filterFlags is the command line of filter.
+// filterFlags has the flags of filter.
 type filterFlags struct {
 	form     int
 	linkType string

@@ -72,7 +72,7 @@ type info struct {
 	Advice   []string   `json:"advice"`
 }
 
-// feature is something that was tried.
+// feature is the result of a probe.
 type feature struct {
 	Name   string `json:"name"`
 	About  string `json:"about"`
@@ -80,7 +80,7 @@ type feature struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// limits are in bytes unless they say otherwise; 0 is not known.
+// limits are in bytes, unless their comment has another unit. 0 means that the limit is not known.
 type limits struct {
 	Buffer       int32  `json:"buffer"`        // unless a program asks for another
 	MaxBuffer    int32  `json:"max_buffer"`    // in buffered mode
@@ -108,8 +108,8 @@ type variable struct {
 	About string `json:"about"`
 }
 
-// A probe tries a feature on a fresh descriptor. The kernels that lack it answer EINVAL, unless
-// missing says otherwise.
+// A probe tries a feature on a fresh descriptor. A kernel that lacks the feature answers EINVAL,
+// unless missing has another errno.
 type probe struct {
 	name, about string
 	try         func(d *zbuf.Device) error
@@ -203,7 +203,7 @@ func readInfo(m *machine.Machine, iface string) (i info, err error) {
 	return i, nil
 }
 
-// release is the kernel's name and release.
+// release returns the kernel's name and release.
 func release(m *machine.Machine) (string, error) {
 	system, err := m.Sysctl.String("kern.ostype")
 	if err != nil {
@@ -213,7 +213,7 @@ func release(m *machine.Machine) (string, error) {
 	return system + " " + release, err
 }
 
-// try reports whether something can be done with a fresh descriptor.
+// try reports whether f succeeds on a fresh descriptor.
 func try(m *machine.Machine, f func(*zbuf.Device) error) (bool, error) {
 	d, err := zbuf.OpenOn(m.BPF)
 	if err != nil {
@@ -224,7 +224,7 @@ func try(m *machine.Machine, f func(*zbuf.Device) error) (bool, error) {
 	return err == nil, err
 }
 
-// bpfSysctls are the numbers below net.bpf and net.bpf_jitter.
+// bpfSysctls returns the integer sysctls below net.bpf and net.bpf_jitter.
 func bpfSysctls(t sysctl.Tree) []variable {
 	list := []variable{}
 	for _, root := range []string{"net.bpf", "net.bpf_jitter"} {
@@ -241,7 +241,7 @@ func bpfSysctls(t sysctl.Tree) []variable {
 	return list
 }
 
-// links are the interfaces and their link types.
+// listLinks returns the interfaces and their link types.
 func listLinks(m *machine.Machine, iface string, ask bool) ([]link, error) {
 	all, err := m.Interfaces()
 	if err != nil {
@@ -283,7 +283,7 @@ func listLinks(m *machine.Machine, iface string, ask bool) ([]link, error) {
 	return list, nil
 }
 
-// adviseOn says what would stop a capture or surprise its user.
+// adviseOn gives advice about settings that would stop a capture or surprise its user.
 func adviseOn(m *machine.Machine, i *info, advise func(string, ...any)) {
 	t := m.Sysctl
 	if on, err := t.BPF().ZeroCopyEnabled(); err == nil && !on {

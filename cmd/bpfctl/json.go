@@ -20,8 +20,8 @@ func writeJSONLine(w io.Writer, v any) error {
 	return writeEscaped(w, b, err)
 }
 
-// writeEscaped writes JSON with the control characters of a terminal escaped that JSON allows as
-// they are: U+007F to U+009F. They can be in strings only.
+// writeEscaped writes JSON and escapes the characters U+007F to U+009F. They control terminals, and
+// JSON allows them unescaped. They can be in strings only.
 func writeEscaped(w io.Writer, b []byte, err error) error {
 	if err != nil {
 		return err

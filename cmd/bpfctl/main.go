@@ -19,22 +19,22 @@ import (
 // Exit codes.
 const (
 	exitOK    = 0
-	exitFail  = 1 // the command could not be carried out, or not to its end
-	exitUsage = 2 // the command line is wrong; nothing was done
+	exitFail  = 1 // the command failed, or did not reach its end
+	exitUsage = 2 // the command line is wrong, and the command did nothing
 )
 
 func main() {
-	// A reader that goes away shall make writing fail instead of ending the process.
+	// When a pipe's reader goes away, writing fails. It must not end the process.
 	signal.Ignore(syscall.SIGPIPE)
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the program: what it returns is the exit code.
+// run runs the program and returns its exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return runOn(&target{}, args, stdin, stdout, stderr)
 }
 
-// runOn is run on a target of the caller's.
+// runOn does the same as run, on the caller's target.
 func runOn(t *target, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRoot(t)
 	root.SetArgs(args)

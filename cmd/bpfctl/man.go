@@ -8,10 +8,11 @@ import (
 	"github.com/spf13/cobra/doc"
 )
 
-// literal is how help indents what keeps its lines; in a manual page it needs two columns more.
+// literal matches the indentation by which help marks lines that keep their ends. A manual page
+// needs two columns more.
 var literal = regexp.MustCompile(`(?m)^  `)
 
-// newMan writes the manual; packagers call it.
+// newMan returns the command that writes the manual. Packagers call it.
 func newMan() *cobra.Command {
 	return &cobra.Command{
 		Use:     "man FOLDER",

@@ -2,8 +2,8 @@ package main
 
 import "errors"
 
-// once is a flag that may be given once: of two interfaces, or of two files, none is silently
-// left out.
+// once returns a flag that may be given once. So the program never silently ignores one of two
+// interfaces, or of two files.
 func once(to *string) *onceValue { return &onceValue{to: to} }
 
 type onceValue struct {

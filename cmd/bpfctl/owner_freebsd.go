@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// bpfOwner says who may open /dev/bpf.
+// bpfOwner returns the mode and the group of /dev/bpf, or the error of stat(2).
 func bpfOwner() string {
 	fi, err := os.Stat("/dev/bpf")
 	if err != nil {

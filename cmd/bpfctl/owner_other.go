@@ -2,5 +2,6 @@
 
 package main
 
-// bpfOwner says who may open /dev/bpf in the models: what a fresh FreeBSD has.
+// bpfOwner returns the mode and the group that /dev/bpf has on a fresh FreeBSD. The models have no
+// others.
 func bpfOwner() string { return "mode 0600, group wheel" }

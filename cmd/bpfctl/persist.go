@@ -60,8 +60,9 @@ func confValue(conf []byte, name string) (value string, ok bool) {
 	return value, ok
 }
 
-// setConf returns the file with exactly one line that sets the sysctl: where the first was, or at
-// the end. Everything else stays as it is; of other lines that set it, the comments do.
+// setConf returns the file with exactly one line that sets the sysctl. It stands where the first
+// such line was, or at the end. Of other lines that set the sysctl, only the comments stay.
+// Everything else stays as it is.
 func setConf(conf []byte, name, value string) []byte {
 	var out bytes.Buffer
 	done := false
@@ -92,8 +93,8 @@ func setConf(conf []byte, name, value string) []byte {
 	return out.Bytes()
 }
 
-// persist makes a file in the format of sysctl.conf(5) set a sysctl, and reports whether it had to
-// be changed. At any moment there is either the old file or the new one, whole.
+// persist makes a file in the format of sysctl.conf(5) set a sysctl. It reports whether it had to
+// change the file. At any moment there is either the old file or the new one, whole.
 func persist(file, name, value string) (changed bool, err error) {
 	target, err := filepath.EvalSymlinks(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -123,7 +124,7 @@ func persist(file, name, value string) (changed bool, err error) {
 	if _, _, done, err := settled(); done || err != nil {
 		return false, err
 	}
-	// Others that do the same wait for the lock, and then find it done.
+	// Other processes that do the same wait for the lock, and then find nothing to do.
 	next, err := openNext(filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".bpfctl"))
 	if err != nil {
 		return false, err
@@ -140,7 +141,7 @@ func persist(file, name, value string) (changed bool, err error) {
 	return changed, err
 }
 
-// replace puts contents into the file next, and that in the place of target.
+// replace writes contents to the file next, and then renames it to target.
 func replace(next *os.File, target string, old os.FileInfo, contents []byte) error {
 	if err := next.Truncate(0); err != nil { // an interrupted run's
 		return err

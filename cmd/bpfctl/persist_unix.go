@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// openNext opens the file that will replace another, for this process alone: it waits for others
-// that have it. What is in it already was left by a run that was interrupted.
+// openNext opens the file that will replace another, for this process alone. It waits for other
+// processes that have it open. An interrupted run may have left contents in it.
 func openNext(name string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
@@ -27,12 +27,12 @@ func openNext(name string) (*os.File, error) {
 		if is, err := os.Lstat(name); err == nil && os.SameFile(mine, is) {
 			return f, nil
 		}
-		f.Close() // who had it has renamed or removed it
+		f.Close() // the process that had it open has renamed or removed it
 	}
 }
 
-// dressLike gives f the owner, group and permissions of another file, or those of a new system
-// file.
+// dressLike gives f the owner, group and permissions of another file. If there is no other file, f
+// gets those of a new system file.
 func dressLike(f *os.File, old os.FileInfo) error {
 	if old == nil {
 		return f.Chmod(0o644)
@@ -51,7 +51,7 @@ func dressLike(f *os.File, old os.FileInfo) error {
 	return f.Chmod(old.Mode() & (os.ModePerm | os.ModeSetuid | os.ModeSetgid | os.ModeSticky))
 }
 
-// syncDir makes a rename in a folder last.
+// syncDir makes a rename in a folder survive a crash.
 func syncDir(name string) error {
 	d, err := os.Open(name)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/sender"
 )
 
-// sendFlags is the command line of send.
+// sendFlags has the flags of send.
 type sendFlags struct {
 	iface    string
 	rate     bitRate
@@ -74,7 +74,7 @@ Send needs permission to open /dev/bpf for writing.`,
 	return c
 }
 
-// bitRate is a flag: a number of bits in a second.
+// bitRate is a flag for a number of bits in a second.
 type bitRate float64
 
 func (r *bitRate) String() string { return strconv.FormatFloat(float64(*r), 'g', -1, 64) }
@@ -141,7 +141,7 @@ func runSend(c *cobra.Command, t *target, f *sendFlags, name string) error {
 	return f.send(ctx, c.ErrOrStderr(), m, s, file, plan, came)
 }
 
-// send sends a file, and says how it goes and what came of it. It calls came for each packet.
+// send sends a file, shows the progress and prints the result. It calls came for each packet.
 func (f *sendFlags) send(
 	ctx context.Context, stderr io.Writer, m *machine.Machine, s *sender.Sender,
 	file *sender.File, plan sender.Plan, came func(),
@@ -187,14 +187,14 @@ func (f *sendFlags) send(
 	return errors.New("packets were left out: " + left)
 }
 
-// notes says what is wrong with a file, but for what was said already.
+// notes prints the faults of a file, except the first said ones, which are printed already.
 func notes(w io.Writer, file *sender.File, said int) {
 	for _, n := range file.Notes()[min(said, len(file.Notes())):] {
 		fmt.Fprintf(w, "bpfctl: %s\n", human.Printable(file.Name+": "+n))
 	}
 }
 
-// progress is a bar on a terminal, or a counter where the end is not known.
+// progress returns a bar on a terminal, or a counter if the end is not known.
 func (f *sendFlags) progress(w io.Writer, plan sender.Plan) *progressbar.ProgressBar {
 	total := int64(-1)
 	if f.loop > 0 && plan.Packets > 0 && plan.Packets <= math.MaxInt64/f.loop {

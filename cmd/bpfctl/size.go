@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// size is a flag: a number of bytes such as 65536, 64K or 1M.
+// size is a flag for a number of bytes such as 65536, 64K or 1M.
 type size int
 
 func (s *size) String() string { return strconv.Itoa(int(*s)) }

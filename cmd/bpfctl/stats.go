@@ -19,7 +19,7 @@ import (
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
-// statsFlags is the command line of stats.
+// statsFlags has the flags of stats.
 type statsFlags struct {
 	iface       string
 	json, reset bool
@@ -203,7 +203,7 @@ func share(part, whole uint64) float64 {
 	return float64(part) / float64(whole)
 }
 
-// flags are the letters of netstat -B.
+// flags returns the letters of netstat -B.
 func (r *listenerRow) flags() string {
 	var b strings.Builder
 	for _, f := range []struct {
@@ -226,7 +226,7 @@ func (r *listenerRow) fill() string {
 	return "2x" + shortSize(r.Buffer) + " " + human.Percent(uint64(r.Store+r.Hold), uint64(2*r.Buffer))
 }
 
-// shortSize is n bytes for a narrow column.
+// shortSize returns a size of n bytes for a narrow column.
 func shortSize(n int) string {
 	switch {
 	case n >= 10<<20:
@@ -244,7 +244,7 @@ func (l look) mode(r *listenerRow) string {
 	return r.Mode
 }
 
-// loss is a number of drops, or their share, red when there are any.
+// loss returns a number of drops, or their share. It is red if there are any.
 func (l look) loss(s string, dropped bool) string {
 	if dropped {
 		return l.paint(s, text.FgRed)
@@ -268,7 +268,7 @@ func (l look) counters(rows []*listenerRow) table.Writer {
 	return t
 }
 
-// rates is the table of --watch.
+// rates returns the table of --watch.
 func (l look) rates(rows []*listenerRow) table.Writer {
 	t := l.columns("PID", "PROGRAM", "IFACE", "MODE", "RECEIVED/s", "MATCHED/s", "DROPPED/s", "LOSS",
 		"BUFFERS", "DROPS")
@@ -295,17 +295,17 @@ func rate(f float64) string {
 	return human.Decimal(uint64(f + 0.5))
 }
 
-// history is how many intervals the sparkline shows.
+// history is the number of intervals that the sparkline shows.
 const history = 20
 
-// follower makes rates of one look at the listeners after another.
+// follower computes rates from successive looks at the listeners.
 type follower struct {
 	last []*listenerRow
 	at   time.Time
 }
 
-// next adds the rates since the last look to the rows, which are as the kernel lists them: of
-// listeners that are alike, the latest first.
+// next adds the rates since the last look to the rows. The rows have the kernel's order: of
+// listeners that are alike, the latest comes first.
 func (f *follower) next(rows []*listenerRow, at time.Time) {
 	type likeness struct {
 		pid    int
@@ -391,7 +391,7 @@ func watchStats(out io.Writer, m *machine.Machine, f *statsFlags) error {
 	}
 }
 
-// frame is one picture of --watch, in lines that fit onto the terminal.
+// frame returns one picture of --watch, in lines that fit onto the terminal.
 func (l look) frame(now time.Time, f *statsFlags, rows []*listenerRow) []string {
 	lines := []string{fmt.Sprintf("%s  %s, every %v", now.Format(time.TimeOnly),
 		human.Plural(len(rows), "listener"), f.watch)}

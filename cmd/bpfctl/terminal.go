@@ -10,10 +10,10 @@ import (
 	"golang.org/x/term"
 )
 
-// look is what can be shown on an output.
+// look has the abilities of an output.
 type look struct {
 	live    bool // it is a terminal on which a picture can change
-	color   bool // NO_COLOR (no-color.org) says no
+	color   bool // false if NO_COLOR (no-color.org) is set
 	unicode bool
 	width   int // columns; 0 is not limited
 	height  int // lines
@@ -42,7 +42,7 @@ func (l look) paint(s string, how ...text.Color) string {
 	return text.Colors(how).Sprint(s)
 }
 
-// columns is a table without lines between its cells.
+// columns returns a table without lines between its cells.
 func (l look) columns(header ...any) table.Writer {
 	t := table.NewWriter()
 	style := table.StyleDefault
@@ -74,7 +74,8 @@ func right(t table.Writer, numbers ...int) {
 	t.SetColumnConfigs(all)
 }
 
-// sparkline draws values from 0 to the greatest, one character each. Whatever is not 0 can be seen.
+// sparkline draws values from 0 to the greatest, one character each. A value above 0 never looks
+// like 0.
 func (l look) sparkline(values []float64) string {
 	levels := []rune(" ▁▂▃▄▅▆▇█")
 	if !l.unicode {

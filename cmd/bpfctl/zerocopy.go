@@ -18,7 +18,7 @@ import (
 
 const zerocopyEnable = "net.bpf.zerocopy_enable"
 
-// zeroCopyFlags is the command line of zerocopy.
+// zeroCopyFlags has the flags of zerocopy.
 type zeroCopyFlags struct {
 	persist, json bool
 	file          string
@@ -148,8 +148,8 @@ Root can open /dev/bpf, and so can the users that its mode allows: `, bpfOwner()
 	return nil
 }
 
-// readConf returns the value that a sysctl.conf(5) sets for zero-copy, ok if it sets one. It treats
-// a file that it can't read as an empty one.
+// readConf returns the value that a sysctl.conf(5) sets for zero-copy. ok is true if it sets one.
+// readConf treats a file that it can't read as an empty one.
 func readConf(file string) (string, bool) {
 	if file == "" {
 		return "", false
@@ -161,11 +161,11 @@ func readConf(file string) (string, bool) {
 	return confValue(conf, zerocopyEnable)
 }
 
-// zeroCopyStatus is what zerocopy status knows. The fields called Unknown say why something is not
-// known.
+// zeroCopyStatus has everything that zerocopy status shows. A field called Unknown has the reason
+// why something is not known.
 type zeroCopyStatus struct {
 	Allowed          bool           `json:"allowed"`
-	AtBoot           *string        `json:"at_boot"` // what sysctl.conf(5) sets it to
+	AtBoot           *string        `json:"at_boot"` // the value that sysctl.conf(5) sets
 	MaxBuffer        int            `json:"max_buffer"`
 	MaxBufferUnknown string         `json:"max_buffer_unknown,omitempty"`
 	Users            []zeroCopyUser `json:"users"`
@@ -220,14 +220,14 @@ func readZeroCopyStatus(m *machine.Machine) (s zeroCopyStatus, err error) {
 	return s, nil
 }
 
-// wiredBy is how many bytes of memory a listener in zero-copy mode has wired: two buffers in whole
-// pages.
+// wiredBy returns the number of bytes of memory that a listener in zero-copy mode has wired: two
+// buffers in whole pages.
 func wiredBy(l sysctl.Listener, page int) int {
 	pages := (l.BufferSize + zbuf.SizeofZbufHeader + page - 1) / page
 	return 2 * pages * page
 }
 
-// maxLentBuffer asks the kernel how long each of two lent buffers can be.
+// maxLentBuffer asks the kernel for the greatest length of each of two lent buffers.
 func maxLentBuffer(m *machine.Machine) (int, error) {
 	d, err := zbuf.OpenOn(m.BPF)
 	if err != nil {
@@ -283,8 +283,8 @@ func (s zeroCopyStatus) print(w io.Writer) error {
 	return err
 }
 
-// orQuestion returns the name of a program as it is shown. The program can have gone, and it can
-// have any name.
+// orQuestion returns the name of a program in the form that is shown. The program can have gone,
+// and its name can have any bytes.
 func orQuestion(s string) string {
 	if s == "" {
 		return "?"

@@ -19,8 +19,8 @@ import (
 	"github.com/zbuf-go/zbuf/vmtest"
 )
 
-// exitFault is the exit code for everything that says nothing about the
-// program: those below belong to the program.
+// exitFault is the exit code if the end of the run says nothing about the program. Lower codes are
+// those of the program.
 const exitFault = 125
 
 func main() {
@@ -77,7 +77,7 @@ to its end, with the reason on standard error.`,
 		},
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.Flags().SetInterspersed(false) // what follows the program is its own
+	root.Flags().SetInterspersed(false) // arguments behind the program belong to it
 	probe := false
 	kernels := &cobra.Command{
 		Use:   "kernels",
@@ -153,7 +153,8 @@ to its end, with the reason on standard error.`,
 	return code, eerr
 }
 
-// buildVersion is the module's version, with the commit where it was built from a checkout.
+// buildVersion returns the module's version. If the program was built from a checkout, it has the
+// commit too.
 func buildVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

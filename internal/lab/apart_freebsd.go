@@ -7,29 +7,29 @@ import (
 	"sync"
 )
 
-// apart keeps the kernel's threads that carry what is on an epair from all processes while there is
-// a storm: they have the last processor, and processes the others.
+// apart keeps the kernel's threads that carry the frames of an epair away from all processes while
+// there is a storm. These threads have the last processor, and processes the others.
 //
 // In a storm such a thread is never idle and goes before almost everything else. On the first
 // processor it would stop the thread that runs the timeouts of the whole system, TCP's and the read
-// timeouts of bpf among them. And a thread of a process that is bound to the same processor, as the
-// watchers of a Lag are, or that the scheduler leaves there, does not run at all. Go can't stop
-// such a thread either, as it has to for the garbage collector: then the program stands still, and
-// no thread is left that could end the storm.
+// timeouts of bpf among them. A thread of a process does not run at all if it is bound to the same
+// processor, as the watchers of a Lag are, or if the scheduler leaves it there. Go can't stop such
+// a thread either, but must do so for the garbage collector. Then the program stands still, and no
+// thread is left that could end the storm.
 var apart struct {
 	sync.Mutex
 	storms int
-	was    []binding // to be put back
+	was    []binding // join restores them
 }
 
-// binding says which threads may run on which processors.
+// binding names threads and the processors on which they may run.
 type binding struct {
 	level, which uintptr
 	id           int
 	cpus         []int
 }
 
-// separate begins it, for one storm more. One processor can't be shared so.
+// separate begins that separation, for one storm more. A machine with one processor can't have it.
 func separate() error {
 	apart.Lock()
 	defer apart.Unlock()
@@ -68,7 +68,7 @@ func separate() error {
 	return nil
 }
 
-// join ends it, with the last storm.
+// join ends that separation, with the last storm.
 func join() error {
 	apart.Lock()
 	defer apart.Unlock()

@@ -13,5 +13,5 @@ type Header struct {
 // Owned reports whether the process owns the buffer.
 func (h *Header) Owned() bool { return h.KernelGen.Load() != h.UserGen.Load() }
 
-// Ack gives the buffer back.
+// Ack acknowledges the buffer.
 func (h *Header) Ack() { h.UserGen.Store(h.KernelGen.Load()) }

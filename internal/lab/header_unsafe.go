@@ -7,17 +7,16 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// HeaderOf looks at lent memory as its header: tests need to write what the
-// binding only reads. The memory is page-aligned.
+// HeaderOf returns the header of lent memory. Tests write fields that the binding only reads. The
+// memory is page-aligned.
 func HeaderOf(mem []byte) *Header { return (*Header)(unsafe.Pointer(&mem[:32][0])) }
 
-// WordAt is the aligned 32-bit word at an offset of lent memory, for looks at what
-// the kernel may be writing.
+// WordAt returns the aligned 32-bit word at an offset of lent memory. The kernel may be writing it.
 func WordAt(mem []byte, off int) *atomic.Uint32 {
 	return (*atomic.Uint32)(unsafe.Pointer(&mem[off : off+4][0]))
 }
 
-// listeners is what the sysctl net.bpf.stats returned, as structs.
+// listeners converts the answer of the sysctl net.bpf.stats to structs.
 func listeners(p []byte) []zbuf.XbpfD {
 	var list []zbuf.XbpfD
 	const size = int(unsafe.Sizeof(zbuf.XbpfD{}))

@@ -19,7 +19,7 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// Kernel returns the running kernel, or the reason why it can't be used.
+// Kernel returns the running kernel, or the reason why tests can't use it.
 func Kernel() (World, string) {
 	if os.Geteuid() != 0 {
 		return nil, "making interfaces needs root"
@@ -146,7 +146,7 @@ func Create(kind string) (string, error) {
 }
 
 func (k kernel) NewPair() (*Pair, error) {
-	// No link-local address, so no duplicate address detection, so no packets.
+	// Without a link-local address there is no duplicate address detection, and so no packet of it.
 	if err := setSysctl("net.inet6.ip6.auto_linklocal", 0); err != nil &&
 		!errors.Is(err, unix.ENOENT) {
 		return nil, err
@@ -339,7 +339,7 @@ func CreateVLAN(parent string, tag uint16) (string, error) {
 	return name, ioctlData(s, unix.SIOCSIFGENERIC, name, req) // SIOCSETVLAN
 }
 
-// AddAddress gives an interface an IPv4 address with its netmask, which brings it up too.
+// AddAddress gives an interface an IPv4 address with its netmask. The kernel then brings it up.
 func AddAddress(name string, addr netip.Prefix) error {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

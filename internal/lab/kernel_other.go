@@ -4,7 +4,7 @@ package lab
 
 import "runtime"
 
-// Kernel returns the running kernel, or the reason why it can't be used.
+// Kernel returns the running kernel, or the reason why tests can't use it.
 func Kernel() (World, string) {
 	return nil, "the kernel is " + runtime.GOOS + ", not FreeBSD"
 }

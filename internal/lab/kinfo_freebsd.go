@@ -11,7 +11,7 @@ import (
 // Kinfo is struct kinfo_proc (sys/user.h) of 64-bit FreeBSD: a process, or a thread.
 type Kinfo [1088]byte
 
-// Processes returns the structs that a sysctl below kern.proc has.
+// Processes returns the structs that a sysctl below kern.proc returns.
 func Processes(name string, args ...int) (list []Kinfo, err error) {
 	b, err := unix.SysctlRaw(name, args...)
 	if err != nil {
@@ -26,19 +26,19 @@ func Processes(name string, args ...int) (list []Kinfo, err error) {
 	return list, nil
 }
 
-// PID is the process' number.
+// PID returns the process' number.
 func (k *Kinfo) PID() int { return int(binary.NativeEndian.Uint32(k[72:])) }
 
-// Thread is the thread's number.
+// Thread returns the thread's number.
 func (k *Kinfo) Thread() int { return int(binary.NativeEndian.Uint32(k[600:])) }
 
-// ThreadName is the thread's name, cut to 16 bytes.
+// ThreadName returns the thread's name, cut to 16 bytes.
 func (k *Kinfo) ThreadName() string { return unix.ByteSliceToString(k[394:][:17]) }
 
-// Command is the process' name, cut to 19 bytes.
+// Command returns the process' name, cut to 19 bytes.
 func (k *Kinfo) Command() string { return unix.ByteSliceToString(k[447:][:20]) }
 
-// Runtime is the processor time that it has used.
+// Runtime returns the processor time that it has used.
 func (k *Kinfo) Runtime() time.Duration {
 	return time.Duration(binary.NativeEndian.Uint64(k[328:])) * time.Microsecond
 }

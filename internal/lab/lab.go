@@ -12,8 +12,8 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// Patience is how long something that must happen may take: the emulated machine
-// is slow, and a test that passes never waits that long.
+// Patience limits the time that a test waits for something that must happen. The emulated machine
+// is slow. A test that passes never waits that long.
 const Patience = 20 * time.Second
 
 // World is one kernel, or a model of one.
@@ -42,21 +42,21 @@ type World interface {
 	// SetMTU sets the largest payload of a frame.
 	SetMTU(ifname string, mtu int) error
 
-	// Leave moves an interface into a network stack of its own; the function
-	// returned moves it back.
+	// Leave moves an interface into a new network stack. back moves it back.
 	Leave(ifname string) (back func() error, err error)
 
-	// NewTunnel makes a tun(4), up, whose other end is open; close removes it.
+	// NewTunnel makes a tun(4), up, whose other end is open. close removes it.
 	NewTunnel() (ifname string, close func() error, err error)
 
-	// Sysctl and SetSysctl are integer sysctls: a model has those below net.bpf, and kern.hz.
+	// Sysctl and SetSysctl read and set an integer sysctl. A model has those below net.bpf, and
+	// kern.hz.
 	Sysctl(name string) (int, error)
 	SetSysctl(name string, v int) error
 
 	// Tunable returns the value that the loader has for a name (kenv(1)), or "".
 	Tunable(name string) (string, error)
 
-	// Stats reads the sysctl net.bpf.stats into p; nil asks for the size.
+	// Stats reads the sysctl net.bpf.stats into p. If p is nil, it returns the size.
 	Stats(p []byte) (n int, err error)
 
 	// Listeners returns the answer of Stats as structs.
@@ -79,8 +79,8 @@ type Desc interface {
 
 // Queue is a kqueue that watches one descriptor.
 type Queue interface {
-	// Wait returns the edges since the last call, or waits for one; none is the timeout. A
-	// signal may end it early.
+	// Wait returns the edges since the last call, or waits for one. It returns none if the timeout has
+	// passed. A signal may end it early.
 	Wait(timeout time.Duration) ([]bpftest.Edge, error)
 	Close() error
 }
@@ -102,17 +102,18 @@ const (
 	FilterWrite = -2
 )
 
-// Pair is a wire. Tests capture on A; what is injected on A was written to B.
+// Pair is a wire between two interfaces. Tests capture on A. To make frames arrive at A, the Pair
+// writes them to B.
 type Pair struct {
 	World World
 	A, B  string
 
 	write map[string]Desc // one descriptor on each end
-	seen  map[string]Desc // counts what passes each end
+	seen  map[string]Desc // counts the frames that pass each end
 	count map[string]uint32
 }
 
-// NewPair makes a pair that goes with the test.
+// NewPair makes a pair. It is removed at the end of the test.
 func NewPair(t testing.TB, w World) *Pair {
 	t.Helper()
 	p, err := w.NewPair()
@@ -124,9 +125,8 @@ func NewPair(t testing.TB, w World) *Pair {
 	return p
 }
 
-// Watch opens the descriptors through which the pair is used. They are the first on
-// their interfaces: bpf serves the latest first, so what they have counted every
-// other descriptor has had.
+// Watch opens the descriptors that the pair uses. They are the first on their interfaces. bpf
+// serves the latest first. So every other descriptor has had the frames that these have counted.
 func (p *Pair) Watch() error {
 	p.write, p.seen, p.count = map[string]Desc{}, map[string]Desc{}, map[string]uint32{}
 	nothing := []zbuf.Insn{{Op: 0x06}}
@@ -147,7 +147,7 @@ func (p *Pair) Watch() error {
 				{zbuf.BIOCSETF, &zbuf.Program{Len: 1, Insns: &nothing[0]}},
 				{zbuf.BIOCSHDRCMPLT, &one},
 				{zbuf.BIOCSETIF, &req},
-				// With net.bpf.optimize_writers it would count nothing without.
+				// With net.bpf.optimize_writers it would count nothing without a filter.
 				{zbuf.BIOCSETFNR, &zbuf.Program{Len: 1, Insns: &nothing[0]}},
 			} {
 				if err := d.Ioctl(c.req, c.arg); err != nil {
@@ -159,7 +159,7 @@ func (p *Pair) Watch() error {
 	return nil
 }
 
-// Close closes the pair's own descriptors.
+// Close closes the descriptors that Watch opened.
 func (p *Pair) Close() {
 	for _, m := range []map[string]Desc{p.write, p.seen} {
 		for _, d := range m {
@@ -183,7 +183,7 @@ func (p *Pair) Inject(t testing.TB, frames ...[]byte) {
 	require.NoError(t, p.Deliver(p.A, frames...))
 }
 
-// Send makes A send frames; they have passed A when it returns.
+// Send makes A send frames. They have passed A when it returns.
 func (p *Pair) Send(t testing.TB, frames ...[]byte) {
 	t.Helper()
 	require.NoError(t, p.Deliver(p.B, frames...))
@@ -203,11 +203,11 @@ func (p *Pair) Deliver(to string, frames ...[]byte) error {
 	return p.SettleNow()
 }
 
-// window is how many posted frames may be on the way. A wire of FreeBSD 12.1 whose queue overflows
-// (at 2,100) loses frames, shows others twice, and may never carry anything again.
+// window is the number of posted frames that may be on the way. A wire of FreeBSD 12.1 whose queue
+// overflows (at 2,100) loses frames, shows others twice, and may never carry anything again.
 const window = 1000
 
-// Post is Deliver without waiting, unless very many are on the way.
+// Post makes a frame arrive, as [Pair.Deliver] does. It waits only if very many are on the way.
 func (p *Pair) Post(to string, frame []byte) error {
 	return p.PostBy(to, func() error {
 		_, err := p.write[p.Other(to)].Write(frame)
@@ -215,7 +215,7 @@ func (p *Pair) Post(to string, frame []byte) error {
 	})
 }
 
-// PostBy is Post for a test that writes a frame by other means.
+// PostBy does the same as [Pair.Post] for a frame that the test writes by other means.
 func (p *Pair) PostBy(to string, write func() error) error {
 	if p.count[to]%(window/10) == 0 {
 		err := Until(func() (bool, error) {
@@ -242,7 +242,7 @@ func (p *Pair) Settle(t testing.TB) {
 	require.NoError(t, p.SettleNow())
 }
 
-// SettleNow is Settle for goroutines other than the test's.
+// SettleNow does the same as [Pair.Settle], for goroutines other than the test's.
 func (p *Pair) SettleNow() error {
 	for _, ifname := range []string{p.A, p.B} {
 		var st zbuf.Stat

@@ -13,12 +13,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Slack is how late things may be anyway: two clock ticks of an emulated machine at 100 Hz, and its
-// scheduling.
+// Slack is the delay that tests always allow: two clock ticks of an emulated machine at 100 Hz, and
+// its scheduling.
 const Slack = 80 * time.Millisecond
 
-// A Lag watches how late sleeps end, which tells how starved the machine is: nothing in it can be
-// more punctual than that.
+// A Lag measures how late sleeps end. That tells how starved the machine is. Nothing on the machine
+// can be more punctual than a sleep.
 type Lag struct {
 	epoch time.Time
 	worst atomic.Int64
@@ -27,13 +27,13 @@ type Lag struct {
 	stalls []Span // sleeps that ended late, by more than they were long
 }
 
-// A Span of time, From and To counted from when a Lag began.
+// A Span is a span of time. From and To count from the beginning of a Lag.
 type Span struct{ From, To time.Duration }
 
-// Took is how long s lasted.
+// Took returns the length of s.
 func (s Span) Took() time.Duration { return s.To - s.From }
 
-// WatchLag watches until the test is over. A storm can't begin meanwhile: make it before.
+// WatchLag watches until the test is over. A storm can't begin meanwhile, so make it before.
 func WatchLag(t testing.TB) *Lag {
 	l := &Lag{epoch: time.Now()}
 	stop := make(chan struct{})
@@ -43,7 +43,7 @@ func WatchLag(t testing.TB) *Lag {
 	for _, cpu := range cpus {
 		watchers.Go(func() {
 			runtime.LockOSThread() // for good: the thread ends with the goroutine
-			// An emulated machine's processors do not stand still together: each has its watcher.
+			// An emulated machine's processors do not stand still together, so each has a watcher.
 			assert.NoError(t, Pin(cpu))
 			// Go keeps a process' first thread, and a storm can have no processor that a thread is
 			// bound to.
@@ -74,20 +74,20 @@ func WatchLag(t testing.TB) *Lag {
 	return l
 }
 
-// Now is the time since the watch began.
+// Now returns the time since the watch began.
 func (l *Lag) Now() time.Duration { return time.Since(l.epoch) }
 
-// Worst is how late a sleep has ended.
+// Worst returns the longest time by which a sleep has ended late.
 func (l *Lag) Worst() time.Duration { return time.Duration(l.worst.Load()) }
 
-// Allow is how late something may be that has a timeout: for each of the two parties that have to
-// be scheduled for it, sender and reader, as late as sleeps have been.
+// Allow returns the time that something with a timeout may take. The scheduler must run two parties
+// for it, sender and reader. Each may be as late as sleeps have been.
 func (l *Lag) Allow(timeout time.Duration) time.Duration {
 	return timeout + Slack + 2*l.Worst()
 }
 
-// Late returns those spans that are longer than limit, beyond what the machine itself was late by
-// at that very time: several parties have to be scheduled, one after the other.
+// Late returns the spans that are longer than limit plus the time by which the machine was late
+// during the span. The scheduler must run several parties, one after the other.
 func (l *Lag) Late(spans []Span, limit time.Duration) (late []Span) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -105,11 +105,11 @@ func (l *Lag) Late(spans []Span, limit time.Duration) (late []Span) {
 	return late
 }
 
-// Since is the span from a time that Now returned until now.
+// Since returns the span from a time that Now returned until now.
 func (l *Lag) Since(from time.Duration) Span { return Span{from, l.Now()} }
 
-// RequireMost fails the test unless more than half of spans are within limit, beyond what the
-// machine was late by. It logs the median and the longest, and returns the longest.
+// RequireMost fails the test unless more than half of spans are within limit plus the time by which
+// the machine was late. It logs the median and the longest, and returns the longest.
 func (l *Lag) RequireMost(t testing.TB, spans []Span, limit time.Duration) time.Duration {
 	t.Helper()
 	require.NotEmpty(t, spans)

@@ -2,7 +2,7 @@ package lab
 
 import "golang.org/x/sys/unix"
 
-// Nowhere is the address of a page that is not mapped.
+// Nowhere returns the address of a page that is not mapped.
 func Nowhere() (*byte, error) {
 	b, err := unix.Mmap(-1, 0, unix.Getpagesize(), unix.PROT_READ, unix.MAP_ANON|unix.MAP_SHARED)
 	if err != nil {

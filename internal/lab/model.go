@@ -10,8 +10,8 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// Model returns a model of a kernel: FreeBSD 12.1 unless opts say otherwise. Zero-copy is enabled
-// and the clock ticks 100 times a second, as in most guests.
+// Model returns a model of a kernel. It is FreeBSD 12.1 unless opts say otherwise. Zero-copy is
+// enabled, and the clock ticks 100 times a second, as in most guests.
 func Model(opts ...bpftest.Option) World {
 	opts = append([]bpftest.Option{
 		bpftest.WithSysctl("net.bpf.zerocopy_enable", 1),

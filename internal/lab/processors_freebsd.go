@@ -6,8 +6,8 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// Processors returns those on which this process may run. In a 32-bit program it takes all for
-// that.
+// Processors returns the processors on which this process may run. In a 32-bit program it returns
+// all processors.
 func Processors() (list []int, err error) {
 	if zbuf.WordSize == 4 {
 		for cpu := range runtime.NumCPU() {

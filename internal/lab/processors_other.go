@@ -7,7 +7,7 @@ import "runtime"
 // Pin does nothing here.
 func Pin(cpus ...int) error { return nil }
 
-// Processors returns all.
+// Processors returns all processors.
 func Processors() (list []int, err error) {
 	for cpu := range runtime.NumCPU() {
 		list = append(list, cpu)

@@ -38,7 +38,7 @@ type Rule struct {
 	Name string `json:"name"`
 	// Elsewhere says why the rule does not play on this kernel, in a program like this one.
 	Elsewhere string `json:"elsewhere,omitempty"`
-	// Plays is set by the test that plays the rule. What becomes of the test becomes of the rule.
+	// Plays is set by the test that plays the rule. The rule has the result of that test.
 	Plays bool `json:"plays,omitempty"`
 	// Has names the features of releases after 12.1 that this kernel has and the rule looks at.
 	Has []string `json:"has,omitempty"`

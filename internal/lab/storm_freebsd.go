@@ -12,26 +12,26 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// Storm is a broadcast that goes round for ever between two bridges joined by two wires:
-// load that costs no system call, as fast as the machine can go.
+// Storm is a broadcast that goes round for ever between two bridges joined by two wires. It is load
+// that costs no system call, as fast as the machine can go.
 type Storm struct {
-	// Ifname is where to capture it.
+	// Ifname is the interface on which tests capture it.
 	Ifname string
-	// Sink is the address of the other end of Ifname's wire, where frames for it end: one that a
-	// Feeder writes comes in on Ifname once, in order, and never again. What goes out is
-	// no measure: when an epair's queue has overflowed, the kernel shows the frames that had to
-	// wait a second time.
+	// Sink is the address of the other end of Ifname's wire. Frames for it end there. A frame that a
+	// Feeder writes comes in on Ifname once, in order, and never again. Do not count the frames that
+	// go out: when an epair's queue has overflowed, the kernel shows the frames that had to wait a
+	// second time.
 	Sink net.HardwareAddr
 
 	made  []string // the wires, then the bridges while there are any
 	wires [2][2]string
 	pair  *Pair
-	sunk  *zbuf.Device // counts what has reached Sink, as dropped: it has room for two packets
+	sunk  *zbuf.Device // its drops count the frames that reach Sink: it has room for two
 	fed   atomic.Uint32
 }
 
-// NewStorm builds the loop, and leaves processes all processors but the last until Close. Nothing
-// goes round before Start.
+// NewStorm builds the loop. Until Close, processes have all processors but the last. Nothing goes
+// round before Start.
 func NewStorm() (*Storm, error) {
 	if err := separate(); err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func (s *Storm) build() error {
 		s.sunk.SetInterface(p.B))
 }
 
-// to is a filter for frames to an address.
+// to returns a filter for frames to an address.
 func to(addr net.HardwareAddr) []zbuf.Insn {
 	return []zbuf.Insn{
 		{Op: 0x20, K: 0}, // ld [0]
@@ -94,7 +94,7 @@ type Feeder struct {
 	n     int
 }
 
-// NewFeeder opens a descriptor to feed the storm's interface by. It gets no packets itself.
+// NewFeeder opens a descriptor that writes to the storm's interface. It gets no packets itself.
 func (s *Storm) NewFeeder() (*Feeder, error) {
 	d, err := zbuf.Open()
 	if err != nil {
@@ -107,9 +107,9 @@ func (s *Storm) NewFeeder() (*Feeder, error) {
 	return &Feeder{storm: s, d: d}, nil
 }
 
-// Write writes a frame to Sink, and waits first while too many are on the way: see window. A frame
-// is three on the wires: the bridge sends what is written on both, and what is fed back on the
-// other.
+// Write writes a frame to Sink. It first waits while too many are on the way: see window. A frame
+// becomes three on the wires. The bridge sends a written frame on both, and the copy that is fed
+// back on the other.
 func (f *Feeder) Write(frame []byte) error {
 	const most = window / 3
 	if f.n%(most/10) == 0 {
@@ -190,8 +190,8 @@ func (s *Storm) Start() error {
 	return err
 }
 
-// hush ends the storm. It comes before anything is destroyed: the thread that destroys may have to
-// run on each processor once, and on the storm's own there is no room as long as it goes on.
+// hush ends the storm. It comes before anything is destroyed. The thread that destroys may have to
+// run on each processor once, and the processor of the storm has no room as long as it goes on.
 func (s *Storm) hush() error {
 	if len(s.made) == 0 {
 		return nil
@@ -199,7 +199,7 @@ func (s *Storm) hush() error {
 	return kernel{}.SetUp(s.made[0], false)
 }
 
-// Stop ends it; the wires stay, Ifname is down until Start.
+// Stop ends the storm. The wires stay. Ifname is down until Start.
 func (s *Storm) Stop() error {
 	errs := []error{s.hush()}
 	for _, bridge := range s.made[len(s.wires):] {
@@ -209,7 +209,7 @@ func (s *Storm) Stop() error {
 	return errors.Join(errs...)
 }
 
-// Close takes everything down. It is called once.
+// Close removes everything. Call it once.
 func (s *Storm) Close() error {
 	errs := []error{s.hush()}
 	if s.pair != nil {

@@ -56,7 +56,7 @@ func rawSysctl(mib []int32, old, new []byte) (int, error) {
 	return int(n), errnoErr(errno)
 }
 
-// jailSet is jail_set(2); params are names and values by turns, a nil value is a flag.
+// jailSet is jail_set(2). params has names and values by turns. A nil value is a flag.
 func jailSet(flags int, params ...[]byte) (int, error) {
 	iov := make([]unix.Iovec, len(params))
 	for i, p := range params {
@@ -89,8 +89,8 @@ const (
 	whichCPUSet  = 3 // CPU_WHICH_CPUSET
 )
 
-// setAffinity is cpuset_setaffinity(2) with a mask of the processors given. It is for 64-bit
-// programs: in others, arguments of 64 bits are passed otherwise.
+// setAffinity is cpuset_setaffinity(2) with a mask of the given processors. It is for 64-bit
+// programs. Other programs pass arguments of 64 bits differently.
 func setAffinity(level, which uintptr, id int, cpus ...int) error {
 	var set [128]byte
 	for _, cpu := range cpus {
@@ -125,7 +125,7 @@ func affinity(call, level, which uintptr, id int, set *[128]byte) error {
 	return errnoErr(errno)
 }
 
-// Pin keeps the calling thread on some processors. In a 32-bit program it does nothing.
+// Pin keeps the calling thread on the given processors. In a 32-bit program it does nothing.
 func Pin(cpus ...int) error {
 	if unsafe.Sizeof(uintptr(0)) == 4 {
 		return nil
@@ -161,7 +161,7 @@ func errnoErr(e unix.Errno) error {
 
 // Fork is fork(2). The child does nothing until it is killed.
 //
-// It runs no Go code but this: only the calling thread exists in it.
+// The child runs no other Go code, because only the calling thread exists in it.
 //
 //go:nosplit
 func Fork() (pid int, err error) {
