@@ -30,7 +30,7 @@ func open(t testing.TB, k zbuf.System) *zbuf.Device {
 	return d
 }
 
-// Between SETBUFMODE(ZBUF) and SETZBUF the kernel panics when it is reset; the model does so too.
+// Between SETBUFMODE(ZBUF) and SETZBUF the kernel panics when it is reset. The model does so too.
 func TestNothingResetsWithoutBuffers(t *testing.T) {
 	pass := []zbuf.Insn{{Op: 6, K: 1 << 16}}
 	for name, reset := range map[string]func(*zbuf.Device) error{
@@ -198,7 +198,8 @@ func TestClosedDeviceSaysSo(t *testing.T) {
 	assert.False(t, d.Detached())
 }
 
-// Every request, as its method makes it: what comes back is what the kernel was told, or has.
+// Each method makes its request. A getter returns the value that the setter set, or that the kernel
+// has.
 func TestEveryRequestHasAMethod(t *testing.T) {
 	k := bpftest.New(
 		bpftest.WithSysctl("net.bpf.zerocopy_enable", 1),

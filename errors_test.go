@@ -15,7 +15,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/abi"
 )
 
-// says checks that err names the operation and the interface, is target, and says what to do.
+// says checks that err names the operation and the interface, is target, and has a hint.
 func says(t *testing.T, err error, op, iface string, target error) {
 	t.Helper()
 	var e *zbuf.Error

@@ -12,7 +12,7 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// factless is a kernel whose backend has nothing but what every backend has.
+// factless is a kernel whose backend has only the methods that every backend must have.
 type factless struct{ zbuf.System }
 
 func (f factless) Open() (zbuf.Backend, error) {

@@ -15,8 +15,7 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// A kernel in memory with one interface, and a packet on it, for the examples that show what they
-// print.
+// A kernel in memory with one interface, and a packet on it, for the examples with output.
 func exampleKernel() *bpftest.Kernel {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
 	k.AddInterface("em0", zbuf.DLT_EN10MB)
@@ -69,7 +68,7 @@ func ExampleReader_SetExpression() {
 	//   write: greater 100, or len >= … for an arithmetic expression
 }
 
-// Auto takes what the kernel grants; Mode says what that was.
+// Auto takes the mode that the kernel grants. Mode returns it.
 func ExampleReader_Mode() {
 	k := bpftest.New() // net.bpf.zerocopy_enable is 0, as on a fresh FreeBSD
 	k.AddInterface("em0", zbuf.DLT_EN10MB)
@@ -128,7 +127,8 @@ func ExampleLease_Cursor() {
 	// 62
 }
 
-// Captures ARP only, at most 64 bytes of each packet; the filter is in force before the first one.
+// The example captures ARP only, at most 64 bytes of each packet. The filter is in force before the
+// first one.
 func ExampleConfig() {
 	arp, err := xbpf.Assemble([]xbpf.Instruction{
 		xbpf.LoadAbsolute{Off: 12, Size: 2},

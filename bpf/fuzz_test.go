@@ -6,8 +6,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever is in the buffer: packets inside it, in order, and nil or ErrCorrupt at the end; both
-// ways of going over it agree.
+// The buffer may have any bytes. The packets lie inside it, in order, and the end is nil or
+// ErrCorrupt. Both ways of going over it agree.
 func FuzzWalk(f *testing.F) {
 	one := appendRecord(nil, []byte("0123456789abcdef"), 16, 1, 2, 26)
 	f.Add(one)

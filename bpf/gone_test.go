@@ -14,8 +14,8 @@ import (
 	"github.com/zbuf-go/zbuf/bpf"
 )
 
-// Whether the interface is there is looked at by who is awake anyhow, or else by a wake-up for that
-// alone, which asks for packets only if there may be some.
+// A reader that is awake anyway checks whether the interface is there. Otherwise the reader wakes
+// up for that check alone. It then asks for packets only if there may be some.
 func TestLookAtTheInterface(t *testing.T) {
 	const packets = 100
 	for name, c := range map[string]struct {

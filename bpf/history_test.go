@@ -13,9 +13,8 @@ import (
 	"github.com/zbuf-go/zbuf/bpf"
 )
 
-// A history is all that happened to one Reader: what was sent, how the filter changed, what was
-// reset, and what each call of a reading method returned. Its verdicts say what the Reader has done
-// wrong.
+// A history has all events of one Reader: the packets that were sent, the changes of the filter,
+// the resets, and the results of each reading method. Its verdicts name the faults of the Reader.
 //
 // Moments are ordered by a counter. Where one goroutine's action takes effect later, on another
 // processor or in a kernel thread, the order is not known for a while. arrive is the longest time
@@ -217,7 +216,7 @@ func (h *history) discarded(p *sent, c call) bool {
 	})
 }
 
-// A verdict is what a history comes to.
+// A verdict is the judgement on a history.
 type verdict struct {
 	sent, delivered, discarded, dropped, filtered, operations int
 	wrong                                                     []string

@@ -14,8 +14,8 @@ import (
 	"github.com/zbuf-go/zbuf/bpf"
 )
 
-// Nobody may spin: with nothing new there are at most three wake-ups a second, whatever is
-// already known to be there.
+// The reader must not spin. Without new packets it wakes at most three times a second, also if it
+// knows that old packets are there.
 func TestIdleReaderSleeps(t *testing.T) {
 	for _, immediate := range []bool{false, true} {
 		for _, left := range []string{"nothing", "a tail", "two full buffers"} {
@@ -54,7 +54,7 @@ func requireSleepsWithin(t *testing.T, r *bpf.Reader, seconds, wakeups int, what
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	after, err := r.Stats()
 	require.NoError(t, err)
-	// The two calls above wake it too, and so does what is left, once.
+	// The two calls above wake it too, and so do the packets that are left, once.
 	require.LessOrEqual(t, after.Waits-before.Waits, uint64(wakeups*seconds+3), what...)
 }
 
@@ -91,7 +91,7 @@ func leave(t *testing.T, r *bpf.Reader, left string, receive func(number uint32)
 	}
 }
 
-// The same, whatever came before and however it was read.
+// The same holds for every history and every way of reading.
 func TestIdleReaderSleepsAfterAnything(t *testing.T) {
 	for _, immediate := range []bool{false, true} {
 		for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {

@@ -25,9 +25,9 @@ func forgetOnKernel(t *testing.T, p *lab.Pair, mode bpf.Mode, use func(*bpf.Read
 	use(r)
 }
 
-// What a Reader has handed out can be read on the kernel, too, once the program has dropped the
-// Reader and a collection has closed its descriptor. Memory that is not mapped would end the
-// program.
+// On the kernel, too, the program can read the memory that a Reader has given to it, after it has
+// dropped the Reader and a collection has closed the descriptor. Memory that is not mapped would
+// end the program.
 func TestKernelMemoryOfAForgottenReader(t *testing.T) {
 	var cursor bpf.Cursor
 	var packet bpf.Packet
@@ -35,7 +35,7 @@ func TestKernelMemoryOfAForgottenReader(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		use   func(*testing.T, *bpf.Reader)
-		first func() []byte // the packet that was handed out first
+		first func() []byte // the first packet that the program got
 	}{
 		{"a Cursor", func(t *testing.T, r *bpf.Reader) {
 			l, err := r.Lease(t.Context())

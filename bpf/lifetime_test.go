@@ -48,8 +48,8 @@ func forget(t *testing.T, k *bpftest.Kernel, use func(*bpf.Reader)) {
 	use(r)
 }
 
-// What a Reader has handed out stays mapped although the program has dropped the Reader. Once it
-// was given back, nothing stays mapped.
+// Memory that a Reader has given to the program stays mapped, also if the program drops the Reader.
+// Once the program has given it back, nothing stays mapped.
 func TestMemoryOfAForgottenReader(t *testing.T) {
 	var cursor bpf.Cursor
 	var packet bpf.Packet
@@ -58,7 +58,7 @@ func TestMemoryOfAForgottenReader(t *testing.T) {
 		name  string
 		use   func(*bpf.Reader)
 		stays bool
-		ok    func() bool // what was handed out is as it was
+		ok    func() bool // the memory that the program has is as it was
 	}{
 		{"a Cursor", func(r *bpf.Reader) {
 			l, err := r.Lease(t.Context())
@@ -151,7 +151,7 @@ func TestCloseLeavesNothingInTheContext(t *testing.T) {
 	}
 }
 
-// countedContext counts what context.AfterFunc has left in it.
+// countedContext counts the functions that context.AfterFunc has left in it.
 type countedContext struct {
 	context.Context
 	done     chan struct{}
@@ -290,7 +290,7 @@ func TestTapWithoutAnIndex(t *testing.T) {
 	})
 }
 
-// Only what the sandbox has refused is ErrSandboxed.
+// Only an error of the sandbox is ErrSandboxed.
 func TestErrSandboxedIsTheSandboxs(t *testing.T) {
 	w := newCapture(t, bpf.Config{WriteFilter: []xbpf.RawInstruction{{Op: 0x06}}})
 	require.NoError(t, w.r.Sandbox(bpf.Sandbox{Write: true}))
@@ -333,8 +333,8 @@ func TestErrSandboxedIsTheSandboxs(t *testing.T) {
 	assert.ErrorIs(t, err, bpf.ErrSandboxed, "writing was given up")
 }
 
-// What arrives between the sample of the kernel's counters and the reset that zeroes them is
-// missing, as the documentation of Stats says. Nothing else is.
+// The counters miss packets that arrive between the sample of the kernel's counters and the reset
+// that zeroes them, as the documentation of Stats says. They miss no others.
 func TestStatsAreLowerBounds(t *testing.T) {
 	for _, meanwhile := range []uint32{0, 3} {
 		var w *capture

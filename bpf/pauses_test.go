@@ -17,9 +17,9 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// Numbered packets in bursts with pauses, a reader that dawdles now and then, ioctls and flushless
-// filter changes meanwhile: nothing lost but what the kernel says it dropped, nothing twice,
-// nothing torn, nothing late.
+// Numbered packets come in bursts with pauses. The reader pauses now and then. Meanwhile there are
+// ioctls, and filter changes without flush. Only packets that the kernel counts as dropped are
+// lost. No packet comes twice, torn or late.
 func TestNumberedPacketsWithPauses(t *testing.T) {
 	packets := 200_000
 	if testing.Short() {

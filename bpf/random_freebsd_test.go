@@ -14,10 +14,10 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// TestRandomUse on the kernel, in real time: ZBUF_SOAK is how long, 8 s by default. A frame written
-// to one end of a pair arrives at the other a while later, so what happened at about that time is
-// not held against the reader. With the larger buffers nothing is dropped, and every other packet
-// must come.
+// TestRandomUse on the kernel, in real time. ZBUF_SOAK sets its length, which is 8 s by default. A
+// frame written to one end of a pair arrives at the other a while later. So the test does not count
+// against the reader what happened at about that time. With the larger buffers nothing is dropped,
+// and every other packet must come.
 func TestKernelRandomUse(t *testing.T) {
 	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		total := soakTime(t, 8*time.Second)

@@ -213,7 +213,7 @@ func pause(rnd *rand.Rand) {
 	}
 }
 
-// send shows packets to the interface until over. It asks the kernel what became of each, if it
+// send shows packets to the interface until over. It asks the kernel for the result of each, if it
 // can.
 func (u *user) send(rnd *rand.Rand, burst int, over <-chan struct{}) {
 	for {

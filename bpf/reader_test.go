@@ -170,8 +170,8 @@ func TestCloseLeavesLeaseAlone(t *testing.T) {
 	})
 }
 
-// What ReadPacket has copied from is nobody's: Close gives it back, and a reset only once it is
-// copied.
+// Nobody uses the batch from which ReadPacket has copied. Close gives it back, and a reset does so
+// once the packet is copied.
 func TestReadPacketKeepsNothing(t *testing.T) {
 	for name, read := range map[string]func(*bpf.Reader, context.Context) ([]byte, error){
 		"ReadPacket": func(r *bpf.Reader, ctx context.Context) ([]byte, error) {

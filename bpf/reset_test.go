@@ -57,8 +57,8 @@ var readers = []struct {
 	}},
 }
 
-// changes are the calls that another goroutine may make meanwhile. discards says which of them
-// throw away what was captured before.
+// changes are the calls that another goroutine may make meanwhile. discards marks those that throw
+// away the packets captured before.
 var changes = []struct {
 	name     string
 	discards bool
@@ -148,8 +148,8 @@ func (w *capture) receive(from, n uint32) {
 	}
 }
 
-// A reset discards what was captured before. What is captured after it is delivered, whatever the
-// reader was doing at the time.
+// A reset discards the packets captured before it. The reader delivers the packets captured after
+// it. It may have been doing anything at the time.
 func TestPacketsCapturedAfterAChangeAreDelivered(t *testing.T) {
 	t.Run("the reader sleeps", func(t *testing.T) {
 		combinations(t, func(
@@ -202,8 +202,8 @@ func TestPacketsCapturedAfterAChangeAreDelivered(t *testing.T) {
 	})
 }
 
-// A read that begins while a reset is under way delivers what is captured after the reset. If the
-// reset fails, it delivers what was captured before as well.
+// A read that begins while a reset is under way delivers the packets captured after the reset. If
+// the reset fails, it delivers those captured before as well.
 func TestReadThatBeginsDuringAReset(t *testing.T) {
 	for _, rd := range readers {
 		for _, half := range []bool{false, true} {

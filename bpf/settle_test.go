@@ -15,8 +15,8 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// 14 rounds a read timeout down to clock ticks. One that is longer than nothing never becomes none,
-// and is never shorter than what was asked for.
+// 14 rounds a read timeout down to clock ticks. Nevertheless a timeout above 0 never becomes none,
+// and is never shorter than the configuration's.
 func TestReadTimeoutIsRoundedUp(t *testing.T) {
 	for name, features := range map[string]bpftest.Features{"12": bpftest.FreeBSD12(),
 		"14": bpftest.FreeBSD14()} {
@@ -148,8 +148,9 @@ func TestNoPacketOfAnotherLinkType(t *testing.T) {
 	assert.ErrorContains(t, err, "timeout", "nothing was captured with the link type that was chosen")
 }
 
-// What a filter change does not wait for since 13: a packet that only the old filter has passed can
-// come after SetFilter has returned. Nothing else of before does, and no later packet is lost.
+// Since 13 a filter change does not wait for packets in flight. A packet that only the old filter
+// has passed can come after SetFilter has returned. No other earlier packet comes, and no later
+// packet is lost.
 func TestPacketInFlightDuringSetFilter(t *testing.T) {
 	onlyEven := []xbpf.RawInstruction{{Op: 0x30, K: 17}, {Op: 0x45, Jf: 1, K: 1}, {Op: 0x06},
 		{Op: 0x06, K: 1 << 18}}

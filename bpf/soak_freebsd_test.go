@@ -32,7 +32,7 @@ func soakTime(t *testing.T, short time.Duration) time.Duration {
 	return d
 }
 
-// listed is what net.bpf.stats says of the reader on an interface. Looking there is no
+// listed returns the entry of net.bpf.stats for the reader on an interface. To look there is no
 // request on the descriptor.
 func listed(t *testing.T, ifname string) sysctl.Listener {
 	x, err := findListed(ifname)

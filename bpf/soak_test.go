@@ -70,7 +70,7 @@ func sumOf(f []byte) uint32 { return crc32.Checksum(f[:len(f)-sealSum], castagno
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// A ledger is what one reader has got of the frames.
+// A ledger has the frames that one reader has got.
 type ledger struct {
 	writers  [2]numbers
 	numbered uint64
@@ -85,7 +85,7 @@ type ledger struct {
 	delivered atomic.Uint64 // whole leases, for others to see
 }
 
-// numbers is what came of one writer.
+// numbers has the frames that came of one writer.
 type numbers struct {
 	next    uint32 // the number that comes next if nothing was dropped
 	missing uint64 // numbers passed over
@@ -93,7 +93,7 @@ type numbers struct {
 
 // enter checks that a frame is whole and later than those before, and returns when it was sent.
 func (l *ledger) enter(f []byte, now time.Duration) (sent time.Duration, err error) {
-	// The race detector sees what is copied, not what a checksum in assembly reads.
+	// The race detector sees a copy. It does not see the loads of a checksum in assembly.
 	f = l.copied[:copy(l.copied[:], f)]
 	switch {
 	case l.other != nil && len(f) > 0 && f[0] == l.other[0]:

@@ -77,7 +77,7 @@ func TestStuckTailIsDelivered(t *testing.T) {
 	}
 }
 
-// Records that are longer than what small fills are copied into, and what is behind them.
+// Records that are longer than the memory for copies of small fills, and the records behind them.
 func TestStuckTailOfLongPackets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newCapture(t, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 512 << 10,

@@ -14,8 +14,8 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// A fill of at most 8 KiB is copied out and acknowledged at once, so what comes while the lease is
-// out does not stick. The reader lends a longer one.
+// The reader copies out a fill of at most 8 KiB and acknowledges it at once. So packets that come
+// while the lease is out do not stick. The reader lends a longer fill.
 func TestFillOfAtMost8KiBIsCopiedOut(t *testing.T) {
 	const most = 8 << 10
 	for _, c := range []struct {

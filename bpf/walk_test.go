@@ -45,7 +45,7 @@ func fullBuffer(size, packet int) (buf []byte, n int) {
 
 type sum struct{ packets, bytes, first uint64 }
 
-// The figures are of the fastest walk, in C as in Go: whatever else the machine does only adds.
+// The figures are of the fastest walk, in C as in Go. Other work of the machine only adds time.
 func BenchmarkWalk(b *testing.B) {
 	yardstick := buildC(b)
 	for _, size := range []int{512 << 10, 2 << 20} {

@@ -331,7 +331,7 @@ func TestNoIndex(t *testing.T) {
 	require.Equal(t, "em1", em1.Name())
 }
 
-// TestReleases names what each release is made of, so that a change shows.
+// TestReleases names the features of each release, so that a change shows.
 func TestReleases(t *testing.T) {
 	require.Equal(t, bpftest.Features{}, bpftest.FreeBSD12())
 	f14 := bpftest.FreeBSD14()

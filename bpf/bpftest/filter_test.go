@@ -10,8 +10,8 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// Every opcode as the first of two instructions: the model and the binding agree on what the
-// kernel takes.
+// Every opcode is once the first of two instructions. The model and the binding agree whether the
+// kernel takes the program.
 func TestValidateOpcodes(t *testing.T) {
 	valid := 0
 	for op := range 1 << 10 {
@@ -65,7 +65,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// Where the kernel and x/net/bpf part ways, the kernel's way is what counts.
+// Where the kernel and x/net/bpf differ, the model does as the kernel does.
 func TestFilterQuirks(t *testing.T) {
 	ld := func(op uint16, k uint32) zbuf.Insn { return zbuf.Insn{Op: op, K: k} }
 	retA := zbuf.Insn{Op: opRetA}
@@ -145,7 +145,7 @@ func randomProgram(r *rand.Rand) []zbuf.Insn {
 	}
 }
 
-// Wherever x/net/bpf is trusted to run a program, it does what the kernel does.
+// If the model lets x/net/bpf run a program, that gives the kernel's result.
 func TestFilterEnginesAgree(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	viaX := 0

@@ -25,8 +25,8 @@ func TestInFlight(t *testing.T) {
 	}
 	rules := map[string]struct {
 		change func(s *session)
-		// What is stored afterwards, on 13 and later and before; how long its header is and what
-		// the counters say on 13 and later.
+		// The bytes that are stored afterwards, on 13 and later and before. The length of the header and
+		// the counters on 13 and later.
 		after, before  int
 		hdrlen         int
 		recv, captured uint64
@@ -123,7 +123,7 @@ func TestInFlight(t *testing.T) {
 	})
 }
 
-// TestWithInFlight counts what is stored behind a reset, over many seeds.
+// TestWithInFlight counts the packets that are stored behind a reset, over many seeds.
 func TestWithInFlight(t *testing.T) {
 	lp64(t)
 	const most, delay, packets = 3, time.Millisecond, 20
@@ -173,7 +173,7 @@ func TestWithInFlight(t *testing.T) {
 	}
 }
 
-// TestInFlightRoom shows that InjectWait counts what is in flight.
+// TestInFlightRoom shows that InjectWait counts packets in flight.
 func TestInFlightRoom(t *testing.T) {
 	lp64(t)
 	k := newKernel(bpftest.WithInFlight(5, time.Hour, 1))

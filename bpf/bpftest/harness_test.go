@@ -195,7 +195,7 @@ func (s *session) header(i int) string {
 
 func (s *session) ack(i int) { copy(s.buf[i][8:12], s.buf[i][:4]) }
 
-// owned and acknowledge are what a reader does while the kernel goes on.
+// A reader calls owned and acknowledge while the kernel goes on.
 func (s *session) owned(i int) bool {
 	return bpftest.WordAt(s.buf[i], 0).Load() != bpftest.WordAt(s.buf[i], 8).Load()
 }
@@ -204,7 +204,7 @@ func (s *session) acknowledge(i int) {
 	bpftest.WordAt(s.buf[i], 8).Store(bpftest.WordAt(s.buf[i], 0).Load())
 }
 
-// lent returns what an assigned buffer holds.
+// lent returns the contents of an assigned buffer.
 func (s *session) lent(i int) []byte {
 	return s.buf[i][zbuf.SizeofZbufHeader:][:binary.NativeEndian.Uint32(s.buf[i][4:])]
 }

@@ -246,7 +246,7 @@ func TestRequests(t *testing.T) {
 	})
 }
 
-// [31]: what Capsicum leaves.
+// [31]: the rights that Capsicum leaves.
 func TestLimit(t *testing.T) {
 	s := buffered(t, newKernel(), page)
 	require.NoError(t, s.Limit([]zbuf.Request{zbuf.BIOCROTZBUF, zbuf.BIOCGSTATS, zbuf.FIONREAD}, true))

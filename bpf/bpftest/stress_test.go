@@ -13,8 +13,8 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// Numbered packets against a reader that follows the protocol of the shared header alone, while
-// others make requests: what is counted is what is there, in order, whole.
+// A reader follows only the protocol of the shared header, while others make requests. It finds as
+// many packets as the model counts, in order and whole.
 func TestProtocolUnderRace(t *testing.T) {
 	lp64(t)
 	packets := 200_000

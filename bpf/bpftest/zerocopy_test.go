@@ -11,7 +11,7 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 )
 
-// The numbers in brackets are rows of the table of what was seen on a 12.1 kernel.
+// The numbers in brackets are rows of the table of observations on a 12.1 kernel.
 func TestZeroCopy(t *testing.T) {
 	lp64(t)
 	for name, rule := range map[string]func(t *testing.T){

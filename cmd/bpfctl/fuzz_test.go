@@ -12,9 +12,9 @@ import (
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
-// FuzzReplay: whatever the file is, exactly the packets that are whole come out, and an error if it
-// does not end behind them. Coverage is never the same twice with goroutines at work, so run it
-// with -fuzzminimizetime 1x.
+// FuzzReplay replays files of any bytes. Exactly the whole packets come out. If the file does not
+// end behind them, an error does too. Coverage is never the same twice with goroutines at work, so
+// run it with -fuzzminimizetime 1x.
 func FuzzReplay(f *testing.F) {
 	for i, format := range formats() {
 		packets := capgen.Packets(5, format, format.Pcapng, uint64(i))

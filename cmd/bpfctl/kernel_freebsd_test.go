@@ -34,7 +34,7 @@ func frames(first, n int) (all [][]byte) {
 	return all
 }
 
-// requireStream compares a file with what was sent.
+// requireStream compares a file with the packets that were sent.
 func requireStream(t *testing.T, name string, want [][]byte) {
 	t.Helper()
 	got := readPcapng(t, name)

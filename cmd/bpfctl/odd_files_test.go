@@ -17,7 +17,7 @@ func oddFile(name string) string {
 	return filepath.Join("..", "..", "internal", "pcapio", "testdata", "cases", name)
 }
 
-// Files that other tools read are read here too, and what is wrong with them is said once.
+// The replay reads the files that other tools read, and reports each of their faults once.
 func TestReplayOfOddFiles(t *testing.T) {
 	for _, c := range []struct {
 		file    string

@@ -259,7 +259,7 @@ func TestPersistInterrupted(t *testing.T) {
 	})
 }
 
-// A reader of the file sees the old one or the new one, whatever happens meanwhile.
+// A reader of the file always sees either the old one or the new one.
 func TestPersistIsAtomic(t *testing.T) {
 	file := confFile(t)
 	done := make(chan error)

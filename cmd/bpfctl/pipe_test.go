@@ -72,8 +72,7 @@ func (tr *trickle) upTo(n int) {
 	tr.wrote = b.Len()
 }
 
-// Packets come through a pipe that stays open, and whatever ends the capture, all of them are
-// in the file.
+// Packets come through a pipe that stays open. At every kind of end all of them are in the file.
 func TestReplayOfAnOpenPipe(t *testing.T) {
 	signals := func(s syscall.Signal) func(*process, *trickle) {
 		return func(p *process, _ *trickle) { require.NoError(p.t, p.cmd.Process.Signal(s)) }

@@ -33,7 +33,7 @@ type process struct {
 	done   chan error
 }
 
-// Write takes what bpfctl writes to standard error.
+// Write takes the text that bpfctl writes to standard error.
 func (p *process) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,7 +46,7 @@ func (p *process) said() string {
 	return p.stderr.String()
 }
 
-// start starts bpfctl; prepare may change the command before.
+// start starts bpfctl. prepare may change the command before.
 func start(t testing.TB, prepare func(*exec.Cmd), args ...string) *process {
 	t.Helper()
 	p := &process{t: t, cmd: newProgram(t, args...), done: make(chan error, 1)}

@@ -44,7 +44,7 @@ func writeFile(t testing.TB, f capgen.Format, packets []capgen.Packet) string {
 	return name
 }
 
-// replayed replays a file, successfully, and returns the name of what comes out.
+// replayed replays a file, successfully, and returns the name of the new file.
 func replayed(t testing.TB, in string, args ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "out.pcapng")
@@ -53,7 +53,7 @@ func replayed(t testing.TB, in string, args ...string) string {
 	return out
 }
 
-// content is what pcapgo finds in a pcapng file.
+// content has the contents of a pcapng file according to pcapgo.
 type content struct {
 	packets []capgen.Packet
 	ifaces  []pcapgo.NgInterface
@@ -311,8 +311,8 @@ func talkUDP(ctx context.Context) {
 	}
 }
 
-// With a filter the kernel decides what there is, so the order between interfaces can't be known
-// from the file alone.
+// With a filter the kernel decides which packets there are. So the file alone does not tell the
+// order between interfaces.
 func TestReplayWithFilterKeepsTheOrder(t *testing.T) {
 	f := capgen.Format{Pcapng: true, Nano: true}
 	packets := capgen.Packets(20_000, f, true, 5)
@@ -360,8 +360,8 @@ func TestReplayOfPacketsLargerThanBuffers(t *testing.T) {
 	requireSame(t, want, readPcapng(t, out).packets)
 }
 
-// Wherever a file is cut, what is whole is captured, and the rest reported unless the cut is
-// between packets.
+// A file may be cut anywhere. The replay captures the whole packets. It reports the cut unless that
+// is between packets.
 func TestReplayOfCutFiles(t *testing.T) {
 	for _, f := range formats() {
 		t.Run(f.String(), func(t *testing.T) {

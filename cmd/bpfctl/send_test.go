@@ -17,7 +17,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/scenario"
 )
 
-// outlet is a model whose em0 keeps what leaves through it.
+// outlet is a model whose em0 keeps the packets that leave through it.
 type outlet struct {
 	mu   sync.Mutex
 	sent [][]byte

@@ -49,7 +49,7 @@ func kernels(t *testing.T, f func(t *testing.T, w lab.World, m *machine.Machine)
 	})
 }
 
-// stats runs `bpfctl stats --json` and returns what it shows.
+// stats runs `bpfctl stats --json` and returns its output.
 func stats(t testing.TB, m *machine.Machine, args ...string) (rows []listenerRow) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -292,7 +292,8 @@ func TestFlags(t *testing.T) {
 	assert.Equal(t, "--fo---", (&listenerRow{Direction: "out"}).flags())
 }
 
-// TestZeroCopyStatusCountsMemory compares what status says is wired with what the model was lent.
+// TestZeroCopyStatusCountsMemory compares the wired memory that status shows with the memory that
+// the model was lent.
 func TestZeroCopyStatusCountsMemory(t *testing.T) {
 	k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
 	k.AddInterface("em0", zbuf.DLT_EN10MB)

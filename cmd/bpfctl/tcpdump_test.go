@@ -147,7 +147,7 @@ func fetchSource(dir, pkg string) error {
 	return apt("tar", "-xzf", archives[0])
 }
 
-// tally counts what was compared.
+// tally counts the comparisons.
 type tally struct {
 	links                         map[string]int
 	questions, refused            int

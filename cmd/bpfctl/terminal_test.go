@@ -29,7 +29,7 @@ func onTerminal(
 
 const escape = "\x1b"
 
-// colour is a sequence that changes it; those that move the cursor are not meant.
+// colour matches a sequence that changes the colour. It does not match those that move the cursor.
 var colour = regexp.MustCompile(`\x1b\[[0-9;]*m`)
 
 func TestColoursOnATerminalOnly(t *testing.T) {

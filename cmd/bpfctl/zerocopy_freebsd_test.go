@@ -44,7 +44,7 @@ func succeeds(t *testing.T, args ...string) (stdout, stderr string) {
 	return stdout, stderr
 }
 
-// listenerOf is what `bpfctl stats` shows of a process.
+// listenerOf returns the entry of `bpfctl stats` for a process.
 func listenerOf(t *testing.T, p *process, iface string) listenerRow {
 	t.Helper()
 	stdout, _ := succeeds(t, "stats", "-i", iface, "--json")
@@ -142,8 +142,8 @@ func appendsOf(t *testing.T, frames [][]byte) uint64 {
 	return n
 }
 
-// The file that boots would read, written by the program that also sets the kernel; interruption is
-// in TestPersistInterrupted.
+// The program writes the file that boots would read, and sets the kernel too.
+// TestPersistInterrupted has the interruption.
 func TestKernelPersist(t *testing.T) {
 	w, _ := kernel(t, 0)
 	file := confFile(t)

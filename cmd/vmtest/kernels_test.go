@@ -28,7 +28,7 @@ type cachedKernel struct {
 	programs   []string
 }
 
-// cachedKernels lists the kernels that there is a QEMU for; t is skipped if there are none.
+// cachedKernels lists the kernels that there is a QEMU for. It skips t if there are none.
 func cachedKernels(t testing.TB) (kernels []cachedKernel) {
 	t.Helper()
 	if testing.Short() {

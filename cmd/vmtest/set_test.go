@@ -23,7 +23,7 @@ import (
 // releaseSet is a release's kernel.txz, with its MANIFEST beside it.
 type releaseSet struct{ arch, release string }
 
-// releaseSets lists those that VMTEST_SET leads to; t is skipped if there are none.
+// releaseSets lists the sets that VMTEST_SET leads to. It skips t if there are none.
 func releaseSets(t *testing.T) (sets []releaseSet) {
 	t.Helper()
 	if testing.Short() {

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// speed is what TestSpeed measures on one kernel.
+// speed has the results of TestSpeed on one kernel.
 type speed struct {
 	kernel, arch, release string
 	first                 time.Duration // to the first byte, with a boot

@@ -116,7 +116,7 @@ func TestPacketsAreWrittenOutSoonAndTogether(t *testing.T) {
 	})
 }
 
-// Whatever ends a capture, the sink is completed and has every packet that came before.
+// At every kind of end the pipeline completes the sink, which has every packet that came before.
 func TestEveryEndCompletesTheSink(t *testing.T) {
 	at := []time.Duration{0, 1, 2, 3, 4}
 	boom := errors.New("boom")

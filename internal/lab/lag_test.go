@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// What the machine stood still for is no fault of what was timed meanwhile. A stall at another time
-// excuses nothing.
+// A stall of the machine excuses a span during which it happened. A stall at another time excuses
+// nothing.
 func TestLateIsBeyondTheMachine(t *testing.T) {
 	const ms = time.Millisecond
 	span := func(from, to int) Span {

@@ -32,7 +32,7 @@ func readAll(r *Reader) (all []Packet, err error) {
 	}
 }
 
-// Files that were read wrongly once, and what is in them.
+// Files that were read wrongly once, and their contents.
 func TestReaderCases(t *testing.T) {
 	at := time.Unix(1_700_000_000, 123_456_000)
 	for _, c := range []struct {
@@ -211,7 +211,7 @@ func TestHugeLengths(t *testing.T) {
 	}
 }
 
-// What a file should not have is said once, with its number.
+// A note names each kind of fault of a file once, with the number of such faults.
 func TestNotes(t *testing.T) {
 	longer := pcapBytes()
 	for range 3 {
@@ -275,7 +275,7 @@ func TestInterfaceOptions(t *testing.T) {
 	assert.Equal(t, []string{"p", "q"}, got[1].Comments)
 }
 
-// What the packets of an interface had to pass comes back: a byte 0 and text, or 1 and a program.
+// The filter of an interface comes back: a byte 0 and text, or 1 and a program.
 func TestFiltersOfInterfacesComeBack(t *testing.T) {
 	prog := []bpf.RawInstruction{{Op: 0x28, K: 12}, {Op: 0x15, Jf: 1, K: 0x800}, {Op: 6, K: 262144},
 		{Op: 6}}
@@ -298,7 +298,7 @@ func TestFiltersOfInterfacesComeBack(t *testing.T) {
 	assert.Empty(t, r.Interfaces()[2].Filter)
 }
 
-// A length that a file claims costs no memory: what comes does.
+// A length that a file claims costs no memory. Only bytes that come do.
 func TestLengthsCostNoMemory(t *testing.T) {
 	for name, file := range map[string][]byte{
 		"pcap": ng(pcapBytes()[:16], []byte{0, 0, 0, 0, 1, 0, 0, 0},
@@ -398,7 +398,7 @@ func TestPacketsComeAtOnce(t *testing.T) {
 	}
 }
 
-// stutter hands out a byte at a time, and before each one nothing, or err.
+// stutter returns a byte at a time, and before each one nothing, or err.
 type stutter struct {
 	file  []byte
 	err   error

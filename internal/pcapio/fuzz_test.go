@@ -28,8 +28,8 @@ func seeds(add func([]byte)) {
 	}
 }
 
-// FuzzReader: whatever the bytes are, the packets are those that an independent reader finds, up to
-// the same place, and those of the library where it is right.
+// FuzzReader reads any bytes. The packets are those that an independent reader finds, up to the
+// same place, and those of the library where it is right.
 func FuzzReader(f *testing.F) {
 	seeds(func(b []byte) { f.Add(b) })
 	for i := range uint64(30) {

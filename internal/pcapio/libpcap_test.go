@@ -13,7 +13,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/capgen"
 )
 
-// What tcpdump copies of a pcap file, of any version, are the packets that are read here.
+// The Reader reads the same packets as tcpdump copies, of pcap files of every version.
 func TestTcpdumpAgrees(t *testing.T) {
 	if _, err := exec.LookPath("tcpdump"); err != nil {
 		t.Skip("NOT RUN: tcpdump is not installed")

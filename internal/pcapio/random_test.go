@@ -17,7 +17,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/capgen"
 )
 
-// parsed is what a file has according to Reader, for comparison with capgen.Parse.
+// parsed has the contents of a file according to Reader, for comparison with capgen.Parse.
 func parsed(src io.Reader) (c capgen.Contents, err error) {
 	r, err := NewReader(src)
 	if err != nil {
@@ -56,7 +56,7 @@ func difference(want, got []capgen.Packet) string {
 	return ""
 }
 
-// requireSame compares what two readers made of a file.
+// requireSame compares the results of two readers of a file.
 func requireSame(t require.TestingT, want capgen.Contents, wantErr error, got capgen.Contents,
 	gotErr error, file []byte) {
 	if d := difference(want.Packets, got.Packets); d != "" {

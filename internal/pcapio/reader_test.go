@@ -44,7 +44,7 @@ func idbWith(option ...byte) []byte {
 	return blk(1, append([]byte{1, 0, 0, 0, 0, 0, 0, 0}, option...)...)
 }
 
-// samples are files with what is wrong with them, or "" and how many packets they have.
+// samples are files with their fault, or "" and the number of their packets.
 var samples = []struct {
 	name    string
 	file    []byte

@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// fileWriter is what both writers are.
+// fileWriter has the methods of both writers.
 type fileWriter interface {
 	AddInterface(Interface) (int, error)
 	WritePacket(iface int, sec, nsec int64, data []byte, wirelen int) error
@@ -52,7 +52,7 @@ func TestFileWithoutInterfaces(t *testing.T) {
 
 func randomText(rnd *rand.Rand) string { return strings.Repeat("x", rnd.IntN(20)*rnd.IntN(2)) }
 
-// Every byte of a pcapng file is what the library's writer would write.
+// Every byte of a pcapng file is the same as from the library's writer.
 func TestWriterAgreesWithPcapgo(t *testing.T) {
 	for seed := range uint64(50) {
 		rnd := rand.New(rand.NewPCG(seed, 4))
@@ -165,7 +165,7 @@ func TestPcapWriter(t *testing.T) {
 	}
 }
 
-// What a file has no room for is refused, and nothing of it is written.
+// The writers refuse packets and interfaces that do not fit into a file, and write nothing of them.
 func TestWritersRefuse(t *testing.T) {
 	long := strings.Repeat("x", 1<<16)
 	for _, c := range []struct {
@@ -238,7 +238,7 @@ func TestWritersRefuse(t *testing.T) {
 	}
 }
 
-// Other programs read what is written, where they are installed.
+// Other programs read the files, where they are installed.
 func TestOtherProgramsRead(t *testing.T) {
 	dir := t.TempDir()
 	files := map[string]string{}

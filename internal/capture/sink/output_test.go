@@ -81,8 +81,8 @@ func packetsIn(t *testing.T, file []byte) (n, bytesCaptured int) {
 	}
 }
 
-// A full disk ends with a whole packet, everything that fits is there, and the sink says how
-// much that is, whatever a failed write does to the file.
+// A file on a full disk ends with a whole packet. Everything that fits is there, and the sink says
+// how much that is. A failed write may do anything to the file's offset.
 func TestFullDiskKeepsWholePackets(t *testing.T) {
 	const length, block = 100, 132
 	packets := fixture.Packets(t, 200, length)

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Standard output that is a file is written to behind what is there, and what others write
-// there comes behind that.
+// If standard output is a file, the target writes behind its contents. Other programs then write
+// behind the target's output.
 func TestStandardOutputCanBeAFile(t *testing.T) {
 	for _, appends := range []int{0, os.O_APPEND} {
 		name := filepath.Join(t.TempDir(), "out")

@@ -55,8 +55,8 @@ func encoded(t *testing.T, f capgen.Format, packets []capgen.Packet) (file []byt
 	return file, ends
 }
 
-// Whatever comes through a pipe is captured at once, and when the capture is ended, by a signal
-// or an error, every packet that was whole in the pipe is captured, in order, once.
+// The replay captures packets that come through a pipe at once. When a signal or an error ends the
+// capture, it has captured every packet that was whole in the pipe, in order, once.
 func TestReplayOfAPipeLosesNothing(t *testing.T) {
 	errEnd := errors.New("end")
 	seeds := uint64(1000)
