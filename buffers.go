@@ -88,13 +88,13 @@ func (b *Buffers) Size() int { return b.size }
 //   - [ErrNotOurBuffers]: the descriptor was adopted, and has buffers.
 func (d *Device) SetBuffers(size int) (*Buffers, error) { return d.setBuffers(size, false) }
 
-// SetGuardedBuffers is [Device.SetBuffers] with memory at two addresses. [Device.Protect] can make
-// inaccessible the memory that [Buffer.View] returns. The kernel and [Buffer.Header] go on with the
-// other address.
+// SetGuardedBuffers lends the kernel two buffers, as [Device.SetBuffers] does, and maps each at two
+// addresses. [Device.Protect] can make inaccessible the memory that [Buffer.View] returns. The
+// kernel and [Buffer.Header] go on with the other address.
 //
 // Errors:
 //   - [errors.ErrUnsupported]: the Backend is no [Guard].
-//   - The errors of SetBuffers.
+//   - Those of [Device.SetBuffers].
 func (d *Device) SetGuardedBuffers(size int) (*Buffers, error) { return d.setBuffers(size, true) }
 
 // wholePages rounds size up to whole pages.

@@ -6,10 +6,10 @@ import (
 	"github.com/zbuf-go/zbuf/filter"
 )
 
-// SetExpression is [Reader.SetFilter] with an expression in the language of [Config].Expression. It
-// compiles the expression for the link type of the reader and for the netmask that the interface
-// has now. "" passes every packet. If SetExpression returns an error, the old filter stays in
-// force, and nothing is discarded.
+// SetExpression replaces the filter, as [Reader.SetFilter] does, by an expression in the language
+// of [Config].Expression. It compiles the expression for the link type of the reader and for the
+// netmask that the interface has now. "" passes every packet. If SetExpression returns an error,
+// the old filter stays in force, and nothing is discarded.
 //
 // Errors:
 //   - [ErrConfig], with a [filter.Error] in it: the expression is wrong, no packet can match it, or

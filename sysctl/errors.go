@@ -27,6 +27,7 @@ type Error struct {
 	Err  error  // the errno, or one of this package's errors, or both
 }
 
+// Error returns the name of the sysctl, the operation and the error in one line.
 func (e *Error) Error() string { return "sysctl " + e.Name + ": " + e.Op + ": " + e.Err.Error() }
 
 // Unwrap returns Err.

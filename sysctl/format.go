@@ -54,6 +54,8 @@ var types = [ctltype + 1]struct {
 	CTLTYPE_U32:    {"uint32", 4, false},
 }
 
+// String returns the name of the type, such as "unsigned int", or the number of an unknown
+// type.
 func (t Type) String() string {
 	if t.valid() {
 		return types[t].name

@@ -231,25 +231,25 @@ func (t Tree) unsigned(name string, hi uint64) (uint64, error) {
 // Int32 returns the value of an integer of any width.
 //
 // Errors:
-//   - [ErrRange]: the value does not fit into 32 bits.
+//   - [ErrRange]: the value does not fit into the result.
 //   - [ErrType]: the sysctl is not an integer, or it is an array (see [Slice]).
 func (t Tree) Int32(name string) (int32, error) {
 	v, err := t.signed(name, math.MinInt32, math.MaxInt32)
 	return int32(v), err
 }
 
-// Uint32 is [Tree.Int32] for 0 and above.
+// Uint32 returns the value of an integer of any width. Its errors are those of [Tree.Int32].
 func (t Tree) Uint32(name string) (uint32, error) {
 	v, err := t.unsigned(name, math.MaxUint32)
 	return uint32(v), err
 }
 
-// Int64 is [Tree.Int32] for 64 bits.
+// Int64 returns the value of an integer of any width. Its errors are those of [Tree.Int32].
 func (t Tree) Int64(name string) (int64, error) {
 	return t.signed(name, math.MinInt64, math.MaxInt64)
 }
 
-// Uint64 is [Tree.Int32] for 64 bits, 0 and above.
+// Uint64 returns the value of an integer of any width. Its errors are those of [Tree.Int32].
 func (t Tree) Uint64(name string) (uint64, error) { return t.unsigned(name, math.MaxUint64) }
 
 // Slice returns the value of an array. T is an integer of a fixed width, or a struct or array of

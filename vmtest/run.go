@@ -86,6 +86,7 @@ type Fault struct {
 	Console  string // the guest's last lines, if there was a guest
 }
 
+// Error returns the sentence.
 func (f *Fault) Error() string { return f.Sentence }
 
 // Run runs the program at path in a guest and returns its exit code. If a signal killed the

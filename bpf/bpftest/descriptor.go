@@ -296,8 +296,8 @@ func (k *Kernel) dropPromisc(i *Interface) {
 	i.promisc--
 }
 
-// Read is read(2) of the descriptor (bpfread). It takes the whole buffer, so p must be as long as
-// BIOCGBLEN says.
+// Read reads the packets of one buffer, as read(2) does (bpfread). It takes the whole buffer, so p
+// must be as long as BIOCGBLEN says.
 //
 // Read blocks on a descriptor that was opened without O_NONBLOCK. It then waits until a buffer is
 // full, the read timeout is over or, in immediate mode, a packet is there. If the timeout is over
@@ -406,9 +406,13 @@ func (d *Descriptor) Unmap(mem []byte) error {
 // PageSize returns the unit of lent memory in bytes.
 func (d *Descriptor) PageSize() int { return d.k.pageSize }
 
-// Limit is cap_rights_limit(2) and cap_ioctls_limit(2). Afterwards the process may read, wait, make
-// the requests in allowed and, if write is true, write. Any other operation gives [ENOTCAPABLE]. A
-// second Limit can only take more away.
+// Limit takes rights away, as cap_rights_limit(2) and cap_ioctls_limit(2) do. Afterwards the
+// process may read, wait, make the requests in allowed and, if write is true, write. Any other
+// operation gives [ENOTCAPABLE]. A second Limit can only take more away.
+//
+// Errors:
+//   - EBADF: the descriptor is closed.
+//   - [ENOTCAPABLE]: an earlier Limit has taken away a right that this one asks for.
 func (d *Descriptor) Limit(allowed []zbuf.Request, write bool) error {
 	if err := d.k.enter("limit"); err != nil {
 		return err
@@ -433,6 +437,9 @@ func (d *Descriptor) Limit(allowed []zbuf.Request, write bool) error {
 }
 
 // Close closes the descriptor for the last time (bpf_dtor).
+//
+// Errors:
+//   - EBADF: the descriptor is closed already.
 func (d *Descriptor) Close() error {
 	if err := d.k.enter("close"); err != nil {
 		return err

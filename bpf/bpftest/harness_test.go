@@ -195,7 +195,7 @@ func (s *session) header(i int) string {
 
 func (s *session) ack(i int) { copy(s.buf[i][8:12], s.buf[i][:4]) }
 
-// A reader calls owned and acknowledge while the kernel goes on.
+// owned and acknowledge do the part of a reader while the kernel goes on.
 func (s *session) owned(i int) bool {
 	return bpftest.WordAt(s.buf[i], 0).Load() != bpftest.WordAt(s.buf[i], 8).Load()
 }

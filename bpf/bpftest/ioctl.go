@@ -8,9 +8,15 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// Ioctl is ioctl(2) (bpfioctl). Every request first stops the read timeout, whether it then
-// succeeds or not. One that the kernel does not know gives EINVAL; an argument of the wrong
-// type gives EFAULT.
+// Ioctl makes a request, as ioctl(2) does (bpfioctl). Every request first stops the read timeout,
+// also if it then fails.
+//
+// Errors:
+//   - EINVAL: the kernel does not know the request, or it refuses the argument.
+//   - EFAULT: the argument has the wrong type.
+//   - EPERM: the descriptor is locked, and the request is not legal when locked.
+//   - [ENOTCAPABLE]: [Descriptor.Limit] has taken the request away.
+//   - Those that the method of [zbuf.Device] for the request documents.
 func (d *Descriptor) Ioctl(req zbuf.Request, arg any) error {
 	if err := d.k.enterRequest(req); err != nil {
 		return err

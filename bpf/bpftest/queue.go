@@ -83,8 +83,9 @@ func (d *Descriptor) evaluateFilter(filter int16) (data int, ready bool) {
 	return int(d.tap.iface.mtu.Load()), true
 }
 
-// Wait is kevent(2) without changes. It returns the edges since the last call, or waits for one. A
-// negative timeout never passes. Like [Descriptor.Wait] it drops an edge that is not true any more.
+// Wait returns the edges since the last call, or waits for one, as kevent(2) does without changes.
+// A negative timeout never passes. Like [Descriptor.Wait] it drops an edge that is not true any
+// more.
 func (q *Queue) Wait(timeout time.Duration) ([]Edge, error) {
 	var expired <-chan time.Time
 	if timeout > 0 {

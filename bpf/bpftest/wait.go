@@ -84,9 +84,12 @@ func (d *Descriptor) usable() error {
 	return d.k.Panicked()
 }
 
-// Wait is kevent(2) with EVFILT_READ and EVFILT_USER, both with EV_CLEAR. If rearm is true, it adds
-// EVFILT_READ anew (kqueue_register, kqueue_scan). Wait looks again at a queued read event when it
-// takes it, and forgets the event if nothing is ready any more.
+// Wait waits for events, as kevent(2) does with EVFILT_READ and EVFILT_USER, both with EV_CLEAR. If
+// rearm is true, it adds EVFILT_READ anew (kqueue_register, kqueue_scan). Wait looks again at a
+// queued read event when it takes it, and forgets the event if nothing is ready any more.
+//
+// Errors:
+//   - EBADF: the descriptor is closed.
 func (d *Descriptor) Wait(rearm bool, timeout time.Duration) (zbuf.Event, error) {
 	if err := d.k.enter("wait"); err != nil {
 		return zbuf.Event{}, err
@@ -151,8 +154,8 @@ const (
 	POLLRDNORM = 0x0040
 )
 
-// Poll is poll(2) of this descriptor alone. A negative timeout never passes. A result of 0 says
-// that the timeout has passed.
+// Poll waits for events, as poll(2) does for this descriptor alone. A negative timeout never
+// passes. A result of 0 says that the timeout has passed.
 //
 // While nothing is ready, Poll lets the read timeout run. A detached descriptor is ready for every
 // event in events. Poll returns POLLHUP only if it is in events.

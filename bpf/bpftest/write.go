@@ -22,7 +22,7 @@ const longestWrite = 16384
 // frames are for written packets that the kernel changes.
 var frames = sync.Pool{New: func() any { return new([]byte) }}
 
-// Write is write(2) of one packet (bpfwrite).
+// Write writes one packet, as write(2) does (bpfwrite).
 //
 // Errors:
 //   - ENXIO: no interface is attached.

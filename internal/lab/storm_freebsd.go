@@ -170,7 +170,7 @@ func addMember(bridge, member string) error {
 	return nil
 }
 
-// StormFrame is the frame that goes round.
+// StormFrame returns the frame that goes round.
 func StormFrame() []byte {
 	f := Frame(64, 0)
 	for i := range 6 {

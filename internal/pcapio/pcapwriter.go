@@ -10,7 +10,8 @@ import (
 )
 
 // PcapWriter writes pcap. It buffers. After [PcapWriter.Flush] the output ends with a whole packet.
-// The format has one link type for all packets, and no place for names, comments or statistics.
+// The format has one link type for all packets, and no place for names, comments or statistics. Its
+// methods return the errors of the output, and an error for arguments that a file has no room for.
 type PcapWriter struct {
 	w       *bufio.Writer
 	tick    int64 // ns

@@ -13,7 +13,8 @@ import (
 )
 
 // Writer writes pcapng with one section and time stamps in nanoseconds. It buffers. After
-// [Writer.Flush] the output ends with a whole block.
+// [Writer.Flush] the output ends with a whole block. Its methods return the errors of the output,
+// and an error for arguments that a file has no room for.
 type Writer struct {
 	w       *bufio.Writer
 	begun   bool // the section header is written

@@ -91,7 +91,7 @@ func (n *node) numbered(number int32) *node {
 	return n.children[number-1]
 }
 
-// Sysctl is __sysctl(2), as [sysctl.System] describes it.
+// Sysctl reads or sets a sysctl, as __sysctl(2) does. [sysctl.System] describes it.
 func (t *Tree) Sysctl(mib []int32, old, new []byte) (int, error) {
 	if len(mib) < 2 || len(mib) > 24 {
 		return 0, syscall.EINVAL
