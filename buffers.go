@@ -6,11 +6,11 @@ import (
 	"syscall"
 )
 
-// BufferMode returns BPF_BUFMODE_BUFFER or BPF_BUFMODE_ZBUF. BIOCGETBUFMODE.
+// BufferMode returns BPF_BUFMODE_BUFFER or BPF_BUFMODE_ZBUF. Request: [BIOCGETBUFMODE].
 func (d *Device) BufferMode() (uint32, error) { return d.get(BIOCGETBUFMODE) }
 
 // SetBufferMode sets the buffer mode. Call it right after open, before [Device.SetBufferLen],
-// [Device.SetBuffers] and [Device.SetInterface]. BIOCSETBUFMODE.
+// [Device.SetBuffers] and [Device.SetInterface]. Request: [BIOCSETBUFMODE].
 //
 // Errors:
 //   - EBUSY: the descriptor has buffers or an interface. In 9.3 and 10.1 it has buffers from open
@@ -38,11 +38,13 @@ func (d *Device) SetBufferMode(mode uint32) error {
 
 // BufferLen returns the usable bytes of each buffer. In buffered mode [Device.Read] takes a slice
 // of exactly that length. In zero-copy mode it is the length of a lent buffer without its header.
-// As long as there are no buffers it is the sysctl net.bpf.bufsize. BIOCGBLEN; legal when locked.
+// As long as there are no buffers it is the sysctl net.bpf.bufsize. Request: [BIOCGBLEN], legal
+// when locked.
 func (d *Device) BufferLen() (uint32, error) { return d.get(BIOCGBLEN) }
 
 // SetBufferLen asks for buffers of n bytes in buffered mode. It returns the length that the kernel
-// chose, between BPF_MINBUFSIZE and the sysctl net.bpf.maxbufsize. BIOCSBLEN, before attach.
+// chose, between BPF_MINBUFSIZE and the sysctl net.bpf.maxbufsize. Request: [BIOCSBLEN], before
+// attach.
 //
 // Errors:
 //   - EINVAL: the descriptor is attached.
@@ -53,7 +55,7 @@ func (d *Device) SetBufferLen(n uint32) (uint32, error) {
 }
 
 // MaxBufferSize returns the bytes that each lent buffer may have, with its header. It is 512 pages.
-// BIOCGETZMAX.
+// Request: [BIOCGETZMAX].
 //
 // Errors:
 //   - EOPNOTSUPP: the descriptor is in buffered mode.
@@ -77,7 +79,7 @@ func (b *Buffers) Size() int { return b.size }
 
 // SetBuffers lends the kernel two buffers of size bytes, headers included. It rounds size up to
 // whole pages. The kernel wires the memory. The memory stays shared over fork(2). The kernel takes
-// buffers once, in zero-copy mode and before attach. BIOCSETZBUF.
+// buffers once, in zero-copy mode and before attach. Request: [BIOCSETZBUF].
 //
 // Errors:
 //   - EOPNOTSUPP: the descriptor is in buffered mode.
@@ -251,7 +253,7 @@ func (d *Device) Unpin() error {
 // Rotate asks the kernel to assign the store buffer to the process. The kernel does so only if the
 // hold slot is empty and the store buffer is not. An acknowledged buffer stays in the hold slot
 // until the next packet. Rotate reports whether the kernel rotated. If it did not, a buffer may be
-// assigned all the same, so look at the headers. BIOCROTZBUF; legal when locked.
+// assigned all the same, so look at the headers. Request: [BIOCROTZBUF], legal when locked.
 //
 // Errors:
 //   - EOPNOTSUPP: the descriptor is in buffered mode.
@@ -271,7 +273,8 @@ func (d *Device) Rotate() (bool, error) {
 }
 
 // BytesReadable returns the bytes of records in store and hold buffer together. The kernel counts
-// acknowledged records until it has taken their buffer back. FIONREAD; legal when locked.
+// acknowledged records until it has taken their buffer back. Request: [FIONREAD], legal when
+// locked.
 func (d *Device) BytesReadable() (int, error) {
 	if err := d.begin(FIONREAD); err != nil {
 		return 0, err
@@ -282,7 +285,7 @@ func (d *Device) BytesReadable() (int, error) {
 }
 
 // Flush resets the descriptor. A buffer that the process owns keeps its old packets, and the
-// process must still acknowledge it. BIOCFLUSH; legal when locked.
+// process must still acknowledge it. Request: [BIOCFLUSH], legal when locked.
 //
 // Errors:
 //   - [ErrResetUnsafe]: the descriptor is in zero-copy mode and has no buffers.

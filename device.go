@@ -10,7 +10,8 @@ import (
 )
 
 // A Device is one open bpf descriptor. It has a typed method for every request that bpf(4) answers.
-// Each method's documentation names its request.
+// Each method's documentation names its request. A request that is legal when locked still works
+// after [Device.Lock].
 //
 // Any goroutine may call any method. Only one goroutine at a time may call [Device.Wait]. The
 // Device makes its requests one after the other.
@@ -153,7 +154,7 @@ func (d *Device) named(iface string) {
 	d.again.Store(&Error{Op: opRead, Interface: iface, Err: again, Hint: hint(opRead, again)})
 }
 
-// learn asks an adopted descriptor for what the guards need to know.
+// learn asks an adopted descriptor for the facts that the guards need.
 func (d *Device) learn() error {
 	mode, err := d.BufferMode()
 	switch {

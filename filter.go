@@ -6,7 +6,7 @@ import (
 )
 
 // SetFilter sets the read filter and resets the descriptor. An empty program accepts every packet.
-// BIOCSETF, before or after attach.
+// Request: [BIOCSETF], before or after attach.
 //
 // Since FreeBSD 13 the kernel does not wait for packets that are in flight. A packet that only the
 // old filter accepted may still arrive after SetFilter has returned.
@@ -16,14 +16,14 @@ import (
 //   - [ErrResetUnsafe]: the descriptor is in zero-copy mode and has no buffers.
 func (d *Device) SetFilter(prog []Insn) error { return d.program(BIOCSETF, prog) }
 
-// SetFilterNoReset sets the read filter and does not reset the descriptor. BIOCSETFNR.
+// SetFilterNoReset sets the read filter and does not reset the descriptor. Request: [BIOCSETFNR].
 //
 // Errors:
 //   - EINVAL: as for [Device.SetFilter].
 func (d *Device) SetFilterNoReset(prog []Insn) error { return d.program(BIOCSETFNR, prog) }
 
 // SetWriteFilter sets the filter that written packets must pass. The kernel refuses other packets
-// with EPERM. BIOCSETWF.
+// with EPERM. Request: [BIOCSETWF].
 //
 // Errors:
 //   - EINVAL: as for [Device.SetFilter].
@@ -83,7 +83,8 @@ func (d *Device) fact(op string, ask func(FilterFacts) error) error {
 	return opError(op, d.iface, ask(facts))
 }
 
-// FilterVersion returns the version of the filter language. BIOCVERSION; legal when locked.
+// FilterVersion returns the version of the filter language. Request: [BIOCVERSION], legal when
+// locked.
 func (d *Device) FilterVersion() (v Version, err error) {
 	err = d.ioctl(BIOCVERSION, &v)
 	return v, err
@@ -91,5 +92,5 @@ func (d *Device) FilterVersion() (v Version, err error) {
 
 // Lock makes the kernel refuse every request that is not legal when locked. The kernel answers such
 // a request with EPERM. [Request.LegalWhenLocked] tells which requests are legal then. Nobody can
-// undo Lock. BIOCLOCK; legal when locked.
+// undo Lock. Request: [BIOCLOCK], legal when locked.
 func (d *Device) Lock() error { return d.ioctl(BIOCLOCK, nil) }

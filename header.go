@@ -28,7 +28,7 @@ func (h *ZbufHeader) Generation() (gen uint32, owned bool) {
 // [ZbufHeader.Generation] returned owned. Do not trust it beyond the end of the buffer.
 func (h *ZbufHeader) Len() uint32 { return h.kernelLen }
 
-// Acknowledge gives the buffer back to the kernel. gen is what [ZbufHeader.Generation] returned.
+// Acknowledge gives the buffer back to the kernel. gen comes from [ZbufHeader.Generation].
 // Acknowledge has the release barrier that must come after the process has read the buffer.
 func (h *ZbufHeader) Acknowledge(gen uint32) { h.userGen.Store(gen) }
 

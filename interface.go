@@ -10,7 +10,8 @@ import (
 // listTries limits the tries to get a list that grows between two calls.
 const listTries = 3
 
-// Interface returns the present name of the attached interface. BIOCGETIF; legal when locked.
+// Interface returns the present name of the attached interface. Request: [BIOCGETIF], legal when
+// locked.
 //
 // Errors:
 //   - EINVAL: the descriptor is not attached, or its interface has gone.
@@ -33,7 +34,7 @@ func (d *Device) interfaceLocked() (string, error) {
 
 // SetInterface attaches the descriptor to an interface. The kernel captures from then on. The
 // kernel resets the descriptor. In buffered mode without [Device.SetBufferLen] the kernel allocates
-// buffers of its default length. BIOCSETIF.
+// buffers of its default length. Request: [BIOCSETIF].
 //
 // Errors:
 //   - ENXIO: there is no such interface, or it has no bpf tap.
@@ -74,7 +75,8 @@ func (d *Device) Name() string {
 }
 
 // InterfaceList returns the names of all bpf taps that a descriptor can be attached to, each once.
-// A tap need not be a network interface. BIOCGETIFLIST, since 16.0 (not run); legal when locked.
+// A tap need not be a network interface. Request: [BIOCGETIFLIST], since 16.0 (not run), legal when
+// locked.
 //
 // Errors:
 //   - EINVAL: the kernel is older than 16.0.
@@ -114,7 +116,7 @@ func (d *Device) interfaceListLocked() ([]string, error) {
 }
 
 // SetPromiscuous makes the interface accept every packet, until the descriptor is closed or
-// attached to another interface. BIOCPROMISC, after attach.
+// attached to another interface. Request: [BIOCPROMISC], after attach.
 //
 // Errors:
 //   - EINVAL: the descriptor is not attached.
@@ -129,21 +131,22 @@ func (d *Device) SetPromiscuous() error {
 	return err
 }
 
-// LinkType returns the DLT_ number in use. BIOCGDLT; legal when locked.
+// LinkType returns the DLT_ number in use. Request: [BIOCGDLT], legal when locked.
 //
 // Errors:
 //   - EINVAL: the descriptor is not attached, or its interface has gone.
 func (d *Device) LinkType() (uint32, error) { return d.get(BIOCGDLT) }
 
-// SetLinkType chooses one of [Device.LinkTypes] and resets the descriptor. BIOCSDLT, after attach.
+// SetLinkType chooses one of [Device.LinkTypes] and resets the descriptor. Request: [BIOCSDLT],
+// after attach.
 //
 // Errors:
 //   - EINVAL: the interface does not offer dlt, or the descriptor is not attached.
 //   - [ErrResetUnsafe]: the descriptor is in zero-copy mode and has no buffers.
 func (d *Device) SetLinkType(dlt uint32) error { return d.set(BIOCSDLT, dlt) }
 
-// LinkTypes returns the DLT_ numbers that the attached interface offers. BIOCGDLTLIST; legal when
-// locked.
+// LinkTypes returns the DLT_ numbers that the attached interface offers. Request: [BIOCGDLTLIST],
+// legal when locked.
 //
 // Errors:
 //   - EINVAL: the descriptor is not attached, or its interface has gone.

@@ -33,14 +33,15 @@ func (d *Device) CanClear(scratch *Device) (bool, error) {
 	return !sticky, nil
 }
 
-// SetImmediate sets whether every packet wakes waiting readers. BIOCIMMEDIATE; legal when locked.
+// SetImmediate sets whether every packet wakes waiting readers. Request: [BIOCIMMEDIATE], legal
+// when locked.
 //
 // Errors:
 //   - [ErrSticky]: on is false, and [Device.CanClear] returned false.
 func (d *Device) SetImmediate(on bool) error { return d.setFlag(BIOCIMMEDIATE, on) }
 
-// SetFeedback sets whether written packets also arrive as if they had been received. BIOCFEEDBACK;
-// legal when locked.
+// SetFeedback sets whether written packets also arrive as if they had been received. Request:
+// [BIOCFEEDBACK], legal when locked.
 //
 // Errors:
 //   - [ErrSticky]: on is false, and [Device.CanClear] returned false.
@@ -53,15 +54,15 @@ func (d *Device) setFlag(req Request, on bool) error {
 	return d.setBool(req, on)
 }
 
-// HeaderComplete reports whether written packets keep their source address.
-// BIOCGHDRCMPLT; legal when locked.
+// HeaderComplete reports whether written packets keep their source address. Request:
+// [BIOCGHDRCMPLT], legal when locked.
 func (d *Device) HeaderComplete() (bool, error) {
 	v, err := d.get(BIOCGHDRCMPLT)
 	return v != 0, err
 }
 
 // SetHeaderComplete sets whether written packets keep the link-level source address that they have.
-// Otherwise the kernel fills in the address of the interface. BIOCSHDRCMPLT.
+// Otherwise the kernel fills in the address of the interface. Request: [BIOCSHDRCMPLT].
 //
 // Errors:
 //   - [ErrSticky]: on is false, and the kernel has not switched the flag off.

@@ -132,8 +132,8 @@ func (r *Reader) setUp(cfg *Config) error {
 
 // setReadTimeout sets a read timeout of t or a little more. 12.1 rounds up to clock ticks
 // (1/kern.hz s). 14 rounds down, and less than a tick becomes no timeout at all. So setReadTimeout
-// reads back what the kernel has made of t, and asks for more until it is enough. Nobody waits yet,
-// so no request disturbs a timeout that runs.
+// reads the timeout back, and asks for more until it is enough. Nobody waits yet, so no request
+// disturbs a timeout that runs.
 func setReadTimeout(dev *zbuf.Device, t time.Duration) error {
 	for more := time.Duration(0); ; {
 		if err := dev.SetReadTimeout(t + more); err != nil {

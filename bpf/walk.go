@@ -52,7 +52,7 @@ func (l Lease) Packets() iter.Seq[Packet] {
 	}
 }
 
-// passed is what an iteration counts. It is in memory, because in registers a call in the loop's
+// passed has the counts of an iteration. It is in memory, because in registers a call in the loop's
 // body would have to save it.
 type passed struct {
 	n, bytes uint64

@@ -61,7 +61,7 @@ func (g *graph) block(v *value, rel relation, k uint32, w *value, t, f *block) *
 	return g.renew(nil, v, rel, k, w, t, f)
 }
 
-// renew does what block does, and uses old if it needs a block that does not exist.
+// renew does the same as block, and uses old if it needs a block that does not exist.
 func (g *graph) renew(old *block, v *value, rel relation, k uint32, w *value, t, f *block) *block {
 	if w != nil && w.op == opConst {
 		k, w = w.k, nil
@@ -96,7 +96,7 @@ func (g *graph) renew(old *block, v *value, rel relation, k uint32, w *value, t,
 				return f
 			}
 		}
-		// A load beyond the packet's end refuses the packet, as does this block whatever the bytes.
+		// A load beyond the packet's end refuses the packet. This block does so for all bytes.
 		if t == f && (t == g.reject || len(v.loads) == 0 && w == nil && !divides(v)) {
 			return t
 		}

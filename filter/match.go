@@ -245,7 +245,7 @@ func (l *lowerer) quad(m *Match) ([]network, error) {
 	return []network{p}, nil
 }
 
-// parseQuad returns the number that dotted parts stand for, and how many parts there are.
+// parseQuad returns the number that dotted parts stand for, and the number of parts.
 func parseQuad(s string) (a uint32, n int, ok bool) {
 	parts := strings.Split(s, ".")
 	for _, p := range parts {

@@ -147,7 +147,7 @@ func (p *parser) compare() (Node, error) {
 // levels are the binary operators from the loosest to the tightest.
 var levels = [][]string{{"|", "^"}, {"&"}, {"<<", ">>"}, {"+", "-"}, {"*", "/", "%"}}
 
-// arith reads operators of at least the given level; all of them bind from the left.
+// arith reads operators of at least the given level. All of them bind from the left.
 func (p *parser) arith(level int) (Arith, error) {
 	if level == len(levels) {
 		return p.factor()

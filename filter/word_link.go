@@ -124,7 +124,7 @@ func (l *lowerer) llcType(w *Word) (*form, error) {
 	var f *form
 	switch l.at.framing {
 	case framingEther:
-		// NetWare puts IPX behind the length without an LLC header; it begins with 0xffff.
+		// NetWare puts IPX behind the length without an LLC header. IPX begins with 0xffff.
 		f = and(l.llc(), not(equal(l.load(2, l.at.payload), 0xffff)))
 	case framingWLAN:
 		f = l.dataFrame()

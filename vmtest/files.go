@@ -39,9 +39,9 @@ func (p *plan) collect() (paths []string) {
 	return paths
 }
 
-// makePlan decides on the files: the program, the regular files of a test's
-// folder, its testdata with all that is below, what copies names, and the
-// places its flags and environment name for output.
+// makePlan decides on the files: the program, the regular files of a test's folder, its testdata
+// with all that is below, the paths in copies, and the places its flags and environment name for
+// output.
 func makePlan(
 	program string, isTest bool, args, env []string, dir string, copies []string, limit int64,
 ) (*plan, error) {

@@ -143,7 +143,7 @@ func (d *Descriptor) header() *layout {
 	return &d.layouts.extended
 }
 
-// place returns where in the store buffer the packet would go and how many bytes its record takes.
+// place returns the place of the packet in the store buffer, and the number of bytes of its record.
 func (d *Descriptor) place(s *sighting, snaplen uint32, l *layout) (off, hdrlen, total int) {
 	hdrlen = l.hdrlen(d.tap.hdrlen)
 	total = hdrlen + int(min(uint64(snaplen), uint64(len(s.data))))

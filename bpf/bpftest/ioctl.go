@@ -8,10 +8,11 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// Ioctl makes a request, as ioctl(2) does (bpfioctl). Every request first stops the read timeout,
-// also if it then fails.
+// Ioctl makes a request, as ioctl(2) does (bpfioctl). Every request that gets to the driver first
+// stops the read timeout, also if it then fails.
 //
 // Errors:
+//   - EBADF: the descriptor is closed.
 //   - EINVAL: the kernel does not know the request, or it refuses the argument.
 //   - EFAULT: the argument has the wrong type.
 //   - EPERM: the descriptor is locked, and the request is not legal when locked.
@@ -201,7 +202,7 @@ func (d *Descriptor) ioctlUint(req zbuf.Request, a *uint32) error {
 	return nil
 }
 
-// flag is what a flag becomes that is set to v: with sticky it is a bit that stays.
+// flag returns the new value of a flag that is set to v. With sticky it is a bit that stays.
 func flag[T uint32 | int32](sticky bool, old, v T) T {
 	switch {
 	case !sticky:

@@ -122,7 +122,7 @@ func binaryFraction(nsec uint64) uint64 {
 
 // putRecord writes one record at the start of dst, which reaches to the end of the buffer's memory.
 // stamp is the time stamp, already in the format of l. With first, the word that holds bh_hdrlen is
-// written last and atomically; then dst is aligned and shared.
+// written last and atomically. dst is aligned and shared then.
 func putRecord(
 	dst []byte, l *layout, header *[headerSlack]byte, hdrlen, wirelen int, pkt []byte, first bool,
 ) {

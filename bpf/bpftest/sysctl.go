@@ -53,7 +53,8 @@ func WithSysctl(name string, value int32) Option {
 	}
 }
 
-// hzName is the sysctl that says how long a tick of a read timeout is ([WithHZ]).
+// hzName is the sysctl with the number of ticks in a second, in which read timeouts are counted
+// ([WithHZ]).
 const hzName = "kern.hz"
 
 // Sysctl reads an integer sysctl: net.bpf.zerocopy_enable, net.bpf.maxinsns, net.bpf.bufsize

@@ -146,7 +146,7 @@ func (d *Descriptor) check(t *tap, p []byte) (strip int, err error) {
 		return 0, nil
 	}
 	if t.dlt == zbuf.DLT_IEEE802_11_RADIO {
-		// The second byte says how long the parameters in front really are.
+		// The second byte is the length of the parameters in front.
 		if strip = int(p[1]); strip > radioHeader {
 			return 0, syscall.EINVAL
 		}

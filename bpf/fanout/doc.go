@@ -18,7 +18,7 @@
 // # Workers
 //
 // A worker is a number from 0 to Workers-1, not a goroutine. Calls with the same number never
-// overlap, and each sees what the one before it wrote. So memory that a program indexes by that
+// overlap, and each sees the writes of the one before it. So memory that a program indexes by that
 // number needs no lock. Run calls a worker once for a short lease. For a long lease it calls the
 // worker several times, each time with the next of the worker's packets.
 //

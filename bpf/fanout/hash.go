@@ -45,9 +45,9 @@ const (
 //
 // FlowHash hashes
 //
-//   - of TCP, UDP and SCTP over IPv4 and IPv6: addresses and ports;
-//   - of fragments, also the first, and of everything else over IP: addresses. So a datagram
-//     stays together. A flow in which only some datagrams are fragmented has two numbers.
+//   - of TCP, UDP and SCTP over IPv4 and IPv6: addresses and ports.
+//   - of fragments, also the first, and of everything else over IP: addresses. So a datagram stays
+//     together. A flow in which only some datagrams are fragmented has two numbers.
 //   - of ARP: nothing. So request and answer stay together.
 //   - of everything else over Ethernet: the hardware addresses.
 //

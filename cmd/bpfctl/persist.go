@@ -50,7 +50,7 @@ func parseAssignment(line string) (a assignment, ok bool) {
 	return a, a.name != ""
 }
 
-// confValue returns what sysctl.conf(5) finally sets a sysctl to.
+// confValue returns the value to which sysctl.conf(5) finally sets a sysctl.
 func confValue(conf []byte, name string) (value string, ok bool) {
 	for line := range strings.Lines(string(conf)) {
 		if a, is := parseAssignment(line); is && a.name == name {

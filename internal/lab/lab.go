@@ -23,8 +23,8 @@ type World interface {
 
 	zbuf.System
 
-	// OpenMode opens a descriptor with other rights than reading and writing:
-	// O_RDONLY, O_WRONLY, O_RDWR; with O_NONBLOCK or without.
+	// OpenMode opens a descriptor with other rights than reading and writing: O_RDONLY, O_WRONLY or
+	// O_RDWR, with O_NONBLOCK or without.
 	OpenMode(flags int) (Desc, error)
 
 	// NewPair makes two Ethernet interfaces joined by a wire, both up.

@@ -19,8 +19,8 @@ func OnKernel(t testing.TB) World {
 	return w
 }
 
-// Want64Bit skips a test of zero-copy in a program that can't have it, whatever the kernel's
-// settings.
+// Want64Bit skips a test of zero-copy in a program that can't have it with any settings of the
+// kernel.
 func Want64Bit(t testing.TB) {
 	t.Helper()
 	if runtime.GOARCH == "386" {
