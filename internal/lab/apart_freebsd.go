@@ -89,8 +89,8 @@ func bind(list ...binding) error {
 	return nil
 }
 
-// carriers returns the threads that take packets off the queues of an epair: netisr's, and those of the epair from 14
-// on (if_epair.c of 14, not run).
+// carriers returns the threads that take packets off the queues of an epair: those of netisr, and
+// from 14 on those of the epair (if_epair.c of 14, not run).
 func carriers() (ids []int, err error) {
 	threads, err := Processes("kern.proc.proc_td")
 	if err != nil {
