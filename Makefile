@@ -281,11 +281,12 @@ rules: $(VMTEST) $(RELIABILITY) ## the table of rules on every kernel there is, 
 matrix: $(RELIABILITY) ## docs/kernels.md, and the kernels in README.md, of what make rules has left in out/reliability
 	$(RELIABILITY) matrix conformance out/reliability docs/kernels.md README.md
 
-bench: ## what needs no kernel, into out/bench: the walk beside a C callback loop, the fan-out on the model
+bench: ## what needs no kernel, into out/bench: the walk beside a C callback loop, each way to read and the fan-out on the model
 	@mkdir -p out/bench
 	$(GO) test -count=1 -run '^$$' -bench Walk ./bpf >out/bench/walk.txt || { cat out/bench/walk.txt; exit 1; }
+	$(GO) test -count=1 -run '^$$' -bench Read -benchtime 100x ./bpf >out/bench/read.txt || { cat out/bench/read.txt; exit 1; }
 	cd bench && $(GO) test -count=1 -run '^$$' -bench . -benchtime 50x ./fanout >../out/bench/fanout-model.txt || { cat ../out/bench/fanout-model.txt; exit 1; }
-	@grep -h ^Benchmark out/bench/walk.txt out/bench/fanout-model.txt
+	@grep -h ^Benchmark out/bench/walk.txt out/bench/read.txt out/bench/fanout-model.txt
 
 # Measurements want a kernel without INVARIANTS, and 1 ms ticks.
 BENCH_KERNEL ?= $(or $(VMTEST_BENCH_KERNEL),$(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vmtest/kernel-amd64-fast),$(KERNEL))

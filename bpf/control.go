@@ -38,16 +38,16 @@ func (r *Reader) reset(op func() error) error {
 // room for new packets. If a reading method is at work, or a lease is out, the engine does that
 // itself before it takes anything else. The gate is locked.
 func (r *Reader) dropPending() {
-	switch {
-	case r.state.CompareAndSwap(stateIdle, stateReset):
-	case r.state.CompareAndSwap(stateCopied, stateReset):
-		r.release()
-		r.dev.Unpin() // reset has a pin of its own
-	default:
+	s := r.state.load()
+	if s != stateIdle && s.phase() != stateCopied || !r.state.move(s, s.in(stateReset)) {
 		return
 	}
+	if s != stateIdle {
+		r.release()
+		r.dev.Unpin() // reset has a pin of its own
+	}
 	r.eng.catchUp()
-	r.state.Store(stateIdle)
+	r.state.store(stateIdle)
 	if r.sig.closed.Load() {
 		r.forget()
 	}

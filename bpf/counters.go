@@ -1,6 +1,10 @@
 package bpf
 
-import "github.com/zbuf-go/zbuf"
+import (
+	"sync"
+
+	"github.com/zbuf-go/zbuf"
+)
 
 // kernelCounters carry the kernel's 32-bit counters on in 64 bits. The gate's lock guards them.
 type kernelCounters struct {
@@ -31,3 +35,38 @@ func (k *kernelCounters) sample(dev *zbuf.Device) error {
 
 // zeroed notes that a reset has zeroed the kernel's counters.
 func (k *kernelCounters) zeroed() { k.lastRecv, k.lastDrop = 0, 0 }
+
+// A tally counts what iteration and reading have passed, but for what the state still counts.
+type tally struct {
+	mu             sync.Mutex
+	packets, bytes uint64
+}
+
+func (t *tally) add(packets, bytes uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.packets += packets
+	t.bytes += bytes
+}
+
+// fold takes over what the state counts. The caller owns the state.
+func (t *tally) fold(a *atomicState) {
+	s := a.load()
+	packets, bytes := s.counts()
+	if packets == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.packets += packets
+	t.bytes += bytes
+	a.store(s.phase())
+}
+
+// values returns all that was passed. What fold moves is in one of both places, under the lock.
+func (t *tally) values(a *atomicState) (packets, bytes uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	packets, bytes = a.load().counts()
+	return t.packets + packets, t.bytes + bytes
+}

@@ -38,9 +38,6 @@ func (c *Cursor) Next() bool {
 // Packet returns the packet that Next advanced to.
 func (c *Cursor) Packet() Packet { return c.packet }
 
-// rest returns what Next has not passed.
-func (c *Cursor) rest() []byte { return c.buf[min(c.next, uint(len(c.buf))):] }
-
 // Err returns, when Next has returned false, nil at the end of the lease, or an ErrCorrupt that
 // says where the buffer stopped making sense.
 func (c *Cursor) Err() error {

@@ -19,7 +19,8 @@ var (
 	// ErrLinkType is in the error of [Open] when the interface offers none of [Config].LinkTypes.
 	ErrLinkType = errors.New("bpf: link type not offered")
 
-	// ErrLeaseOut is the error of [Reader.Lease] and the other reading methods while a lease is out.
+	// ErrLeaseOut is the error of [Reader.Lease] and the other reading methods while a lease is out,
+	// or while another goroutine is in such a method.
 	ErrLeaseOut = errors.New("bpf: a lease is out: release it first")
 
 	// ErrReleased is the error of the second [Lease.Release].

@@ -170,6 +170,6 @@ func ExampleReader_Sandbox() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Println(info.Timestamp, len(data)) // data is valid until the next call
+		fmt.Println(info.Time(), len(data)) // data is valid until the next call
 	}
 }

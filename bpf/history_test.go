@@ -162,13 +162,19 @@ func (h *history) deliver(c call, frames [][]byte) error {
 		}
 		for _, later := range h.packets[n+1:] {
 			// Where arrival takes time, packets that go out overtake those that come in.
-			if later.delivered != 0 && (h.arrive == 0 || later.out == p.out) {
+			if later.delivered != 0 && (h.arrive == 0 || later.out == p.out) && h.before(later, c) {
 				return fmt.Errorf("packet %d comes behind a later one", n)
 			}
 		}
 		p.delivered = len(h.calls)
 	}
 	return nil
+}
+
+// before reports whether p was delivered before the call c, which is being entered, or by it. Two
+// goroutines whose calls overlap may enter them in either order.
+func (h *history) before(p *sent, c call) bool {
+	return p.delivered == len(h.calls) || h.calls[p.delivered-1].end.tick < c.begin.tick
 }
 
 // may and must report whether a packet can, and has to, pass the filter: the rules that were in
@@ -291,7 +297,10 @@ func (h *history) judgeErrors(bad func(int, string, ...any)) {
 			if p.begin.tick > c.end.tick {
 				break
 			}
-			if p.delivered == 0 || h.calls[p.delivered-1].end.tick <= c.end.tick || p.end.tick == 0 {
+			if p.delivered == 0 || p.end.tick == 0 {
+				continue
+			}
+			if h.calls[p.delivered-1].begin.tick <= c.end.tick { // it may have been another goroutine's
 				continue
 			}
 			if there := p.end.at + h.arrive + h.store; p.end.tick < c.begin.tick && there < c.begin.at {

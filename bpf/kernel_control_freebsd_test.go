@@ -63,9 +63,9 @@ func TestKernel386FallsBack(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, numbered(i, 64+int(i)), data)
 			if res == bpf.NoTimestamp {
-				require.True(t, info.Timestamp.IsZero())
+				require.True(t, info.Time().IsZero())
 			} else {
-				require.WithinDuration(t, time.Now(), info.Timestamp, time.Minute)
+				require.WithinDuration(t, time.Now(), info.Time(), time.Minute)
 			}
 		}
 	}
@@ -94,8 +94,8 @@ func TestKernelFilterChange(t *testing.T) {
 		data, info, err := r.ReadPacket(t.Context())
 		require.NoError(t, err)
 		assert.EqualValues(t, 10, number(t, data))
-		assert.Equal(t, 70, info.CaptureLength)
-		assert.Equal(t, 100, info.Length)
+		assert.Equal(t, 70, info.CapLen())
+		assert.Equal(t, 100, info.WireLen())
 		before, err := r.Stats()
 		require.NoError(t, err)
 		require.NoError(t, r.SetFilter(accept(t, 1000), true))

@@ -10,7 +10,7 @@ import "context"
 // Lease, nor a [Cursor], [Packet] or slice that came from it, after Release.
 type Lease struct {
 	r   *Reader
-	id  uint64
+	id  state
 	buf []byte
 
 	stamp stamp
@@ -30,13 +30,14 @@ type Lease struct {
 //
 // An error of a system call comes as a [zbuf.Error].
 func (r *Reader) Lease(ctx context.Context) (Lease, error) {
-	was, err := r.begin()
+	streams, err := r.begin()
 	if err != nil {
 		return Lease{}, err
 	}
-	if was == statePacket {
-		if rest := r.cursor.rest(); len(rest) > 0 && r.gate.valid(&r.current) {
-			return r.lend(rest), nil // what ReadPacket has not got to yet
+	if streams {
+		if r.at < uint(len(r.current.buf)) && r.gate.valid(&r.current) {
+			r.passed.fold(&r.state)
+			return r.lend(r.current.buf[r.at:]), nil // what ReadPacket has not got to yet
 		}
 		r.release()
 	}
@@ -51,17 +52,17 @@ func (r *Reader) Lease(ctx context.Context) (Lease, error) {
 func (r *Reader) lend(buf []byte) Lease {
 	r.handOut()
 	r.reached.Store(uint64(len(buf)))
-	id := firstLease + r.leases
 	r.leases++
+	id := leaseState(r.leases)
 	l := Lease{r: r, id: id, buf: buf, stamp: r.stamp}
-	r.state.Store(id)
+	r.state.store(id)
 	return l
 }
 
 // Release gives the memory back. Everything that came from the lease is invalid from then on. The
 // second Release returns ErrReleased.
 func (l Lease) Release() error {
-	if l.r == nil || !l.r.state.CompareAndSwap(l.id, stateBusy) {
+	if l.r == nil || !l.r.state.move(l.id, stateBusy) {
 		return ErrReleased
 	}
 	l.r.release()
@@ -92,7 +93,6 @@ func (l Lease) Err() error {
 
 // Count adds the packets that the cursor has passed to Stats.
 func (r *Reader) Count(c *Cursor) {
-	r.packets.Add(c.n)
-	r.bytes.Add(c.bytes)
+	r.passed.add(c.n, c.bytes)
 	c.n, c.bytes = 0, 0
 }

@@ -284,7 +284,7 @@ func TestTapWithoutAnIndex(t *testing.T) {
 		p, info, err := w.r.ReadPacket(t.Context())
 		require.NoError(t, err)
 		assert.EqualValues(t, 0, number(t, p))
-		assert.Zero(t, info.InterfaceIndex)
+		assert.Zero(t, info.InterfaceIndex())
 		_, _, err = w.r.ReadPacket(t.Context())
 		assert.ErrorIs(t, err, bpf.ErrInterfaceGone)
 	})

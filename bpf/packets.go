@@ -10,77 +10,113 @@ import "context"
 //
 // Errors: those of Lease, and ErrCorrupt. After ErrCorrupt reading goes on with the next buffer.
 func (r *Reader) ZeroCopyReadPacketData() (data []byte, info Info, err error) {
-	p, err := r.nextPacket(context.Background())
+	p, s, err := r.nextPacket(context.Background())
 	if err != nil {
 		return nil, Info{}, err
 	}
 	data, info = p.Data(), p.info(r.ifindex)
 	r.handOut()
-	r.state.Store(statePacket)
+	r.state.store(s.in(statePacket))
 	return data, info, nil
 }
 
-// ReadPacket waits for the next packet and returns a copy of it. Errors: see
+// ReadPacket waits for the next packet and returns a copy of it. Copies of short packets share
+// allocations of 1 KiB, so a copy that is kept keeps up to 1 KiB. Errors: see
 // ZeroCopyReadPacketData.
 func (r *Reader) ReadPacket(ctx context.Context) ([]byte, Info, error) {
-	p, err := r.nextPacket(ctx)
+	p, s, err := r.nextPacket(ctx)
 	if err != nil {
 		return nil, Info{}, err
 	}
-	data, info := append([]byte(nil), p.Data()...), p.info(r.ifindex)
+	data, info := r.chunk.clone(p.Data()), p.info(r.ifindex)
+	r.state.store(s.in(stateCopied))
 	r.copied()
 	return data, info, nil
 }
 
 // ReadInto waits for the next packet and copies it into buf. If buf is shorter than the packet,
-// ReadInto drops the rest. Then n is len(buf), and info.CaptureLength is the length of the packet.
-// Errors: see ZeroCopyReadPacketData.
+// ReadInto drops the rest. Then n is len(buf), and info.CapLen is the length of the packet. Errors:
+// see ZeroCopyReadPacketData.
 func (r *Reader) ReadInto(ctx context.Context, buf []byte) (n int, info Info, err error) {
-	p, err := r.nextPacket(ctx)
+	p, s, err := r.nextPacket(ctx)
 	if err != nil {
 		return 0, Info{}, err
 	}
 	n, info = copy(buf, p.Data()), p.info(r.ifindex)
+	r.state.store(s.in(stateCopied))
 	r.copied()
 	return n, info, nil
 }
 
-// copied ends a reading method that has copied its packet. From then on a reset, or Close, may
-// release the batch that the packet was in.
+// copied is for a reading method that has copied its packet and stored stateCopied. From then on a
+// reset, or Close, may release the batch. If Close came before, it has left that to the caller.
 func (r *Reader) copied() {
-	r.state.Store(stateCopied)
 	if r.sig.closed.Load() {
 		r.releaseCopied()
 	}
 }
 
-// nextPacket advances the cursor over current. At its end nextPacket takes the next batch. Without
-// an error it leaves the reader busy.
-func (r *Reader) nextPacket(ctx context.Context) (Packet, error) {
-	was, err := r.begin()
-	if err != nil {
-		return Packet{}, err
-	}
+// nextPacket returns the stream's next packet, and the state that counts it. The caller stores that
+// state in another phase. With an error nobody is the reader. docs/design.md, "One packet at a
+// time", has what each step is for.
+func (r *Reader) nextPacket(ctx context.Context) (p Packet, s state, err error) {
+	s = r.state.load()
+	mine := s.streams() && r.state.move(s, s.in(stateBusy))
 	for {
-		if was == statePacket {
-			var err error
-			if r.gate.valid(&r.current) {
-				if r.cursor.Next() {
-					r.Count(&r.cursor)
-					return r.cursor.Packet(), nil
+		if mine && !r.sig.closed.Load() && r.gate.epoch.Load() == r.current.epoch {
+			buf, at := r.current.buf, r.at
+			if at+minHdrlen <= uint(len(buf)) {
+				if caplen, hdrlen, ok := record(buf, at); ok {
+					r.at = align(at + (hdrlen + caplen))
+					return packetAt(buf, at, caplen, hdrlen, r.stamp), s.plus(caplen), nil
 				}
-				err = r.cursor.Err()
-			}
-			r.release()
-			if err != nil {
-				r.end()
-				return Packet{}, err
 			}
 		}
-		if err := r.next(ctx); err != nil {
-			r.end()
-			return Packet{}, err
+		if s, err = r.refill(ctx, mine); err != nil {
+			return Packet{}, 0, err
 		}
-		r.cursor, was = newCursor(r.current.buf, r.stamp), statePacket
+		mine = true
 	}
+}
+
+// refill makes the caller the reader, if that is not mine yet, and the stream have a packet, as far
+// as can be told. The stream's batch may be at its end, discarded, or corrupt.
+func (r *Reader) refill(ctx context.Context, mine bool) (s state, err error) {
+	streams := mine
+	switch {
+	case !mine:
+		if streams, err = r.begin(); err != nil {
+			return 0, err
+		}
+	case r.sig.closed.Load():
+		err = errClosed
+	}
+	if streams && err == nil && r.gate.valid(&r.current) {
+		if r.atRecord() {
+			return r.state.load(), nil
+		}
+		if e := bad(r.current.buf, r.at); e != nil {
+			err = e
+		}
+	}
+	if streams {
+		r.release()
+	}
+	if err == nil {
+		err = r.next(ctx)
+	}
+	if err != nil {
+		r.end()
+		return 0, err
+	}
+	return r.state.load(), nil
+}
+
+// atRecord reports whether the stream's next record is a good one.
+func (r *Reader) atRecord() bool {
+	if r.at+minHdrlen > uint(len(r.current.buf)) {
+		return false
+	}
+	_, _, ok := record(r.current.buf, r.at)
+	return ok
 }

@@ -1,7 +1,6 @@
 package bpf_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -123,7 +123,7 @@ func randomUse(
 	h.rules = []rule{{span{h.now(), h.now()}, 0b1111, bpf.InOut}}
 
 	u := &user{
-		t: t, r: w.r, h: h, rnd: rand.New(rand.NewPCG(rnd.Uint64(), 1)),
+		t: t, r: w.r, h: h, rnd: rand.New(rand.NewPCG(rnd.Uint64(), 1)), several: rnd.IntN(3) == 0,
 		show: func(f []byte, out bool) error {
 			w.em0.Inject(bpftest.Packet{Data: f, Out: out})
 			return nil
@@ -156,9 +156,21 @@ func randomUse(
 	watcher := rand.New(rand.NewPCG(rnd.Uint64(), 4))
 	others.Go(func() { u.disturb(watcher, over) })
 
-	for range 40 + u.rnd.IntN(80) {
-		u.readOnce()
+	var readers sync.WaitGroup
+	if u.several {
+		for n := range uint64(1 + rnd.IntN(3)) {
+			own := rand.New(rand.NewPCG(rnd.Uint64(), 5+n))
+			readers.Go(func() {
+				for range 40 {
+					u.readOnce(own)
+				}
+			})
+		}
 	}
+	for range 40 + u.rnd.IntN(80) {
+		u.readOnce(u.rnd)
+	}
+	readers.Wait()
 	u.held.Wait()
 	closeEarly := rnd.IntN(5) == 0
 	if closeEarly {
@@ -167,7 +179,7 @@ func randomUse(
 			time.Sleep(time.Duration(rnd.IntN(3000)) * time.Microsecond)
 			assert.NoError(t, w.r.Close())
 		})
-		for u.readOnce() {
+		for u.readOnce(u.rnd) {
 		}
 	}
 	stop()
@@ -177,7 +189,7 @@ func randomUse(
 		u.readToTheEnd()
 		s, err := w.r.Stats()
 		require.NoError(t, err)
-		require.EqualValues(t, u.passed, s.Packets, "Stats counts what was passed")
+		require.Equal(t, u.passed.Load(), s.Packets, "Stats counts what was passed")
 	}
 	v := h.judge(0, !closeEarly)
 	require.Empty(t, v.wrong, "%+v", cfg)
@@ -195,7 +207,8 @@ type user struct {
 	fail     func(request string)               // the next one; nil if none can be made to fail
 	rest     func(*rand.Rand)                   // between two changes
 	held     sync.WaitGroup                     // leases that are released later
-	passed   uint64                             // packets that iteration or reading has passed
+	passed   atomic.Uint64                      // packets that iteration or reading has passed
+	several  bool                               // goroutines read
 }
 
 // counters are the kernel's, of packets that passed the filter, and of those that found no room.
@@ -350,6 +363,7 @@ func (u *user) failNext(yes bool, request string) {
 
 // disturb makes the calls that must change nothing.
 func (u *user) disturb(rnd *rand.Rand, over <-chan struct{}) {
+	var last bpf.Stats
 	for {
 		select {
 		case <-over:
@@ -358,7 +372,10 @@ func (u *user) disturb(rnd *rand.Rand, over <-chan struct{}) {
 		}
 		switch rnd.IntN(4) {
 		case 0:
-			u.r.Stats()
+			s, _ := u.r.Stats()
+			assert.GreaterOrEqual(u.t, s.Packets, last.Packets)
+			assert.GreaterOrEqual(u.t, s.Bytes, last.Bytes)
+			last = s
 		case 1:
 			u.r.SetReadDeadline(time.Now().Add(time.Duration(rnd.IntN(30)) * time.Millisecond))
 		case 2:
@@ -367,129 +384,5 @@ func (u *user) disturb(rnd *rand.Rand, over <-chan struct{}) {
 			u.r.LinkTypes()
 		}
 		pause(rnd)
-	}
-}
-
-// readOnce calls one reading method. It returns false when the Reader is closed.
-func (u *user) readOnce() bool {
-	ctx, cancel := context.Background(), context.CancelFunc(func() {})
-	if u.rnd.IntN(2) == 0 {
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(u.rnd.IntN(60))*time.Millisecond)
-	}
-	defer cancel()
-	c := call{span: span{begin: u.h.moment()}}
-	var frames [][]byte
-	var lease bpf.Lease
-	var err error
-	method := u.rnd.IntN(4)
-	switch method {
-	case 0:
-		lease, err = u.r.Lease(ctx)
-	case 1:
-		var p []byte
-		p, _, err = u.r.ReadPacket(ctx)
-		frames = [][]byte{p}
-	case 2:
-		var n int
-		b := make([]byte, 2048)
-		n, _, err = u.r.ReadInto(ctx, b)
-		frames = [][]byte{b[:n]}
-	default:
-		if u.rnd.IntN(2) == 0 {
-			u.r.SetReadDeadline(time.Now().Add(time.Duration(u.rnd.IntN(60)) * time.Millisecond))
-		}
-		var p []byte
-		p, _, err = u.r.ZeroCopyReadPacketData()
-		frames = [][]byte{p}
-	}
-	c.end = u.h.moment()
-	switch {
-	case errors.Is(err, os.ErrClosed):
-		return false
-	case errors.Is(err, bpf.ErrLeaseOut):
-		time.Sleep(100 * time.Microsecond) // time stands still while anybody is busy
-		return true
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		c.err = true
-		require.NoError(u.t, u.h.deliver(c, nil))
-		pause(u.rnd)
-		return true
-	}
-	require.NoError(u.t, err)
-	if method != 0 {
-		u.passed++
-	} else {
-		cur := lease.Cursor()
-		for cur.Next() {
-			frames = append(frames, cur.Packet().Data())
-		}
-		require.NoError(u.t, cur.Err())
-	}
-	require.NoError(u.t, u.h.deliver(c, frames), "method %d", method)
-	if method == 0 {
-		u.useLease(lease, len(frames))
-	}
-	if u.rnd.IntN(4) == 0 {
-		pause(u.rnd)
-	}
-	return true
-}
-
-// useLease goes over a lease in one of several ways, and releases it, now or later, here or
-// elsewhere.
-func (u *user) useLease(l bpf.Lease, n int) {
-	leave := u.rnd.IntN(n + 1)
-	switch u.rnd.IntN(3) {
-	case 0:
-		seen := 0
-		for range l.Packets() {
-			if seen++; seen > leave {
-				break
-			}
-		}
-		assert.NoError(u.t, l.Err())
-		u.passed += uint64(seen)
-	case 1:
-		c := l.Cursor()
-		for range leave {
-			require.True(u.t, c.Next())
-		}
-		u.r.Count(&c)
-		u.passed += uint64(leave)
-	}
-	if u.rnd.IntN(3) > 0 {
-		require.NoError(u.t, l.Release())
-		return
-	}
-	later := rand.New(rand.NewPCG(u.rnd.Uint64(), 5))
-	u.held.Go(func() {
-		pause(later)
-		assert.NoError(u.t, l.Release())
-		assert.ErrorIs(u.t, l.Release(), bpf.ErrReleased)
-	})
-}
-
-// readToTheEnd reads until nothing comes for a second.
-func (u *user) readToTheEnd() {
-	u.held.Wait()
-	require.NoError(u.t, u.r.SetReadDeadline(time.Now().Add(time.Second)))
-	for {
-		c := call{span: span{begin: u.h.moment()}}
-		l, err := u.r.Lease(context.Background())
-		c.end = u.h.moment()
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			c.err = true
-			require.NoError(u.t, u.h.deliver(c, nil))
-			return
-		}
-		require.NoError(u.t, err)
-		var frames [][]byte
-		for p := range l.Packets() {
-			frames = append(frames, p.Data())
-		}
-		u.passed += uint64(len(frames))
-		require.NoError(u.t, l.Err())
-		require.NoError(u.t, u.h.deliver(c, frames))
-		require.NoError(u.t, l.Release())
 	}
 }

@@ -28,30 +28,21 @@ type Reader struct {
 	dlt     uint32
 	guard   bool
 
-	// state makes one goroutine the reader. It is one of the constants below, or the number of the
-	// lease that is out. The call that moves it to stateBusy owns the fields down to out.
-	state   atomic.Uint64
+	// state makes one goroutine the reader. The call that moves it to stateBusy owns the fields down
+	// to out.
+	state   atomicState
 	leases  uint64 // numbers given out
-	current batch  // of the lease that is out, or the one behind ReadPacket and its like
-	cursor  Cursor // over current, of the latter
+	current batch  // of the lease that is out, or the stream's
+	at      uint   // where the stream's next record begins
+	chunk   chunk  // for what ReadPacket returns
 	out     bool   // somebody may look at current's memory, so a collection must not unmap it
 
-	reached        atomic.Uint64 // how far the last iteration over the lease went
-	packets, bytes atomic.Uint64 // passed by iteration or reading
+	reached atomic.Uint64 // how far the last iteration over the lease went
+	passed  tally
 
 	sandbox atomic.Bool
 	kernel  kernelCounters // the gate's lock guards it
 }
-
-const (
-	stateIdle   = iota
-	stateBusy   // a reading method is at work
-	statePacket // ZeroCopyReadPacketData has handed out a packet in current
-	stateCopied // ReadPacket or ReadInto has copied a packet out of current; nobody looks at it
-	stateReset  // a reset gives back what was pending; it holds the gate
-	stateGone   // closed, and the engine has forgotten its memory
-	firstLease
-)
 
 // Mode returns ZeroCopy or Buffered and, if it is Buffered, why: ErrZeroCopyRefused and what the
 // kernel said, or that it was asked for.
@@ -66,36 +57,40 @@ func (r *Reader) LinkType() uint32 { return r.dlt }
 // Interface returns the name the Reader was opened with.
 func (r *Reader) Interface() string { return r.iface }
 
-// begin makes the caller the reader and keeps the lent memory mapped. It returns stateIdle, or
-// statePacket if current has a batch that was read in part.
-func (r *Reader) begin() (was uint64, err error) {
-	if r.state.CompareAndSwap(statePacket, stateBusy) || r.state.CompareAndSwap(stateCopied,
-		stateBusy) {
-		if r.sig.closed.Load() {
-			r.release()
-			r.end()
-			return 0, errClosed
-		}
-		return statePacket, nil
-	}
-	for !r.state.CompareAndSwap(stateIdle, stateBusy) {
-		if r.sig.closed.Load() {
-			return 0, errClosed
-		}
-		switch r.state.Load() {
-		case stateIdle: // since
-		case stateReset:
+// begin makes the caller the reader and keeps the lent memory mapped. It returns true if the stream
+// has a batch.
+func (r *Reader) begin() (streams bool, err error) {
+	for {
+		s := r.state.load()
+		switch {
+		case s.streams():
+			if !r.state.move(s, s.in(stateBusy)) {
+				continue
+			}
+			if r.sig.closed.Load() {
+				r.release()
+				r.end()
+				return false, errClosed
+			}
+			return true, nil
+		case s == stateIdle:
+			if !r.state.move(s, stateBusy) {
+				continue
+			}
+			if r.sig.closed.Load() || !r.dev.Pin() {
+				r.idle()
+				return false, errClosed
+			}
+			return false, nil
+		case r.sig.closed.Load():
+			return false, errClosed
+		case s.phase() == stateReset:
 			r.gate.mu.Lock() // until the reset is through
 			r.gate.mu.Unlock()
 		default:
-			return 0, ErrLeaseOut
+			return false, ErrLeaseOut
 		}
 	}
-	if r.sig.closed.Load() || !r.dev.Pin() {
-		r.idle()
-		return 0, errClosed
-	}
-	return stateIdle, nil
 }
 
 // end undoes begin.
@@ -106,7 +101,7 @@ func (r *Reader) end() {
 
 // idle makes nobody the reader. After Close nobody will be.
 func (r *Reader) idle() {
-	r.state.Store(stateIdle)
+	r.state.store(stateIdle)
 	if r.sig.closed.Load() {
 		r.gate.mu.Lock()
 		r.forget()
@@ -117,7 +112,7 @@ func (r *Reader) idle() {
 // forget drops what refers to lent memory, once nobody reads. The gate is locked, because a reset
 // may be under way, and the engine notes in lent memory's terms what it has discarded.
 func (r *Reader) forget() {
-	if r.state.CompareAndSwap(stateIdle, stateGone) {
+	if r.state.move(stateIdle, stateGone) {
 		r.eng.forget()
 	}
 }
@@ -143,8 +138,9 @@ func (r *Reader) next(ctx context.Context) error {
 
 // release gives current back.
 func (r *Reader) release() {
+	r.passed.fold(&r.state)
 	b := r.current
-	r.current, r.cursor = batch{}, Cursor{}
+	r.current, r.at = batch{}, 0
 	r.eng.release(b)
 	if r.out {
 		r.out = false
@@ -163,7 +159,7 @@ func (r *Reader) handOut() {
 
 // releaseCopied releases current for good if nobody looks at it.
 func (r *Reader) releaseCopied() {
-	if r.state.CompareAndSwap(stateCopied, stateBusy) {
+	if s := r.state.load(); s.phase() == stateCopied && r.state.move(s, s.in(stateBusy)) {
 		r.release()
 		r.end()
 	}

@@ -35,8 +35,9 @@ func (r *Reader) Stats() (Stats, error) {
 	r.gate.mu.Unlock()
 	r.touched()
 	e := r.eng.counts()
+	packets, bytes := r.passed.values(&r.state)
 	return Stats{
-		Packets: r.packets.Load(), Bytes: r.bytes.Load(),
+		Packets: packets, Bytes: bytes,
 		Lent: e.lent, CopiedOut: e.copiedOut, ReadInPlace: e.readInPlace,
 		Flushed: e.flushed, Rotations: e.rotations,
 		Waits: r.wait.waits.Load(), Syscalls: e.syscalls + r.wait.syscalls.Load(),

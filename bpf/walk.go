@@ -67,8 +67,7 @@ func (l Lease) passed(w *passed, at uint) {
 	if l.r == nil {
 		return
 	}
-	l.r.packets.Add(w.n)
-	l.r.bytes.Add(w.bytes)
+	l.r.passed.add(w.n, w.bytes)
 	if w.left {
 		at = uint(len(l.buf))
 	}

@@ -40,6 +40,7 @@
 // # Contestants
 //
 //	zbuf-lease     this module, lent buffers: Lease, Packets
+//	zbuf-packet    the same: ZeroCopyReadPacketData
 //	zbuf-copy      the same: ReadInto
 //	zbuf-buffered  this module, read(2): Lease, Packets
 //	gopacket       github.com/gopacket/gopacket/bsdbpf; it has no filters, so the benchmark sets the

@@ -110,7 +110,7 @@ var targets = []target{
 		limit: 0,
 		figure: func(_ *data, r *result) (float64, bool) {
 			v, ok := r.values["syscalls/Mpkt"]
-			lent := r.at["reader"] == "zbuf-lease" || r.at["reader"] == "zbuf-copy"
+			lent := slices.Contains([]string{"zbuf-lease", "zbuf-packet", "zbuf-copy"}, r.at["reader"])
 			return v, ok && lent && work(r) && r.values["drop-%"] > 0
 		}},
 	{text: "CPU per packet, lease to the bare loop", bench: "Contest", limit: 1.1, unit: "×", figure: to("zbuf-lease", "bare", "cpu-ns/pkt", noWork)},

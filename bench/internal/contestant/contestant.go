@@ -39,14 +39,14 @@ type opener func(Config) (Contestant, error)
 var openers = map[string]opener{}
 
 // Names are all of them, ours first, the limit last.
-var Names = []string{"zbuf-lease", "zbuf-copy", "zbuf-buffered", "gopacket", "go-pcap", "read2",
-	"bare"}
+var Names = []string{"zbuf-lease", "zbuf-packet", "zbuf-copy", "zbuf-buffered", "gopacket",
+	"go-pcap", "read2", "bare"}
 
 // Buffers says into how many pieces each divides Config.Memory: lending has the kernel's two, and
 // read(2) two of the kernel's and the reader's own. 0 is one that can't be told.
 func Buffers(name string) int {
 	switch name {
-	case "zbuf-lease", "zbuf-copy", "bare":
+	case "zbuf-lease", "zbuf-packet", "zbuf-copy", "bare":
 		return 2
 	case "go-pcap":
 		return 0

@@ -13,6 +13,9 @@ func init() {
 	openers["zbuf-lease"] = func(c Config) (Contestant, error) {
 		return openReader(c, bpf.ZeroCopy, (*reader).leases)
 	}
+	openers["zbuf-packet"] = func(c Config) (Contestant, error) {
+		return openReader(c, bpf.ZeroCopy, (*reader).packets)
+	}
 	openers["zbuf-copy"] = func(c Config) (Contestant, error) {
 		return openReader(c, bpf.ZeroCopy, (*reader).copies)
 	}
@@ -68,6 +71,17 @@ func (r *reader) leases(t *Tally) error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (r *reader) packets(t *Tally) error {
+	for !r.Load() {
+		data, _, err := r.ZeroCopyReadPacketData()
+		if err != nil {
+			return err
+		}
+		t.Packet(data)
 	}
 	return nil
 }

@@ -1,0 +1,148 @@
+package bpf_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/bpf"
+)
+
+// readOnce calls one reading method, as rnd has it. It returns false when the Reader is closed.
+func (u *user) readOnce(rnd *rand.Rand) bool {
+	ctx, cancel := context.Background(), context.CancelFunc(func() {})
+	if rnd.IntN(2) == 0 {
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(rnd.IntN(60))*time.Millisecond)
+	}
+	defer cancel()
+	c := call{span: span{begin: u.h.moment()}}
+	var frames [][]byte
+	var lease bpf.Lease
+	var err error
+	method := rnd.IntN(4)
+	if method == 3 && u.several {
+		method = 1 // the next call of anybody would end the data's life
+	}
+	switch method {
+	case 0:
+		lease, err = u.r.Lease(ctx)
+	case 1:
+		var p []byte
+		p, _, err = u.r.ReadPacket(ctx)
+		frames = [][]byte{p}
+	case 2:
+		var n int
+		b := make([]byte, 2048)
+		n, _, err = u.r.ReadInto(ctx, b)
+		frames = [][]byte{b[:n]}
+	default:
+		if rnd.IntN(2) == 0 {
+			u.r.SetReadDeadline(time.Now().Add(time.Duration(rnd.IntN(60)) * time.Millisecond))
+		}
+		var p []byte
+		p, _, err = u.r.ZeroCopyReadPacketData()
+		frames = [][]byte{p}
+	}
+	c.end = u.h.moment()
+	switch {
+	case errors.Is(err, os.ErrClosed):
+		return false
+	case errors.Is(err, bpf.ErrLeaseOut):
+		time.Sleep(100 * time.Microsecond) // time stands still while anybody is busy
+		return true
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		c.err = true
+		assert.NoError(u.t, u.h.deliver(c, nil))
+		pause(rnd)
+		return true
+	}
+	if !assert.NoError(u.t, err) {
+		return false
+	}
+	if method != 0 {
+		u.passed.Add(1)
+	} else {
+		cur := lease.Cursor()
+		for cur.Next() {
+			frames = append(frames, cur.Packet().Data())
+		}
+		assert.NoError(u.t, cur.Err())
+	}
+	assert.NoError(u.t, u.h.deliver(c, frames), "method %d", method)
+	if method == 0 {
+		u.useLease(rnd, lease, len(frames))
+	}
+	if !u.several && rnd.IntN(4) == 0 {
+		s, err := u.r.Stats()
+		assert.True(u.t, err == nil || errors.Is(err, os.ErrClosed))
+		assert.Equal(u.t, u.passed.Load(), s.Packets, "Stats after method %d", method)
+	}
+	if rnd.IntN(4) == 0 {
+		pause(rnd)
+	}
+	return true
+}
+
+// useLease goes over a lease in one of several ways, and releases it, now or later, here or
+// elsewhere.
+func (u *user) useLease(rnd *rand.Rand, l bpf.Lease, n int) {
+	leave := rnd.IntN(n + 1)
+	switch rnd.IntN(3) {
+	case 0:
+		seen := 0
+		for range l.Packets() {
+			if seen++; seen > leave {
+				break
+			}
+		}
+		assert.NoError(u.t, l.Err())
+		u.passed.Add(uint64(seen))
+	case 1:
+		c := l.Cursor()
+		for range leave {
+			assert.True(u.t, c.Next())
+		}
+		u.r.Count(&c)
+		u.passed.Add(uint64(leave))
+	}
+	if rnd.IntN(3) > 0 {
+		assert.NoError(u.t, l.Release())
+		return
+	}
+	later := rand.New(rand.NewPCG(rnd.Uint64(), 5))
+	u.held.Go(func() {
+		pause(later)
+		assert.NoError(u.t, l.Release())
+		assert.ErrorIs(u.t, l.Release(), bpf.ErrReleased)
+	})
+}
+
+// readToTheEnd reads until nothing comes for a second.
+func (u *user) readToTheEnd() {
+	u.held.Wait()
+	require.NoError(u.t, u.r.SetReadDeadline(time.Now().Add(time.Second)))
+	for {
+		c := call{span: span{begin: u.h.moment()}}
+		l, err := u.r.Lease(context.Background())
+		c.end = u.h.moment()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.err = true
+			require.NoError(u.t, u.h.deliver(c, nil))
+			return
+		}
+		require.NoError(u.t, err)
+		var frames [][]byte
+		for p := range l.Packets() {
+			frames = append(frames, p.Data())
+		}
+		u.passed.Add(uint64(len(frames)))
+		require.NoError(u.t, l.Err())
+		require.NoError(u.t, u.h.deliver(c, frames))
+		require.NoError(u.t, l.Release())
+	}
+}
