@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"debug/elf"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,7 +32,7 @@ func TestFullDisk(t *testing.T) {
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	kernel := filepath.Join(dir, "kernel")
-	require.NoError(t, os.WriteFile(kernel, kernelBytes(t), 0o644))
+	require.NoError(t, os.WriteFile(kernel, elfBytes(t, elf.EM_X86_64), 0o644))
 
 	cmd := exec.Command("unshare", append(mount, filepath.Join(bin, "vmtest"), "--no-reuse", "--accel",
 		"tcg", "--qemu", filepath.Join(bin, "qemu-standin"), "--kernel", kernel, program, "hello")...)

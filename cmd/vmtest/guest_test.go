@@ -268,7 +268,7 @@ func TestGuestReachesNothingOfTheHost(t *testing.T) {
 			targets = append(targets, net.JoinHostPort(n.IP.String(), port))
 		}
 	}
-	s := newSession(t, 1024)
+	s := newSession(t, 1025) // 1024 is what every other guest has
 	defer s.gone(t)
 	out, err := s.command(nil, append([]string{"reach"}, targets...)...).CombinedOutput()
 	require.NoError(t, err, "%s", out)

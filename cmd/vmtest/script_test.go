@@ -124,9 +124,10 @@ func params(t *testing.T, dir string) testscript.Params {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exitcode":   exitCode,
-			"fakekernel": fakeKernel,
-			"fakeset":    fakeSet,
+			"exitcode":    exitCode,
+			"fakekernel":  fakeKernel,
+			"fakeprogram": fakeProgram,
+			"fakeset":     fakeSet,
 		},
 	}
 }
@@ -156,7 +157,18 @@ func fakeKernel(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: fakekernel FILE")
 	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), kernelBytes(scriptT{ts}), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), elfBytes(scriptT{ts}, elf.EM_X86_64), 0o644))
+}
+
+// fakeProgram makes a file that looks like a program for FreeBSD, and which nothing runs:
+// fakeprogram arm64 FILE.
+func fakeProgram(ts *testscript.TestScript, neg bool, args []string) {
+	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64,
+		"riscv64": elf.EM_RISCV}
+	if neg || len(args) != 2 || machines[args[0]] == 0 {
+		ts.Fatalf("usage: fakeprogram amd64|arm64|riscv64 FILE")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), elfBytes(scriptT{ts}, machines[args[0]]), 0o755))
 }
 
 // fakeSet makes a folder that looks like that of a release, with a kernel.txz of
@@ -172,7 +184,7 @@ func fakeSet(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	w := tar.NewWriter(x)
 	for _, name := range []string{"kernel", "tmpfs.ko"} {
-		data := kernelBytes(scriptT{ts})
+		data := elfBytes(scriptT{ts}, elf.EM_X86_64)
 		ts.Check(w.WriteHeader(&tar.Header{Name: "./boot/kernel/" + name, Typeflag: tar.TypeReg,
 			Mode: 0o555, Size: int64(len(data))}))
 		_, err := w.Write(data)
@@ -185,14 +197,14 @@ func fakeSet(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(filepath.Join(dir, "MANIFEST"), []byte(line), 0o644))
 }
 
-// kernelBytes are an ELF file whose one segment is a handful of zeros.
-func kernelBytes(t require.TestingT) []byte {
+// elfBytes are an ELF file whose one segment is a handful of zeros.
+func elfBytes(t require.TestingT, machine elf.Machine) []byte {
 	const base, headers, text = 0xffffffff80200000, 64 + 56, 64
 	var b bytes.Buffer
 	require.NoError(t, binary.Write(&b, binary.LittleEndian, elf.Header64{
 		Ident:   [16]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT), byte(elf.ELFOSABI_FREEBSD)},
 		Type:    uint16(elf.ET_EXEC),
-		Machine: uint16(elf.EM_X86_64),
+		Machine: uint16(machine),
 		Version: uint32(elf.EV_CURRENT), Entry: base, Phoff: 64, Ehsize: 64, Phentsize: 56, Phnum: 1,
 		Shentsize: 64,
 	}))

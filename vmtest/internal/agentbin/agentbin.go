@@ -73,7 +73,7 @@ func Build(source fs.FS, prefix, cache, goarch string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("build the agent: %w", err)
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o",
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o",
 		filepath.Join(dir, "agent"), "./"+prefix+"/agent")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOOS=freebsd", "GOARCH="+goarch, "GOAMD64=v1", "CGO_ENABLED=0",
