@@ -14,8 +14,8 @@ SEEDS     ?= 5000
 EXPRESSIONS ?= 20000
 # The three layouts of structs: programs and tests are linked for them.
 LAYOUTS   := amd64 386 arm
-# make cross type-checks and vets these: FreeBSD on every processor, one unix that is neither Linux
-# nor FreeBSD, and one system that is no unix.
+# The target cross type-checks and vets these: FreeBSD on every processor, one unix that is neither
+# Linux nor FreeBSD, and one system that is no unix.
 ELSEWHERE := $(patsubst %,freebsd/%,$(LAYOUTS) arm64 riscv64) darwin/arm64 windows/amd64
 
 # The FreeBSD tests run on the kernel that VMTEST_KERNEL names. If it names none, they run on every
@@ -45,7 +45,7 @@ help:
 	@sed -n 's/^# make/make/p' Makefile
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1	/' | expand -t 20
 
-run: ## capture (IFACE=em0 on FreeBSD), or replay a sample through the model, into out/capture.pcapng
+run: ## capture (IFACE=em0 on FreeBSD) or replay a sample, to out/capture.pcapng
 	@mkdir -p out
 ifeq ($(shell uname -s),FreeBSD)
 	$(GO) run ./cmd/bpfctl capture $(if $(IFACE),-i $(IFACE),-i lo0) -w out/capture.pcapng --duration 10s
@@ -53,14 +53,17 @@ else
 	$(GO) run ./cmd/bpfctl capture --replay cmd/bpfctl/testdata/sample.pcapng -w out/capture.pcapng
 endif
 
-check: format vet staticcheck short ## gofmt, go vet, staticcheck and the short tests, here: what to run while working
+check: format vet staticcheck short ## gofmt, go vet, staticcheck, short tests: run it while working
 
 test: announce format vet staticcheck-all unit race cross maybe-vmtest
 
 announce:
-	@echo "make test: gofmt, go vet and staticcheck; the tests here, those of several goroutines under the race detector; then"
-	@echo "make test: FreeBSD's tests and programs are linked for $(LAYOUTS), and everything is vetted for $(ELSEWHERE)."
-	@echo "make test: That takes about 10 minutes on two idle processors with nothing cached; make times measures it."
+	@echo "make test: First gofmt, go vet and staticcheck run."
+	@echo "make test: Then the tests run here, those of several goroutines under the race detector."
+	@echo "make test: Then it links FreeBSD's tests and programs for $(LAYOUTS)."
+	@echo "make test: It vets everything for $(ELSEWHERE)."
+	@echo "make test: All this takes about 10 minutes on two idle processors with nothing cached."
+	@echo "make test: make times measures it."
 	@echo "make test: $(if $(HAVE_VM),Then the FreeBSD tests$(foreach k,$(WANTED), on $(k)): about 10 minutes for each amd64 kernel.,There is no FreeBSD kernel$(if $(WANTED), that QEMU is here for): those tests will not run.)"
 
 format:
@@ -89,10 +92,12 @@ unit: ## the tests that run here without the race detector
 race: ## the tests that run here under the race detector
 	$(GO) test -race -vet=off -short -timeout 20m $(RACE)
 
-cross: $(addprefix cross-,$(LAYOUTS)) elsewhere ## link FreeBSD's tests and programs for each layout of structs, and vet everything for other systems
+# Links FreeBSD's tests and programs for each layout of structs, and vets everything
+# for other systems.
+cross: $(addprefix cross-,$(LAYOUTS)) elsewhere ## link for each layout of structs; vet the rest
 
-# make cross links the packages that may ask a kernel, and bpfctl. It links packages whose files
-# have no layout once.
+# The target cross links the packages that may ask a kernel, and bpfctl. It links packages whose
+# files have no layout once.
 LINKED       := . ./bpf ./cmd/bpfctl ./conformance ./sysctl
 LINKED-amd64 := ./bpf/fanout ./cmd/vmtest ./faults ./internal/lab ./internal/sender ./vmtest/agent
 $(addprefix cross-,$(LAYOUTS)): cross-%:
@@ -104,7 +109,7 @@ elsewhere:
 	bin/elsewhere $(ELSEWHERE)
 	cd bench && ../bin/elsewhere freebsd/amd64
 
-times: ## docs/times.md: the CPU that each part of make check and make test costs (takes half an hour)
+times: ## docs/times.md: the CPU of each part of make check and make test (half an hour)
 	@mkdir -p out
 	.ci/times >out/times.md
 	mv out/times.md docs/times.md
@@ -121,14 +126,18 @@ maybe-vmtest:
 ifneq ($(HAVE_VM),)
 	$(MAKE) --no-print-directory vmtest
 endif
-	@echo "make test: passed here: gofmt, go vet, staticcheck; the short tests, under the race detector those of $(RACE); links for freebsd on $(LAYOUTS); vet for $(ELSEWHERE)"
+	@echo "make test: passed here: gofmt, go vet, staticcheck and the short tests"
+	@echo "make test: passed here under the race detector: the tests of $(RACE)"
+	@echo "make test: passed here: links for freebsd on $(LAYOUTS); vet for $(ELSEWHERE)"
 ifneq ($(HAVE_VM),)
 	@echo "make test: passed on FreeBSD: see make vmtest above$(if $(LEFTOUT), and what did NOT run there)"
 else
 	@echo "make test: the FreeBSD tests did NOT run: $(if $(WANTED),there is no QEMU for $(WANTED),there is no kernel)."
-	@echo "make test: to run them put a FreeBSD/amd64 kernel at ~/.cache/vmtest/kernel-amd64 or name it in VMTEST_KERNEL, install qemu-system-x86, and run make vmtest."
+	@echo "make test: to run them, put a FreeBSD/amd64 kernel at ~/.cache/vmtest/kernel-amd64,"
+	@echo "make test: or name it in VMTEST_KERNEL. Install qemu-system-x86. Then run make vmtest."
 endif
-	@echo "make test: the rest: make soak (every test in its long form, hours), make fuzz, make bench bench-vm"
+	@echo "make test: the rest: make soak (every test in its long form, hours), make fuzz,"
+	@echo "make test: make bench bench-vm"
 
 $(VMTEST): FORCE
 	$(GO) build -o $@ ./cmd/vmtest
@@ -158,7 +167,8 @@ SECOND  = --tunable vmtest.second=1
 LANES = $(if $(NAMED),allowed/named forbidden/named 386/named) $(foreach k,$(AMD64),allowed/$(k) forbidden/$(k) 386/$(k)) $(foreach k,$(OTHERS),core/$(k))
 RUNNER = $(if $(KERNEL),vm-runner)
 
-vmtest: $(VMTEST) ## the FreeBSD tests on every kernel there is: zero-copy allowed, forbidden, guarded, and as 32-bit programs
+# Runs with zero-copy allowed, forbidden, guarded, and as 32-bit programs.
+vmtest: $(VMTEST) ## the FreeBSD tests on each kernel: zero-copy allowed, forbidden, guarded; 386
 	@test -n "$(HAVE_VM)" || { echo "make vmtest: no FreeBSD kernel or no QEMU: see vmtest doctor"; $(VMTEST) doctor; exit 1; }
 	$(VMTEST) kernels
 	+@$(MAKE) --no-print-directory -j$(VMJOBS) --output-sync=line $(addprefix vm-,$(LANES)) $(RUNNER)
@@ -190,11 +200,13 @@ vm-core/%:
 vm-runner:
 	$(GO) test -timeout 30m ./cmd/vmtest
 
-vmtest-speed: ## how fast vmtest is on every kernel there is, checked and put into docs/vmtest.md; wants an idle machine
+# Measures how fast vmtest is on every kernel there is, and checks it.
+vmtest-speed: ## the speed of vmtest, into docs/vmtest.md; wants an idle machine
 	VMTEST_SPEED=1 VMTEST_SPEED_PAGE=$(CURDIR)/docs/vmtest.md \
 	  $(GO) test -count=1 -timeout 30m -v -run 'TestSpeed$$' ./cmd/vmtest
 
-vagrant-test: ## the tests on an official FreeBSD box (VirtualBox or VMware; FREEBSD=14.4 for another release)
+# The box runs in VirtualBox or VMware.
+vagrant-test: ## the tests on an official FreeBSD box (FREEBSD=14.4 for another release)
 	@command -v vagrant >/dev/null || { echo "make vagrant-test: vagrant is missing: https://developer.hashicorp.com/vagrant/install"; exit 1; }
 	vagrant validate
 	vagrant up
@@ -230,7 +242,8 @@ archof = $(if $(filter named,$(1)),amd64,$(firstword $(subst -, ,$(patsubst kern
 INSTORM = --smp 4
 
 SOAKON = $(if $(NAMED),named,$(AMD64) $(OTHERS))
-soak: soak-model $(addprefix soak-kernel/,$(SOAKON)) ## the long forms (hours): PACKETS (50 million) on the model; SOAK (10m) for each, on each kernel
+# PACKETS is for the model (50 million), SOAK is for each long form on a kernel (10m).
+soak: soak-model $(addprefix soak-kernel/,$(SOAKON)) ## the long forms (hours): PACKETS, SOAK (10m)
 
 soak-model: $(RELIABILITY)
 	$(GO) test -count=1 -timeout 0 ./filter ./internal/... ./cmd/bpfctl
@@ -261,27 +274,33 @@ soak-random/%: random/%
 random/%: $(VMTEST) $(RELIABILITY)
 	ZBUF_STEPS=$(call STEPS,$*) $(call LONGON,random,$*) -run 'TestRandomSequences$$' ./conformance
 
-random: $(addprefix random/,$(SOAKON)) ## random operations on every kernel there is, against its own model: 100,000 on amd64, 20,000 on the others
+# Compares each kernel with its own model: 100,000 operations on amd64, 20,000 on the others.
+random: $(addprefix random/,$(SOAKON)) ## random operations on each kernel, against its model
 	@test -n "$(SOAKON)" || { echo "make random: no FreeBSD kernel or no QEMU: see vmtest doctor"; exit 1; }
 
-reliability: $(RELIABILITY) ## docs/reliability.md, of what make soak and make fuzz have left in out/reliability; without make fuzz that part stays
+# The page is made from what make soak and make fuzz have left in out/reliability. Without make
+# fuzz, its part of the page stays as it is.
+reliability: $(RELIABILITY) ## docs/reliability.md, from out/reliability
 	$(RELIABILITY) page out/reliability docs/reliability.md >out/reliability.md
 	mv out/reliability.md docs/reliability.md
 
 ALLOWEDON = -exec "$(CURDIR)/$(VMTEST) --kernel $(1) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable=1"
 RULES = $(LONG) -short -run 'TestConformance$$' $(call ALLOWEDON,$(1)) ./conformance
 
-rules: $(VMTEST) $(RELIABILITY) ## the table of rules on every kernel there is, for make matrix; as 386 programs, too, where those run
+# Also runs the table as 386 programs, on the kernels that run those.
+rules: $(VMTEST) $(RELIABILITY) ## the table of rules on every kernel there is, for make matrix
 	@test -n "$(AMD64)$(OTHERS)" || { echo "make rules: no FreeBSD kernel or no QEMU: see vmtest doctor"; exit 1; }
 	@set -e; $(foreach k,$(AMD64) $(OTHERS),GOOS=freebsd GOARCH=$(call archof,$(k)) \
 	  $(RECORD)/rules-$(k).json $(call RULES,$(k));)
 	@set -e; $(foreach k,$(AMD64),GOOS=freebsd GOARCH=386 \
 	  $(RECORD)/rules-$(k)-386.json $(call RULES,$(k));)
 
-matrix: $(RELIABILITY) ## docs/kernels.md, and the kernels in README.md, of what make rules has left in out/reliability
+# The page is made from what make rules has left in out/reliability.
+matrix: $(RELIABILITY) ## docs/kernels.md and the kernels in README.md, from make rules
 	$(RELIABILITY) matrix conformance out/reliability docs/kernels.md README.md
 
-bench: ## what needs no kernel, into out/bench: the walk beside a C callback loop, each way to read and the fan-out on the model
+# The walk beside a C callback loop, each way to read, and the fan-out on the model.
+bench: ## the measurements that need no kernel, into out/bench
 	@mkdir -p out/bench
 	$(GO) test -count=1 -run '^$$' -bench Walk ./bpf >out/bench/walk.txt || { cat out/bench/walk.txt; exit 1; }
 	$(GO) test -count=1 -run '^$$' -bench Read -benchtime 100x ./bpf >out/bench/read.txt || { cat out/bench/read.txt; exit 1; }
@@ -311,12 +330,13 @@ define BENCH_ONE
 
 endef
 
-bench-vm: $(VMTEST) ## all measurements on FreeBSD, into out/bench: in a virtual machine; on FreeBSD itself as root
+bench-vm: $(VMTEST) ## all measurements, into out/bench: in a virtual machine, or on FreeBSD as root
 	@mkdir -p out/bench
 	$(foreach p,$(BENCH_PKGS),$(call BENCH_ONE,$(p)))
 
 FILTERS := out/filters
-filters: $(VMTEST) ## docs/filter-judges.md: what the judges of package filter say, here and on every amd64 kernel there is
+# The page says what the judges of package filter say.
+filters: $(VMTEST) ## docs/filter-judges.md, from here and from each amd64 kernel
 	@mkdir -p $(FILTERS)
 	$(GO) test -count=1 -v -run 'SameVerdicts|Corpus|Instructions' ./filter >$(FILTERS)/host.txt || \
 	  { cat $(FILTERS)/host.txt; exit 1; }
@@ -338,7 +358,8 @@ bin/bpfctl: FORCE
 shots: bin/bpfctl ## take the pictures of bpfctl in README.md anew (on the model; any unix)
 	PATH="$(CURDIR)/bin:$$PATH" $(GO) run ./internal/termshot/intofile README.md
 
-licences: ## docs/licences.md: every module that go.mod and bench/go.mod require, with its licence and with what uses it
+# The modules are those that go.mod and bench/go.mod require.
+licences: ## docs/licences.md: each required module, its licence and its users
 	@mkdir -p out
 	$(GO) run ./internal/licences >out/licences.md
 	mv out/licences.md docs/licences.md
