@@ -462,21 +462,6 @@ func (s *sess) requireQuiet(rearm bool, why string) {
 	}
 }
 
-// requireLasts runs f, which waits for a timeout of the kernel, until it takes least or longer,
-// three times at most. The kernel counts a timeout from the last clock tick that it has handled. On
-// a machine that is late with ticks a timeout can therefore end early once.
-func requireLasts(t *testing.T, least time.Duration, f func() time.Duration) {
-	t.Helper()
-	for range 2 {
-		took := f()
-		if took >= least {
-			return
-		}
-		t.Logf("it took %v instead of %v: once more", took, least)
-	}
-	require.GreaterOrEqual(t, f(), least)
-}
-
 // tick is the resolution of the kernel's timeouts at kern.hz=100.
 const tick = 10 * time.Millisecond
 
