@@ -9,15 +9,11 @@
 //		return err
 //	}
 //	defer r.Close()
-//	for {
-//		l, err := r.Lease(ctx)
+//	for p, err := range r.Packets(ctx) {
 //		if err != nil {
 //			return err
 //		}
-//		for p := range l.Packets() {
-//			use(p.Data(), p.WireLen())
-//		}
-//		l.Release()
+//		use(p.Data(), p.WireLen())
 //	}
 //
 // # The protocol

@@ -22,6 +22,35 @@ func exampleKernel() *bpftest.Kernel {
 	return k
 }
 
+// The loop that most programs want. ErrCorrupt does not end it.
+func ExampleReader_Packets() {
+	k := exampleKernel() // leave Config.System out to use the running kernel
+	r, err := bpf.Open("em0", bpf.Config{System: k, Immediate: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+	k.Interface("em0").Receive(make([]byte, 60))
+	k.Interface("em0").Receive(make([]byte, 90))
+	for p, err := range r.Packets(context.Background()) {
+		switch {
+		case errors.Is(err, bpf.ErrCorrupt):
+			log.Print(err) // the loop goes on with the next buffer
+		case err != nil:
+			fmt.Println(err) // the loop is over
+		default:
+			fmt.Println(p.CapLen(), "of", p.WireLen(), "bytes")
+			if p.WireLen() == 90 {
+				r.Close()
+			}
+		}
+	}
+	// Output:
+	// 60 of 60 bytes
+	// 90 of 90 bytes
+	// bpf: file already closed
+}
+
 func Example() {
 	k := exampleKernel() // leave Config.System out to use the running kernel
 	r, err := bpf.Open("em0", bpf.Config{System: k})

@@ -82,6 +82,12 @@ func TestMemoryOfAForgottenReader(t *testing.T) {
 			data, _, err = r.ReadPacket(t.Context())
 			require.NoError(t, err)
 		}, false, func() bool { return number(t, data) == 0 }},
+		{"a loop that was left", func(r *bpf.Reader) {
+			for _, err := range r.Packets(t.Context()) {
+				require.NoError(t, err)
+				break
+			}
+		}, false, func() bool { return true }},
 		{"nothing", func(*bpf.Reader) {}, false, func() bool { return true }},
 		{"a lease that was released", func(r *bpf.Reader) {
 			l, err := r.Lease(t.Context())

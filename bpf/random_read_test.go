@@ -20,6 +20,9 @@ func (u *user) readOnce(rnd *rand.Rand) bool {
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(rnd.IntN(60))*time.Millisecond)
 	}
 	defer cancel()
+	if rnd.IntN(5) == 0 {
+		return u.loop(rnd, ctx)
+	}
 	c := call{span: span{begin: u.h.moment()}}
 	var frames [][]byte
 	var lease bpf.Lease
@@ -86,6 +89,40 @@ func (u *user) readOnce(rnd *rand.Rand) bool {
 		pause(rnd)
 	}
 	return true
+}
+
+// loop has some turns of the loop over packets, each of which is a call of a reading method. It
+// returns false when the Reader is closed.
+func (u *user) loop(rnd *rand.Rand, ctx context.Context) bool {
+	turns := 1 + rnd.IntN(100)
+	c := call{span: span{begin: u.h.moment()}}
+	for p, err := range u.r.Packets(ctx) {
+		c.end = u.h.moment()
+		switch {
+		case errors.Is(err, os.ErrClosed):
+			return false
+		case errors.Is(err, bpf.ErrLeaseOut):
+			time.Sleep(100 * time.Microsecond) // time stands still while anybody is busy
+			return true
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+			c.err = true
+			assert.NoError(u.t, u.h.deliver(c, nil))
+			return true
+		}
+		if !assert.NoError(u.t, err) {
+			return false
+		}
+		assert.NoError(u.t, u.h.deliver(c, [][]byte{p.Data()}), "in the loop")
+		u.passed.Add(1)
+		if turns--; turns == 0 {
+			return true
+		}
+		if rnd.IntN(8) == 0 {
+			pause(rnd)
+		}
+		c = call{span: span{begin: u.h.moment()}}
+	}
+	return assert.Fail(u.t, "the loop ended in silence")
 }
 
 // useLease goes over a lease in one of several ways, and releases it, now or later, here or

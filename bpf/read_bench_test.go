@@ -28,16 +28,29 @@ func (r *read) packet(data []byte, wirelen int) {
 func BenchmarkRead(b *testing.B) {
 	ctx := context.Background()
 	buf := make([]byte, 2048)
+	walk := func(l bpf.Lease, s *read) {
+		for p := range l.Packets() {
+			s.packet(p.Data(), p.WireLen())
+		}
+	}
 	for _, way := range []struct {
 		name  string
 		lease func(l bpf.Lease, s *read)
 		read  func(r *bpf.Reader, n uint64, s *read) error // n packets
 	}{
-		{"ZeroCopyReadPacketData", func(l bpf.Lease, s *read) {
-			for p := range l.Packets() {
+		{"Packets", walk, func(r *bpf.Reader, n uint64, s *read) error {
+			for p, err := range r.Packets(ctx) {
+				if err != nil {
+					return err
+				}
 				s.packet(p.Data(), p.WireLen())
+				if n--; n == 0 {
+					break
+				}
 			}
-		}, func(r *bpf.Reader, n uint64, s *read) error {
+			return nil
+		}},
+		{"ZeroCopyReadPacketData", walk, func(r *bpf.Reader, n uint64, s *read) error {
 			for range n {
 				data, info, err := r.ZeroCopyReadPacketData()
 				if err != nil {

@@ -142,10 +142,7 @@ func (r *Reader) release() {
 	b := r.current
 	r.current, r.at = batch{}, 0
 	r.eng.release(b)
-	if r.out {
-		r.out = false
-		r.dev.KeepMapped(false)
-	}
+	r.takeBack()
 }
 
 // handOut notes that the caller gets memory of current. The garbage collector can't see who uses
@@ -154,6 +151,14 @@ func (r *Reader) handOut() {
 	if !r.out {
 		r.out = true
 		r.dev.KeepMapped(true)
+	}
+}
+
+// takeBack notes that nobody uses memory of current any more.
+func (r *Reader) takeBack() {
+	if r.out {
+		r.out = false
+		r.dev.KeepMapped(false)
 	}
 }
 
