@@ -175,6 +175,7 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 	var quiet atomic.Int64
 	l := ledger{other: lab.StormFrame(), quiet: &quiet}
 	var halt atomic.Int32 // 0 go on, 1 stop with a lease, 2 stop without
+	var hold atomic.Bool  // pause until both buffers are full
 	stopped, resume := make(chan struct{}), make(chan struct{})
 	reader := rand.New(rand.NewPCG(seed, 1))
 	done := make(chan error, 1)
@@ -186,6 +187,7 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 			} else if h == 0 && quiet.Load() == 0 && reader.IntN(8) == 0 {
 				// a pause of any length
 				time.Sleep(time.Duration(reader.IntN(20*size>>14)) * time.Millisecond)
+				lab.Until(func() (bool, error) { return !hold.Load(), nil })
 			}
 		})
 	}()
@@ -221,7 +223,13 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 				}
 			})
 		}
-		time.Sleep(time.Duration(200+rng.IntN(1000)) * time.Millisecond) // a pause of any length
+		if stormed < how || dropped > 0 {
+			time.Sleep(time.Duration(200+rng.IntN(1000)) * time.Millisecond) // a pause of any length
+		} else { // the storm is too weak for pauses of milliseconds
+			hold.Store(true)
+			lab.Until(func() (bool, error) { return listed(t, storm.Ifname).Dropped > 0, nil })
+			hold.Store(false)
+		}
 		halt.Store(int32(1 + rng.IntN(2)))
 		select {
 		case <-stopped:
