@@ -8,7 +8,10 @@ import "context"
 // data is valid until the next call of a reading method. That call gives the memory back, also
 // after Close, when it returns os.ErrClosed. Without it the memory stays mapped.
 //
-// Errors: those of Lease, and ErrCorrupt. After ErrCorrupt reading goes on with the next buffer.
+// Errors:
+//   - the errors of [Reader.Lease];
+//   - ErrCorrupt if a buffer has no valid record where one begins. The next call goes on with the
+//     next buffer.
 func (r *Reader) ZeroCopyReadPacketData() (data []byte, info Info, err error) {
 	p, s, err := r.nextPacket(context.Background())
 	if err != nil {
@@ -21,8 +24,9 @@ func (r *Reader) ZeroCopyReadPacketData() (data []byte, info Info, err error) {
 }
 
 // ReadPacket waits for the next packet and returns a copy of it. Copies of short packets share
-// allocations of 1 KiB, so a copy that is kept keeps up to 1 KiB. Errors: see
-// ZeroCopyReadPacketData.
+// allocations of 1 KiB, so a copy that is kept keeps up to 1 KiB.
+//
+// Errors: those of [Reader.ZeroCopyReadPacketData], and context.Cause(ctx) when ctx is done.
 func (r *Reader) ReadPacket(ctx context.Context) ([]byte, Info, error) {
 	p, s, err := r.nextPacket(ctx)
 	if err != nil {
@@ -35,8 +39,9 @@ func (r *Reader) ReadPacket(ctx context.Context) ([]byte, Info, error) {
 }
 
 // ReadInto waits for the next packet and copies it into buf. If buf is shorter than the packet,
-// ReadInto drops the rest. Then n is len(buf), and info.CapLen is the length of the packet. Errors:
-// see ZeroCopyReadPacketData.
+// ReadInto drops the rest. Then n is len(buf), and info.CapLen is the length of the packet.
+//
+// Errors: those of [Reader.ReadPacket].
 func (r *Reader) ReadInto(ctx context.Context, buf []byte) (n int, info Info, err error) {
 	p, s, err := r.nextPacket(ctx)
 	if err != nil {

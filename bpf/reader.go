@@ -172,7 +172,9 @@ func (r *Reader) releaseCopied() {
 
 // SetReadDeadline makes reading fail with os.ErrDeadlineExceeded from t on. A read first delivers
 // everything that is there. The zero Time is no deadline. A read under way notices the change.
-// Errors: os.ErrClosed.
+//
+// Errors:
+//   - os.ErrClosed after Close.
 func (r *Reader) SetReadDeadline(t time.Time) error { return r.sig.setDeadline(t) }
 
 // Close closes the descriptor. A read under way wakes and returns os.ErrClosed. If a lease is out,

@@ -27,7 +27,10 @@ type Stats struct {
 }
 
 // Stats returns the counters. After Close it returns Received and Dropped as of the last call or
-// reset before Close. Errors: os.ErrClosed, with the counters as far as they are known.
+// reset before Close.
+//
+// Errors:
+//   - os.ErrClosed after Close. The counters are returned as far as they are known.
 func (r *Reader) Stats() (Stats, error) {
 	r.gate.mu.Lock()
 	err := r.kernel.sample(r.dev)

@@ -49,7 +49,7 @@ func (w *waiter) next(ctx context.Context) (batch, error) {
 		return batch{}, ErrInterfaceGone
 	}
 	w.sig.watch(ctx)
-	// What is in the store buffer may have waited as long as the reader was busy. The read timeout
+	// The packets in the store buffer may have waited as long as the reader was busy. The read timeout
 	// begins only now, so that time counts against it.
 	now := w.now()
 	if w.leaving || w.eng.behind() || w.timeout > 0 && now-w.fetched > w.timeout/8 {
