@@ -52,20 +52,8 @@ func (u *user) readOnce(rnd *rand.Rand) bool {
 		frames = [][]byte{p}
 	}
 	c.end = u.h.moment()
-	switch {
-	case errors.Is(err, os.ErrClosed):
-		return false
-	case errors.Is(err, bpf.ErrLeaseOut):
-		time.Sleep(100 * time.Microsecond) // time stands still while anybody is busy
-		return true
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		c.err = true
-		assert.NoError(u.t, u.h.deliver(c, nil))
-		pause(rnd)
-		return true
-	}
-	if !assert.NoError(u.t, err) {
-		return false
+	if err != nil {
+		return u.failed(rnd, c, err)
 	}
 	if method != 0 {
 		u.passed.Add(1)
@@ -91,6 +79,23 @@ func (u *user) readOnce(rnd *rand.Rand) bool {
 	return true
 }
 
+// failed takes the error of a reading method. It returns false when the Reader is closed.
+func (u *user) failed(rnd *rand.Rand, c call, err error) bool {
+	switch {
+	case errors.Is(err, os.ErrClosed):
+		return false
+	case errors.Is(err, bpf.ErrLeaseOut):
+		time.Sleep(100 * time.Microsecond) // time stands still while anybody is busy
+		return true
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		c.err = true
+		assert.NoError(u.t, u.h.deliver(c, nil))
+		pause(rnd) // or a deadline that has passed would be met for ever, in no time
+		return true
+	}
+	return assert.NoError(u.t, err)
+}
+
 // loop has some turns of the loop over packets, each of which is a call of a reading method. It
 // returns false when the Reader is closed.
 func (u *user) loop(rnd *rand.Rand, ctx context.Context) bool {
@@ -98,19 +103,8 @@ func (u *user) loop(rnd *rand.Rand, ctx context.Context) bool {
 	c := call{span: span{begin: u.h.moment()}}
 	for p, err := range u.r.Packets(ctx) {
 		c.end = u.h.moment()
-		switch {
-		case errors.Is(err, os.ErrClosed):
-			return false
-		case errors.Is(err, bpf.ErrLeaseOut):
-			time.Sleep(100 * time.Microsecond) // time stands still while anybody is busy
-			return true
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-			c.err = true
-			assert.NoError(u.t, u.h.deliver(c, nil))
-			return true
-		}
-		if !assert.NoError(u.t, err) {
-			return false
+		if err != nil {
+			return u.failed(rnd, c, err)
 		}
 		assert.NoError(u.t, u.h.deliver(c, [][]byte{p.Data()}), "in the loop")
 		u.passed.Add(1)
