@@ -22,6 +22,7 @@ const Slack = 80 * time.Millisecond
 type Lag struct {
 	epoch time.Time
 	worst atomic.Int64
+	until []atomic.Int64 // the time up to which each watcher knows its stalls
 
 	mu     sync.Mutex
 	stalls []Span // sleeps that ended late, by more than they were long
@@ -40,7 +41,8 @@ func WatchLag(t testing.TB) *Lag {
 	var watchers sync.WaitGroup
 	cpus, err := Processors()
 	require.NoError(t, err)
-	for _, cpu := range cpus {
+	l.until = make([]atomic.Int64, len(cpus))
+	for i, cpu := range cpus {
 		watchers.Go(func() {
 			runtime.LockOSThread() // for good: the thread ends with the goroutine
 			// An emulated machine's processors do not stand still together, so each has a watcher.
@@ -67,6 +69,7 @@ func WatchLag(t testing.TB) *Lag {
 				for old := l.worst.Load(); int64(late) > old &&
 					!l.worst.CompareAndSwap(old, int64(late)); old = l.worst.Load() {
 				}
+				l.until[i].Store(int64(now))
 			}
 		})
 	}
@@ -88,7 +91,14 @@ func (l *Lag) Allow(timeout time.Duration) time.Duration {
 
 // Late returns the spans that are longer than limit plus the time by which the machine was late
 // during the span. The scheduler must run several parties, one after the other.
+//
+// A processor may go on for the test before it goes on for its watcher. So Late waits until every
+// watcher knows the stalls up to now.
 func (l *Lag) Late(spans []Span, limit time.Duration) (late []Span) {
+	now := int64(l.Now())
+	for i := range l.until {
+		Until(func() (bool, error) { return l.until[i].Load() >= now, nil })
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range spans {
