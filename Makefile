@@ -109,7 +109,7 @@ cross: $(addprefix cross-,$(LAYOUTS)) elsewhere ## link for each layout of struc
 # The target cross links the packages that may ask a kernel, and bpfctl. It links packages whose
 # files have no layout once.
 LINKED       := . ./bpf ./cmd/bpfctl ./conformance ./sysctl
-LINKED-amd64 := ./bpf/fanout ./cmd/vmtest ./faults ./internal/lab ./internal/sender ./vmtest/agent
+LINKED-amd64 := ./bpf/fanout ./bpf/merge ./cmd/vmtest ./faults ./internal/lab ./internal/sender ./vmtest/agent
 $(addprefix cross-,$(LAYOUTS)): cross-%:
 	GOOS=freebsd GOARCH=$* $(GO) test -vet=off -ldflags='-s -w' -exec=true $(LINKED) $(LINKED-$*) >/dev/null
 
@@ -154,9 +154,9 @@ $(VMTEST): FORCE
 FORCE:
 
 # Packages whose tests ask a kernel. What runs on the model or on files alone runs on the host.
-VMPKGS     ?= . ./bpf/fanout ./conformance ./faults ./sysctl ./internal/lab ./internal/sender ./vmtest/agent
+VMPKGS     ?= . ./bpf/fanout ./bpf/merge ./conformance ./faults ./sysctl ./internal/lab ./internal/sender ./vmtest/agent
 # Those of them that ask the kernel for zero-copy mode, or for what stands in for it.
-KERNELPKGS  = . ./bpf/fanout ./conformance ./faults ./sysctl
+KERNELPKGS  = . ./bpf/fanout ./bpf/merge ./conformance ./faults ./sysctl
 # The reader's tests that ask a kernel.
 READER      = -run Kernel ./bpf
 # $(1) is a kernel's name, or "named" if VMTEST_KERNEL, VMTEST_IMAGE or VMFLAGS name a kernel. The

@@ -22,8 +22,8 @@ import (
 	"github.com/zbuf-go/zbuf/bpf/merge"
 )
 
-// world is a model kernel with interfaces and a Merger of their readers.
-type world struct {
+// setup is a model kernel with interfaces and a Merger of their readers.
+type setup struct {
 	t       *testing.T
 	k       *bpftest.Kernel
 	ifaces  []*bpftest.Interface
@@ -32,8 +32,8 @@ type world struct {
 	begin   time.Time
 }
 
-func newWorld(t *testing.T, bound time.Duration, n int, cfg bpf.Config) *world {
-	w := &world{t: t, begin: time.Now(),
+func newSetup(t *testing.T, bound time.Duration, n int, cfg bpf.Config) *setup {
+	w := &setup{t: t, begin: time.Now(),
 		k: bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))}
 	cfg.System = w.k
 	for i := range n {
@@ -49,7 +49,7 @@ func newWorld(t *testing.T, bound time.Duration, n int, cfg bpf.Config) *world {
 }
 
 // receive has interface i capture packet n with the time stamp at, in milliseconds.
-func (w *world) receive(i int, n uint32, at int) {
+func (w *setup) receive(i int, n uint32, at int) {
 	data := make([]byte, 60)
 	binary.BigEndian.PutUint32(data[14:], n)
 	w.ifaces[i].ReceiveAt(w.begin.Add(time.Duration(at)*time.Millisecond), data, 60)
@@ -110,7 +110,7 @@ func TestMerge(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, 100*time.Millisecond, c.ifaces, bpf.Config{Immediate: true})
+				w := newSetup(t, 100*time.Millisecond, c.ifaces, bpf.Config{Immediate: true})
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				go func() {
@@ -148,13 +148,13 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-func (w *world) at(ms int) time.Time { return w.begin.Add(time.Duration(ms) * time.Millisecond) }
+func (w *setup) at(ms int) time.Time { return w.begin.Add(time.Duration(ms) * time.Millisecond) }
 
 // A packet that was held for the bound goes out behind those before it that had come by then, and
 // not behind those that came later.
 func TestNobodyPutsOffADuePacket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 100*time.Millisecond, 2, bpf.Config{Immediate: true})
+		w := newSetup(t, 100*time.Millisecond, 2, bpf.Config{Immediate: true})
 		go func() {
 			w.receive(0, 1, 9000) // due at 100
 			w.receive(1, 2, 10)
@@ -182,7 +182,7 @@ func TestNobodyPutsOffADuePacket(t *testing.T) {
 // lease is out. Nothing is lost then, nor when the body leaves the loop.
 func TestSlowBodyKeepsNoLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 10*time.Millisecond, 2, bpf.Config{BufferSize: 4096, Immediate: true})
+		w := newSetup(t, 10*time.Millisecond, 2, bpf.Config{BufferSize: 4096, Immediate: true})
 		done, cancel := context.WithCancel(t.Context())
 		cancel()
 		w.receive(0, 1, 1)
@@ -220,7 +220,7 @@ func TestSlowBodyKeepsNoLease(t *testing.T) {
 // The loop ends when the last reader has, and it never ends in silence.
 func TestLoopEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, time.Second, 3, bpf.Config{Immediate: true})
+		w := newSetup(t, time.Second, 3, bpf.Config{Immediate: true})
 		w.receive(2, 1, 1)
 		for i, r := range w.readers {
 			time.AfterFunc(time.Duration(i+1)*time.Second, func() { r.Close() })
@@ -277,7 +277,7 @@ func randomMerge(t *testing.T, rnd *rand.Rand) (late uint64) {
 	bound := time.Duration(rnd.IntN(60)) * time.Millisecond
 	enough := bound >= timeout+jitter
 	n := 1 + rnd.IntN(4)
-	w := newWorld(t, bound, n, bpf.Config{BufferSize: 64 << 10, ReadTimeout: timeout,
+	w := newSetup(t, bound, n, bpf.Config{BufferSize: 64 << 10, ReadTimeout: timeout,
 		Mode: []bpf.Mode{bpf.ZeroCopy, bpf.Buffered}[rnd.IntN(2)]})
 	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex
