@@ -227,3 +227,15 @@ func (w writer) number(depth int) string {
 	return w.pick("ip", "ether", "ip", "ip6", "tcp", "link") + "[" + fmt.Sprint(w.IntN(24)) +
 		w.pick("", ":2", ":4") + "]"
 }
+
+// arithmetic returns a number made of leaves with every operator. Anything may stand on both sides.
+func (w writer) arithmetic(depth int, leaves ...string) string {
+	if depth == 0 || w.IntN(4) == 0 {
+		return w.pick(leaves...)
+	}
+	if w.IntN(8) == 0 {
+		return "-" + w.arithmetic(depth-1, leaves...)
+	}
+	op := w.pick("+", "-", "*", "/", "%", "&", "|", "^", "<<", ">>")
+	return "(" + w.arithmetic(depth-1, leaves...) + op + w.arithmetic(depth-1, leaves...) + ")"
+}

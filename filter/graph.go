@@ -89,7 +89,7 @@ func (g *graph) renew(old *block, v *value, rel relation, k uint32, w *value, t,
 				}
 			}
 			d := structure(v)
-			if known := d.decides(rel, k); known >= 0 && len(v.loads) == 0 {
+			if known := d.decides(rel, k); known >= 0 && len(v.loads) == 0 && !divides(v) {
 				if known == 1 {
 					return t
 				}
