@@ -66,45 +66,55 @@ func TestNothingResetsWithoutBuffers(t *testing.T) {
 	}
 }
 
-// A locked descriptor does not tell its mode, and BIOCFLUSH resets it nevertheless.
-func TestAdoptedLockedDescriptorIsFlushedOnlyIfThatIsSafe(t *testing.T) {
-	for name, c := range map[string]struct {
-		setUp func(*testing.T, *zbuf.Device)
-		err   error
-	}{
-		"in zero-copy mode without buffers": {
-			func(t *testing.T, d *zbuf.Device) {
-				require.NoError(t, d.SetBufferMode(zbuf.BPF_BUFMODE_ZBUF))
-			}, zbuf.ErrResetUnsafe,
-		},
-		"in zero-copy mode and attached": {
-			func(t *testing.T, d *zbuf.Device) {
-				require.NoError(t, d.SetBufferMode(zbuf.BPF_BUFMODE_ZBUF))
-				_, err := d.SetBuffers(4096)
-				require.NoError(t, err)
-				require.NoError(t, d.SetInterface("em0"))
-			}, nil,
-		},
-		"in buffered mode": {func(*testing.T, *zbuf.Device) {}, nil},
-		"in buffered mode and attached": {
-			func(t *testing.T, d *zbuf.Device) { require.NoError(t, d.SetInterface("em0")) }, nil,
-		},
-	} {
+// lockedCases are descriptors that somebody locked. A locked descriptor does not tell its mode, and
+// BIOCFLUSH resets it nevertheless. So Flush of one that was adopted fails with err.
+var lockedCases = map[string]struct {
+	setUp func(t *testing.T, d *zbuf.Device, ifname string)
+	err   error
+}{
+	"in zero-copy mode without buffers": {
+		func(t *testing.T, d *zbuf.Device, _ string) {
+			require.NoError(t, d.SetBufferMode(zbuf.BPF_BUFMODE_ZBUF))
+		}, zbuf.ErrResetUnsafe,
+	},
+	"in zero-copy mode and attached": {
+		func(t *testing.T, d *zbuf.Device, ifname string) {
+			require.NoError(t, d.SetBufferMode(zbuf.BPF_BUFMODE_ZBUF))
+			_, err := d.SetBuffers(4096)
+			require.NoError(t, err)
+			require.NoError(t, d.SetInterface(ifname))
+		}, nil,
+	},
+	"in buffered mode": {func(*testing.T, *zbuf.Device, string) {}, nil},
+	"in buffered mode and attached": {
+		func(t *testing.T, d *zbuf.Device, ifname string) {
+			require.NoError(t, d.SetInterface(ifname))
+		}, nil,
+	},
+}
+
+// requireFlushOfLocked checks lockedCases with descriptors of k.
+func requireFlushOfLocked(t *testing.T, k zbuf.System, ifname string) {
+	for name, c := range lockedCases {
 		t.Run(name, func(t *testing.T) {
-			k, _ := newKernel(t)
 			b, err := k.Open()
 			require.NoError(t, err)
 			owner, err := zbuf.Adopt(b)
 			require.NoError(t, err)
 			defer owner.Close()
-			c.setUp(t, owner)
+			c.setUp(t, owner, ifname)
 			require.NoError(t, owner.Lock())
 			adopted, err := zbuf.Adopt(b)
 			require.NoError(t, err)
 			require.ErrorIs(t, adopted.Flush(), c.err)
-			require.NoError(t, k.Panicked())
 		})
 	}
+}
+
+func TestAdoptedLockedDescriptorIsFlushedOnlyIfThatIsSafe(t *testing.T) {
+	k, em0 := newKernel(t)
+	requireFlushOfLocked(t, k, em0.Name())
+	require.NoError(t, k.Panicked())
 }
 
 func TestSecondSetBuffersIsRefused(t *testing.T) {

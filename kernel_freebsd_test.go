@@ -86,3 +86,12 @@ func TestAPromiscuousDescriptorIsNotAttachedAgainOnAKernel(t *testing.T) {
 	assert.ErrorIs(t, d.SetInterface("lo0"), zbuf.ErrReattachUnsafe)
 	require.NoError(t, d.Close())
 }
+
+func TestKernelAdoptedLockedDescriptorIsFlushedOnlyIfThatIsSafe(t *testing.T) {
+	w := lab.OnKernel(t)
+	lab.WantZeroCopy(t, w)
+	ifname, err := lab.Create("lo")
+	require.NoError(t, err)
+	defer w.Destroy(ifname)
+	requireFlushOfLocked(t, w, ifname)
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 // The reader must not spin. Without new packets it wakes at most three times a second, also if it
@@ -96,8 +97,7 @@ func TestIdleReaderSleepsAfterAnything(t *testing.T) {
 	for _, immediate := range []bool{false, true} {
 		for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 			t.Run(fmt.Sprintf("immediate=%v/%v", immediate, mode), func(t *testing.T) {
-				seed := rand.Uint64()
-				t.Logf("seed %#x", seed)
+				seed := lab.RandomSeed(t)
 				rnd := rand.New(rand.NewPCG(seed, 0))
 				for range 100 {
 					synctest.Test(t, func(t *testing.T) { anythingThenIdle(t, rnd, mode, immediate) })

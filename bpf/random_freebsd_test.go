@@ -33,8 +33,7 @@ func TestKernelRandomUse(t *testing.T) {
 func kernelRandomUse(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Duration) {
 	const timeout = 20 * time.Millisecond
 	const wanted = 3 // resets at the least, however busy the machine is
-	seed := rand.Uint64()
-	t.Logf("seed %#x", seed)
+	seed := lab.RandomSeed(t)
 	p := lab.NewPair(t, w)
 	lag := lab.WatchLag(t)
 	h := &history{timeout: timeout, arrive: 200 * time.Millisecond, clock: lag.Now}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,17 +42,8 @@ func TestRandomUse(t *testing.T) {
 	if testing.Short() {
 		seeds = 25
 	}
-	if s := os.Getenv("ZBUF_SEEDS"); s != "" {
-		var err error
-		seeds, err = strconv.Atoi(s)
-		require.NoError(t, err, "ZBUF_SEEDS")
-	}
-	first := rand.Uint64()
-	if s := os.Getenv("ZBUF_SEED"); s != "" {
-		var err error
-		first, err = strconv.ParseUint(s, 0, 64)
-		require.NoError(t, err, "ZBUF_SEED")
-	}
+	seeds = lab.Setting(t, "ZBUF_SEEDS", seeds)
+	first := lab.RandomSeed(t)
 	for _, release := range releases {
 		for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 			t.Run(fmt.Sprintf("%s/%v", release.name, mode), func(t *testing.T) {
@@ -71,9 +61,9 @@ func TestRandomUse(t *testing.T) {
 							sum.operations += v.operations
 						})
 					})
-					require.True(t, ok, "ZBUF_SEED=%#x ZBUF_SEEDS=1", seed)
+					require.True(t, ok, "ZBUF_SEED=%d ZBUF_SEEDS=1", seed)
 				}
-				t.Logf("%d seeds from %#x: %d packets sent, %d delivered, %d discarded by resets, %d dropped, "+
+				t.Logf("%d seeds from %d: %d packets sent, %d delivered, %d discarded by resets, %d dropped, "+
 					"%d filtered, %d operations",
 					seeds, first, sum.sent, sum.delivered, sum.discarded, sum.dropped, sum.filtered,
 					sum.operations)

@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -202,11 +201,7 @@ func TestAccounting(t *testing.T) {
 	if testing.Short() {
 		packets, bursts = 40_000, 8
 	}
-	if s := os.Getenv("ZBUF_PACKETS"); s != "" {
-		var err error
-		packets, err = strconv.Atoi(s)
-		require.NoError(t, err, "ZBUF_PACKETS")
-	}
+	packets = lab.Setting(t, "ZBUF_PACKETS", packets)
 	sizes := map[bpf.Mode][]int{
 		bpf.ZeroCopy: {4096, 16 << 10, 256 << 10, 2 << 20},
 		bpf.Buffered: {4096, 16 << 10, 256 << 10, 512 << 10},
@@ -225,8 +220,7 @@ func account(t *testing.T, mode bpf.Mode, size, packets, between int) {
 	// A tail that sticks comes when the reader looks by itself, every 700 ms: this tells it from one
 	// that a busy machine delays.
 	const late = timeout + 400*time.Millisecond
-	seed := rand.Uint64()
-	t.Logf("seed %#x", seed)
+	seed := lab.RandomSeed(t)
 	k := bpftest.New(zerocopyOn(true))
 	em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 	lag := lab.WatchLag(t)

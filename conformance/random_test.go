@@ -6,7 +6,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -59,10 +58,7 @@ func TestRandomSequences(t *testing.T) {
 		require.Empty(t, diff, "step %d", at)
 		return
 	}
-	n := 4000
-	if v, err := strconv.Atoi(os.Getenv("ZBUF_STEPS")); err == nil {
-		n = v
-	}
+	n := lab.Setting(t, "ZBUF_STEPS", 4000)
 	m, err := modelOf(k)
 	require.NoError(t, err)
 	t.Logf("the model has:%s", describe(featuresOf(m)))

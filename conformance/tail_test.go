@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,12 +25,7 @@ func soak(short time.Duration) time.Duration {
 
 // seeded returns a generator and prints its seed; ZBUF_SEED sets it.
 func seeded(t *testing.T) *rand.Rand {
-	seed := uint64(time.Now().UnixNano())
-	if s, err := strconv.ParseUint(os.Getenv("ZBUF_SEED"), 0, 64); err == nil {
-		seed = s
-	}
-	t.Logf("ZBUF_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
+	return rand.New(rand.NewPCG(lab.RandomSeed(t), 0))
 }
 
 var _ = add(

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -37,14 +36,7 @@ func inBothModes(t *testing.T, f func(t *testing.T, w lab.World, mode bpf.Mode))
 
 // seeded is the test's source of chance; ZBUF_SEED repeats a run.
 func seeded(t *testing.T) *rand.Rand {
-	seed := rand.Uint64()
-	if s := os.Getenv("ZBUF_SEED"); s != "" {
-		var err error
-		seed, err = strconv.ParseUint(s, 10, 64)
-		require.NoError(t, err)
-	}
-	t.Logf("seed %d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
+	return rand.New(rand.NewPCG(lab.RandomSeed(t), 0))
 }
 
 func upTo(rng *rand.Rand, most time.Duration) time.Duration {

@@ -5,11 +5,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 // corpusLinks are the link types of the corpus.
@@ -19,15 +19,10 @@ var corpusLinks = []uint32{DLTEthernet, DLTNull, DLTLoop, DLTRaw, DLTPPP, DLTPPP
 
 // expressions returns how many expressions a test generates: ZBUF_EXPRESSIONS if that is set.
 func expressions(t testing.TB, short, long int) int {
-	if s := os.Getenv("ZBUF_EXPRESSIONS"); s != "" {
-		n, err := strconv.Atoi(s)
-		require.NoError(t, err)
-		return n
+	if !testing.Short() {
+		short = long
 	}
-	if testing.Short() {
-		return short
-	}
-	return long
+	return lab.Setting(t, "ZBUF_EXPRESSIONS", short)
 }
 
 // question is an expression for a link type.

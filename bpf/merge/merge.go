@@ -35,7 +35,8 @@ import (
 	"github.com/zbuf-go/zbuf/bpf"
 )
 
-// Packet is one captured packet. It is the caller's to keep.
+// Packet is one captured packet. It is the caller's to keep. The packets of one lease share an
+// allocation. So a program that keeps a few of them for long should clone their Data.
 type Packet struct {
 	Reader  int       // which of the readers captured it, from 0, in the order of New
 	Time    time.Time // as bpf.Packet.Time returns it

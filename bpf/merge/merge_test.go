@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -20,6 +19,7 @@ import (
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/bpf/merge"
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 // setup is a model kernel with interfaces and a Merger of their readers.
@@ -253,12 +253,8 @@ func TestRandomMerge(t *testing.T) {
 	if testing.Short() {
 		seeds = 25
 	}
-	if s := os.Getenv("ZBUF_SEEDS"); s != "" {
-		var err error
-		seeds, err = strconv.Atoi(s)
-		require.NoError(t, err, "ZBUF_SEEDS")
-	}
-	first := rand.Uint64()
+	seeds = lab.Setting(t, "ZBUF_SEEDS", seeds)
+	first := lab.RandomSeed(t)
 	late := uint64(0)
 	for i := range uint64(seeds) {
 		ok := t.Run("seed", func(t *testing.T) {
@@ -266,9 +262,9 @@ func TestRandomMerge(t *testing.T) {
 				late += randomMerge(t, rand.New(rand.NewPCG(first+i, 0)))
 			})
 		})
-		require.True(t, ok, "seed %#x", first+i)
+		require.True(t, ok, "ZBUF_SEED=%d ZBUF_SEEDS=1", first+i)
 	}
-	t.Logf("%d seeds from %#x, %d packets late", seeds, first, late)
+	t.Logf("%d seeds from %d, %d packets late", seeds, first, late)
 	require.NotZero(t, late)
 }
 
