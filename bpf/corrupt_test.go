@@ -89,6 +89,7 @@ func TestCorruptBufferIsSaid(t *testing.T) {
 			_, info, err := r.ReadInto(t.Context(), make([]byte, 10))
 			return one(nil, info, err)
 		}},
+		{"ReadSlice", func(r *Reader) (int, error) { return one(r.ReadSlice(t.Context())) }},
 		{"ZeroCopyReadPacketData", func(r *Reader) (int, error) {
 			return one(r.ZeroCopyReadPacketData())
 		}},

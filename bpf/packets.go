@@ -2,18 +2,23 @@ package bpf
 
 import "context"
 
-// ZeroCopyReadPacketData waits for the next packet and returns it without copying. It waits as long
-// as it takes: see SetReadDeadline and Close.
+// ZeroCopyReadPacketData is [Reader.ReadSlice] without a context. It waits as long as it takes: see
+// SetReadDeadline and Close.
+func (r *Reader) ZeroCopyReadPacketData() (data []byte, info Info, err error) {
+	return r.ReadSlice(context.Background())
+}
+
+// ReadSlice waits for the next packet and returns it without copying.
 //
 // data is valid until the next call of a reading method. That call gives the memory back, also
 // after Close, when it returns os.ErrClosed. Without it the memory stays mapped.
 //
 // Errors:
-//   - the errors of [Reader.Lease];
+//   - the errors of [Reader.Lease], such as context.Cause(ctx) when ctx is done;
 //   - ErrCorrupt if a buffer has no valid record where one begins. The next call goes on with the
 //     next buffer.
-func (r *Reader) ZeroCopyReadPacketData() (data []byte, info Info, err error) {
-	p, s, err := r.nextPacket(context.Background())
+func (r *Reader) ReadSlice(ctx context.Context) (data []byte, info Info, err error) {
+	p, s, err := r.nextPacket(ctx)
 	if err != nil {
 		return nil, Info{}, err
 	}
@@ -26,7 +31,7 @@ func (r *Reader) ZeroCopyReadPacketData() (data []byte, info Info, err error) {
 // ReadPacket waits for the next packet and returns a copy of it. Copies of short packets share
 // allocations of 1 KiB, so a copy that is kept keeps up to 1 KiB.
 //
-// Errors: those of [Reader.ZeroCopyReadPacketData], and context.Cause(ctx) when ctx is done.
+// Errors: those of [Reader.ReadSlice].
 func (r *Reader) ReadPacket(ctx context.Context) ([]byte, Info, error) {
 	p, s, err := r.nextPacket(ctx)
 	if err != nil {
@@ -41,7 +46,7 @@ func (r *Reader) ReadPacket(ctx context.Context) ([]byte, Info, error) {
 // ReadInto waits for the next packet and copies it into buf. If buf is shorter than the packet,
 // ReadInto drops the rest. Then n is len(buf), and info.CapLen is the length of the packet.
 //
-// Errors: those of [Reader.ReadPacket].
+// Errors: those of [Reader.ReadSlice].
 func (r *Reader) ReadInto(ctx context.Context, buf []byte) (n int, info Info, err error) {
 	p, s, err := r.nextPacket(ctx)
 	if err != nil {

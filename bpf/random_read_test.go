@@ -27,8 +27,8 @@ func (u *user) readOnce(rnd *rand.Rand) bool {
 	var frames [][]byte
 	var lease bpf.Lease
 	var err error
-	method := rnd.IntN(4)
-	if method == 3 && u.several {
+	method := rnd.IntN(5)
+	if method >= 3 && u.several {
 		method = 1 // the next call of anybody would end the data's life
 	}
 	switch method {
@@ -43,6 +43,10 @@ func (u *user) readOnce(rnd *rand.Rand) bool {
 		b := make([]byte, 2048)
 		n, _, err = u.r.ReadInto(ctx, b)
 		frames = [][]byte{b[:n]}
+	case 3:
+		var p []byte
+		p, _, err = u.r.ReadSlice(ctx)
+		frames = [][]byte{p}
 	default:
 		if rnd.IntN(2) == 0 {
 			u.r.SetReadDeadline(time.Now().Add(time.Duration(rnd.IntN(60)) * time.Millisecond))

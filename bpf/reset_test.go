@@ -48,6 +48,13 @@ var readers = []struct {
 		}
 		return []uint32{number(t, b[:n])}, nil
 	}},
+	{"ReadSlice", func(t testing.TB, r *bpf.Reader) ([]uint32, error) {
+		p, _, err := r.ReadSlice(context.Background())
+		if err != nil {
+			return nil, err
+		}
+		return []uint32{number(t, p)}, nil
+	}},
 	{"ZeroCopyReadPacketData", func(t testing.TB, r *bpf.Reader) ([]uint32, error) {
 		p, _, err := r.ZeroCopyReadPacketData()
 		if err != nil {

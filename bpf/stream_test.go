@@ -180,6 +180,7 @@ func TestReadingAPacketThatIsThere(t *testing.T) {
 		allocs float64 // at most
 	}{
 		{"ReadInto", func(r *bpf.Reader) error { _, _, err := r.ReadInto(ctx, buf); return err }, 0},
+		{"ReadSlice", func(r *bpf.Reader) error { _, _, err := r.ReadSlice(ctx); return err }, 0},
 		{"ZeroCopyReadPacketData", func(r *bpf.Reader) error {
 			_, _, err := r.ZeroCopyReadPacketData()
 			return err
