@@ -95,7 +95,7 @@ short:
 
 # The race detector runs on the packages that start goroutines, and on those that share memory with
 # the model's kernel.
-RACE := . ./bpf/... ./conformance ./internal/capture/... ./internal/interruptible ./internal/sender ./sysctl/... ./vmtest/...
+RACE := . ./bpf/... ./conformance ./gopacketbpf ./internal/capture/... ./internal/interruptible ./internal/sender ./sysctl/... ./vmtest/...
 unit: ## the tests that run here without the race detector
 	$(TEST) -timeout 20m $$($(GO) list $(PKGS) | grep -vxF "$$($(GO) list $(RACE))")
 
@@ -109,7 +109,7 @@ cross: $(addprefix cross-,$(LAYOUTS)) elsewhere ## link for each layout of struc
 # The target cross links the packages that may ask a kernel, and bpfctl. It links packages whose
 # files have no layout once.
 LINKED       := . ./bpf ./cmd/bpfctl ./conformance ./sysctl
-LINKED-amd64 := ./bpf/fanout ./bpf/merge ./cmd/vmtest ./faults ./internal/lab ./internal/sender ./vmtest/agent
+LINKED-amd64 := ./bpf/fanout ./bpf/merge ./cmd/vmtest ./faults ./gopacketbpf ./internal/lab ./internal/sender ./vmtest/agent
 $(addprefix cross-,$(LAYOUTS)): cross-%:
 	GOOS=freebsd GOARCH=$* $(GO) test -vet=off -ldflags='-s -w' -exec=true $(LINKED) $(LINKED-$*) >/dev/null
 
@@ -157,8 +157,9 @@ FORCE:
 VMPKGS     ?= . ./bpf/fanout ./bpf/merge ./conformance ./faults ./sysctl ./internal/lab ./internal/sender ./vmtest/agent
 # Those of them that ask the kernel for zero-copy mode, or for what stands in for it.
 KERNELPKGS  = . ./bpf/fanout ./bpf/merge ./conformance ./faults ./sysctl
-# The reader's tests that ask a kernel.
+# The tests of the reader, and of what stands on it, that ask a kernel.
 READER      = -run Kernel ./bpf
+ONREADER    = -run Kernel ./gopacketbpf
 # $(1) is a kernel's name, or "named" if VMTEST_KERNEL, VMTEST_IMAGE or VMFLAGS name a kernel. The
 # value of net.bpf.zerocopy_enable and the closing quote follow.
 ONKERNEL = GOOS=freebsd $(GO) test -p 1 -count=1 -short -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(if $(filter-out named,$(1)),--kernel $(1)) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable
@@ -182,7 +183,7 @@ vmtest: $(VMTEST) ## the FreeBSD tests on each kernel: zero-copy allowed, forbid
 	@test -n "$(HAVE_VM)" || { echo "make vmtest: no FreeBSD kernel or no QEMU: see vmtest doctor"; $(VMTEST) doctor; exit 1; }
 	$(VMTEST) kernels
 	+@$(MAKE) --no-print-directory -j$(VMJOBS) --output-sync=line $(addprefix vm-,$(LANES)) $(RUNNER)
-	@for k in $(AMD64) $(if $(NAMED),"what was named ($(strip $(VMTEST_KERNEL) $(VMTEST_IMAGE) $(VMFLAGS)))"); do echo "make vmtest: passed on $$k: $(VMPKGS) ./bpf ./filter and bpfctl with zero-copy allowed, $(KERNELPKGS) ./bpf and bpfctl with it forbidden, ./bpf guarded, . ./bpf ./conformance as 386"; done
+	@for k in $(AMD64) $(if $(NAMED),"what was named ($(strip $(VMTEST_KERNEL) $(VMTEST_IMAGE) $(VMFLAGS)))"); do echo "make vmtest: passed on $$k: $(VMPKGS) ./bpf ./gopacketbpf ./filter and bpfctl with zero-copy allowed, $(KERNELPKGS) ./bpf ./gopacketbpf and bpfctl with it forbidden, ./bpf guarded, . ./bpf ./conformance as 386"; done
 	@for k in $(OTHERS); do echo "make vmtest: passed on $$k: $(CORE) ./bpf in short form"; done
 	@$(if $(RUNNER),echo "make vmtest: passed on $(notdir $(KERNEL)): the runner's own tests")
 	@for k in $(LEFTOUT); do echo "make vmtest: NOT RUN on $$k: there is no QEMU for it"; done
@@ -190,6 +191,7 @@ vmtest: $(VMTEST) ## the FreeBSD tests on each kernel: zero-copy allowed, forbid
 vm-allowed/%:
 	$(call ONKERNEL,$*)=1" $(VMPKGS)
 	$(call ONKERNEL,$*)=1" $(READER)
+	$(call ONKERNEL,$*)=1" $(ONREADER)
 	$(call ONKERNEL,$*)=1" -run Kernel ./filter
 	$(call ONKERNEL,$*)=1" -run $(BPFCTL) ./cmd/bpfctl
 	ZBUF_GUARD=1 $(call ONKERNEL,$*)=1" -run 'Kernel(Stream|Stuck|Guard|Filter|Fork|Numbered)' ./bpf
@@ -197,6 +199,7 @@ vm-allowed/%:
 vm-forbidden/%:
 	$(call ONKERNEL,$*)=0 $(SECOND)" $(KERNELPKGS)
 	$(call ONKERNEL,$*)=0 $(SECOND)" $(READER)
+	$(call ONKERNEL,$*)=0 $(SECOND)" $(ONREADER)
 	$(call ONKERNEL,$*)=0 $(SECOND)" -run $(BPFCTL) ./cmd/bpfctl
 
 vm-386/%:

@@ -23,6 +23,7 @@ type user struct {
 
 var users = []user{
 	{"the library", ".", []string{".", "./bpf/...", "./filter", "./sysctl/..."}, true},
+	{"gopacketbpf", ".", []string{"./gopacketbpf"}, true},
 	{"bpfctl", ".", []string{"./cmd/bpfctl"}, true},
 	{"vmtest", ".", []string{"./cmd/vmtest", "./vmtest/agent"}, true},
 	{"tests and generators", ".", []string{"-test", "./..."}, false},
