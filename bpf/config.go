@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/net/bpf"
+	xbpf "golang.org/x/net/bpf"
 
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/filter"
@@ -55,9 +55,13 @@ func ParseMode(s string) (Mode, error) {
 type Direction int
 
 const (
-	InOut Direction = iota // received and sent
-	In                     // received
-	Out                    // sent by this host
+	// InOut is what the interface receives and what this host sends. So a program that writes packets
+	// reads its own.
+	InOut Direction = iota
+	// In is what the interface receives.
+	In
+	// Out is what this host sends, also with [Reader.Write].
+	Out
 )
 
 // Resolution is the unit of time stamps in the kernel. It does not change the unit of
@@ -120,10 +124,10 @@ type Config struct {
 	// Filter is the program that packets must pass, instead of Expression. It is in force before the
 	// first packet. The kernel captures as many bytes of a packet as the program returns, and SnapLen
 	// at most. nil passes everything. Package filter makes such programs, and tcpdump -ddd does too.
-	Filter []bpf.RawInstruction
+	Filter []xbpf.RawInstruction
 
 	// WriteFilter is the program that written packets must pass. nil passes everything.
-	WriteFilter []bpf.RawInstruction
+	WriteFilter []xbpf.RawInstruction
 
 	// ReadTimeout is the longest time from a packet's arrival to its delivery to a waiting reader.
 	// Meanwhile packets gather in the buffer. The kernel counts in clock ticks (1/kern.hz s). Open
@@ -137,7 +141,8 @@ type Config struct {
 	// Promiscuous makes the interface accept packets that are not for this host.
 	Promiscuous bool
 
-	// Direction says which packets the reader sees. The default is InOut.
+	// Direction says which packets the reader sees. The default is InOut, which includes the packets
+	// that this program writes.
 	Direction Direction
 
 	// LinkTypes are DLT_ numbers in order of preference. Open chooses the first that the interface
@@ -198,7 +203,7 @@ func (c *Config) check() error {
 	}
 	for _, f := range []struct {
 		name string
-		prog []bpf.RawInstruction
+		prog []xbpf.RawInstruction
 	}{{"Filter", c.Filter}, {"WriteFilter", c.WriteFilter}} {
 		if len(f.prog) > 0 {
 			if err := zbuf.Validate(f.prog); err != nil {
@@ -260,10 +265,10 @@ func (c *Config) timestamp(wordSize int) (kernel uint32, s stamp) {
 // filter is empty, because setting one has two effects besides. On a 64-bit kernel it gives a
 // 32-bit process records in their 32-bit form. And it wakes a descriptor that
 // net.bpf.optimize_writers put to sleep.
-func (c *Config) program(filter []bpf.RawInstruction) []bpf.RawInstruction {
+func (c *Config) program(filter []xbpf.RawInstruction) []xbpf.RawInstruction {
 	snap := c.snapLen()
 	if len(filter) == 0 {
-		return []bpf.RawInstruction{{Op: opRetK, K: snap}}
+		return []xbpf.RawInstruction{{Op: opRetK, K: snap}}
 	}
 	return clampReturns(slices.Clone(filter), snap)
 }
@@ -285,7 +290,7 @@ const (
 
 // clampReturns makes prog return at most snap. A "ret a" becomes a jump to a comparison at the end.
 // The instruction ja reaches any distance, so no other instruction moves.
-func clampReturns(prog []bpf.RawInstruction, snap uint32) []bpf.RawInstruction {
+func clampReturns(prog []xbpf.RawInstruction, snap uint32) []xbpf.RawInstruction {
 	tail := len(prog)
 	needTail := false
 	for i := range prog {
@@ -295,15 +300,15 @@ func clampReturns(prog []bpf.RawInstruction, snap uint32) []bpf.RawInstruction {
 		case opRetA:
 			if snap < maxSnapLen {
 				needTail = true
-				prog[i] = bpf.RawInstruction{Op: opJa, K: uint32(tail - i - 1)}
+				prog[i] = xbpf.RawInstruction{Op: opJa, K: uint32(tail - i - 1)}
 			}
 		}
 	}
 	if needTail {
 		prog = append(prog,
-			bpf.RawInstruction{Op: opJgtK, Jt: 0, Jf: 1, K: snap},
-			bpf.RawInstruction{Op: opRetK, K: snap},
-			bpf.RawInstruction{Op: opRetA})
+			xbpf.RawInstruction{Op: opJgtK, Jt: 0, Jf: 1, K: snap},
+			xbpf.RawInstruction{Op: opRetK, K: snap},
+			xbpf.RawInstruction{Op: opRetA})
 	}
 	return prog
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"syscall"
 
-	"golang.org/x/net/bpf"
+	xbpf "golang.org/x/net/bpf"
 
 	"github.com/zbuf-go/zbuf"
 )
@@ -102,7 +102,8 @@ func refusedByCapsicum(err error) bool {
 //   - Those of [zbuf.Device.Flush].
 func (r *Reader) Flush() error { return r.reset(r.dev.Flush) }
 
-// SetFilter replaces the filter. nil passes every packet. If flush is true, SetFilter also discards
+// SetFilter replaces the filter by a program, such as one that package filter has compiled. nil
+// passes every packet. If flush is true, SetFilter also discards
 // every packet that the reader has not delivered yet. If flush is false, the reader still delivers
 // those packets, even if the new filter would reject them. If SetFilter returns an error, the old
 // filter stays in force, and nothing is discarded. The kernel captures at most [Config].SnapLen
@@ -116,14 +117,14 @@ func (r *Reader) Flush() error { return r.reset(r.dev.Flush) }
 //
 // Since FreeBSD 13 the kernel runs the filter without a lock. A packet that the old filter has just
 // passed may then be stored after SetFilter has returned, and the reader delivers it.
-func (r *Reader) SetFilter(filter []bpf.RawInstruction, flush bool) error {
+func (r *Reader) SetFilter(filter []xbpf.RawInstruction, flush bool) error {
 	if err := (&Config{Filter: filter}).check(); err != nil {
 		return err
 	}
 	return r.install(r.snap.program(filter), flush)
 }
 
-func (r *Reader) install(prog []bpf.RawInstruction, flush bool) error {
+func (r *Reader) install(prog []xbpf.RawInstruction, flush bool) error {
 	if flush {
 		return r.reset(func() error { return r.dev.SetFilter(prog) })
 	}
@@ -151,7 +152,7 @@ func (r *Reader) LinkTypes() (list []uint32, err error) {
 //   - [ErrSandboxed]: [Reader.Sandbox] has given up SetWriteFilter.
 //   - [os.ErrClosed]: the reader is closed.
 //   - Those of [zbuf.Device.SetWriteFilter].
-func (r *Reader) SetWriteFilter(filter []bpf.RawInstruction) error {
+func (r *Reader) SetWriteFilter(filter []xbpf.RawInstruction) error {
 	if err := (&Config{WriteFilter: filter}).check(); err != nil {
 		return err
 	}

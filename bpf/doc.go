@@ -16,6 +16,25 @@
 //		use(p.Data(), p.WireLen())
 //	}
 //
+// # Filters
+//
+// A filter is in force before the first packet. It comes from one of these:
+//   - [Config].Expression, such as "tcp port 80". Open compiles it. [Reader.SetExpression] replaces
+//     it while the capture runs.
+//   - Package filter of this module, which compiles expressions to programs for [Config].Filter and
+//     [Reader.SetFilter].
+//   - tcpdump -ddd, which prints a program, a number for each field.
+//   - xbpf.Assemble, which makes a program of single instructions.
+//
+// The type of an instruction is in another package that is named bpf. This module imports the two
+// everywhere so:
+//
+//	import (
+//		xbpf "golang.org/x/net/bpf"
+//
+//		"github.com/zbuf-go/zbuf/bpf"
+//	)
+//
 // # The protocol
 //
 // The process lends two buffers to the kernel. The kernel fills one, the store buffer. The other

@@ -1,7 +1,7 @@
 package bpf
 
 import (
-	"golang.org/x/net/bpf"
+	xbpf "golang.org/x/net/bpf"
 
 	"github.com/zbuf-go/zbuf/filter"
 )
@@ -19,7 +19,7 @@ func (r *Reader) SetExpression(expression string, flush bool) error {
 	if err := checkExpression(expression); err != nil {
 		return err
 	}
-	var prog []bpf.RawInstruction
+	var prog []xbpf.RawInstruction
 	err := r.change(func() (err error) {
 		prog, err = r.compile(expression)
 		return err
@@ -34,7 +34,7 @@ func (r *Reader) SetExpression(expression string, flush bool) error {
 //
 // compile does without a number that the kernel does not tell. Without the limit it takes FreeBSD's
 // default. Without the netmask "ip broadcast" knows two addresses.
-func (r *Reader) compile(expression string) ([]bpf.RawInstruction, error) {
+func (r *Reader) compile(expression string) ([]xbpf.RawInstruction, error) {
 	opt := filter.Options{LinkType: r.dlt, SnapLen: r.snap.snapLen()}
 	if n, err := r.dev.MaxInstructions(); err == nil {
 		opt.MaxInstructions = n

@@ -200,3 +200,5 @@ func TestKernelSandbox(t *testing.T) {
 		assert.NoError(t, r.Close())
 	}
 }
+
+func TestKernelOwnPackets(t *testing.T) { onKernel(t, ownPackets) }

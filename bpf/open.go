@@ -6,7 +6,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/net/bpf"
+	xbpf "golang.org/x/net/bpf"
 
 	"github.com/zbuf-go/zbuf"
 )
@@ -68,7 +68,7 @@ func (r *Reader) setUp(cfg *Config) error {
 		// Since 13 the kernel may store a packet of the old link type after BIOCSDLT, if the filter had
 		// passed it before. So no packet passes before the link type is chosen. An expression can't be
 		// compiled before that.
-		first = []bpf.RawInstruction{{Op: opRetK}}
+		first = []xbpf.RawInstruction{{Op: opRetK}}
 	}
 	timeout := cfg.ReadTimeout
 	switch {

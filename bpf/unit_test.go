@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/net/bpf"
+	xbpf "golang.org/x/net/bpf"
 )
 
 func TestCountersGoOnBeyond32Bits(t *testing.T) {
@@ -33,31 +33,31 @@ func TestSnapLenLimitsWhatFiltersReturn(t *testing.T) {
 	for i := range packet {
 		packet[i] = byte(i)
 	}
-	programs := map[string][]bpf.Instruction{
-		"constant":       {bpf.RetConstant{Val: 1 << 18}},
-		"small constant": {bpf.RetConstant{Val: 10}},
-		"reject":         {bpf.RetConstant{Val: 0}},
-		"a byte":         {bpf.LoadAbsolute{Off: 150, Size: 1}, bpf.RetA{}},
-		"a small byte":   {bpf.LoadAbsolute{Off: 20, Size: 1}, bpf.RetA{}},
-		"zero in a":      {bpf.LoadAbsolute{Off: 0, Size: 1}, bpf.RetA{}},
+	programs := map[string][]xbpf.Instruction{
+		"constant":       {xbpf.RetConstant{Val: 1 << 18}},
+		"small constant": {xbpf.RetConstant{Val: 10}},
+		"reject":         {xbpf.RetConstant{Val: 0}},
+		"a byte":         {xbpf.LoadAbsolute{Off: 150, Size: 1}, xbpf.RetA{}},
+		"a small byte":   {xbpf.LoadAbsolute{Off: 20, Size: 1}, xbpf.RetA{}},
+		"zero in a":      {xbpf.LoadAbsolute{Off: 0, Size: 1}, xbpf.RetA{}},
 		"two ways out": {
-			bpf.LoadAbsolute{Off: 1, Size: 1},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: 1, SkipFalse: 2},
-			bpf.LoadConstant{Dst: bpf.RegA, Val: 90}, bpf.RetA{},
-			bpf.LoadConstant{Dst: bpf.RegA, Val: 5}, bpf.RetA{},
+			xbpf.LoadAbsolute{Off: 1, Size: 1},
+			xbpf.JumpIf{Cond: xbpf.JumpEqual, Val: 1, SkipFalse: 2},
+			xbpf.LoadConstant{Dst: xbpf.RegA, Val: 90}, xbpf.RetA{},
+			xbpf.LoadConstant{Dst: xbpf.RegA, Val: 5}, xbpf.RetA{},
 		},
 	}
-	run := func(raw []bpf.RawInstruction) int {
-		ins, all := bpf.Disassemble(raw)
+	run := func(raw []xbpf.RawInstruction) int {
+		ins, all := xbpf.Disassemble(raw)
 		require.True(t, all)
-		vm, err := bpf.NewVM(ins)
+		vm, err := xbpf.NewVM(ins)
 		require.NoError(t, err)
 		n, err := vm.Run(packet)
 		require.NoError(t, err)
 		return n
 	}
 	for name, prog := range programs {
-		raw, err := bpf.Assemble(prog)
+		raw, err := xbpf.Assemble(prog)
 		require.NoError(t, err)
 		for _, snap := range []int{0, 1, 60, 151, 100_000} {
 			c := Config{SnapLen: snap}

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	netbpf "golang.org/x/net/bpf"
+	xbpf "golang.org/x/net/bpf"
 
 	"github.com/stretchr/testify/require"
 
@@ -65,7 +65,7 @@ func victim(args []string) error {
 		}
 	case "blocked":
 		cfg.ReadTimeout = bpf.NoTimeout
-		cfg.Filter = []netbpf.RawInstruction{{Op: 0x06}} // nothing
+		cfg.Filter = []xbpf.RawInstruction{{Op: 0x06}} // nothing
 	}
 	r, err := bpf.Open(ifname, cfg)
 	if err != nil {

@@ -28,6 +28,14 @@
 // All workers compute hashes, each for some of the packets. So Run calls [Config].Hash from several
 // goroutines at a time.
 //
+// # Reports
+//
+// To report every second, give [Run] a context with that timeout, and call Run again and again.
+// Between two calls no worker runs, so the program may read what all of them have counted. Run
+// loses no packet then: the kernel fills its buffers meanwhile. A deadline of the reader does the
+// same, but only when the packets that the kernel holds are handled. On a busy interface that may
+// be never.
+//
 // # Lifetimes
 //
 // The packets, and the slice that lists them, are valid until Handle returns. Copy what must live

@@ -112,6 +112,63 @@ func TestDoneContextEndsRunUnderOverload(t *testing.T) {
 	})
 }
 
+// A program reports again and again, between one Run and the next. The workers are quiet then, and
+// nothing is lost, also of what comes between.
+func TestRunAgainAfterADoneContext(t *testing.T) {
+	modes(t, func(t *testing.T, cfg bpf.Config) {
+		const each, reports = 7, 100
+		w := newCapture(t, cfg)
+		ledgers := newLedgers(3)
+		go func() {
+			for i := range uint32(each * reports) {
+				w.em0.Receive(frame(uint16(i%10), false, i))
+				time.Sleep(3 * time.Millisecond) // in the time of the bubble
+			}
+		}()
+		total := func() (n int) {
+			for _, l := range ledgers {
+				n += l.count
+			}
+			return n
+		}
+		seen, some := 0, 0
+		for range reports {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*each*time.Millisecond)
+			err := fanout.Run(ctx, w.r, fanout.Config{
+				Workers: 3,
+				Handle: func(i int, packets []bpf.Packet) error {
+					for _, p := range packets {
+						ledgers[i].note(t, p)
+					}
+					return nil
+				}})
+			cancel()
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			before := total()
+			synctest.Wait()
+			require.Equal(t, before, total(), "no worker is at work")
+			if before > seen {
+				some++
+			}
+			seen = before
+		}
+		assert.Greater(t, some, reports/2, "reports with news")
+		w.r.SetReadDeadline(time.Now().Add(time.Second))
+		for { // what came in the end
+			l, err := w.r.Lease(t.Context())
+			if err != nil {
+				require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+				break
+			}
+			for range l.Packets() {
+				ledgers[0].count++
+			}
+			require.NoError(t, l.Release())
+		}
+		assert.Equal(t, each*reports, total())
+	})
+}
+
 // Run ends at a read deadline, and may be called again.
 func TestRunGoesOnAfterADeadline(t *testing.T) {
 	modes(t, func(t *testing.T, cfg bpf.Config) {

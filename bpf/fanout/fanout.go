@@ -56,7 +56,7 @@ func (e *PanicError) Unwrap() error {
 // While Run runs, nobody else may read from r. Run does not close r. When ctx is done, the workers
 // handle the packets that the kernel has by then, at most three buffers, even if more packets
 // arrive. Run does not interrupt Handle. Run may be called again after [bpf.ErrCorrupt], and after
-// a deadline has passed.
+// ctx is done or a deadline has passed.
 //
 // Errors:
 //   - [ErrConfig]: cfg is wrong.

@@ -40,8 +40,12 @@ const (
 )
 
 // FlowHash returns a number that is the same for all packets of a conversation, in both directions.
-// It knows the link types DLT_EN10MB, DLT_NULL, DLT_LOOP and DLT_RAW, and returns 0 for every
-// other.
+// It knows these link types:
+//   - DLT_EN10MB.
+//   - DLT_NULL and DLT_LOOP.
+//   - DLT_RAW, by the numbers 12, 14 and 101 that systems and files give it, DLT_IPV4 and DLT_IPV6.
+//
+// It returns 0 for every other, so that one worker gets all packets. Then give [Run] a Hash.
 //
 // FlowHash hashes
 //
