@@ -97,6 +97,52 @@ func ExampleReader_SetExpression() {
 	//   write: greater 100, or len >= … for an arithmetic expression
 }
 
+// A program changes the filter while it captures. After a packet to port 4444, it wants everything
+// that has to do with the sender. With flush, no packet comes that was captured before.
+func ExampleReader_SetExpression_whileCapturing() {
+	k := exampleKernel()
+	r, err := bpf.Open("em0", bpf.Config{System: k, Expression: "udp port 4444", Immediate: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer r.Close()
+	k.Interface("em0").Receive(datagram(1, 53))   // not yet
+	k.Interface("em0").Receive(datagram(1, 4444)) // the first
+	k.Interface("em0").Receive(datagram(2, 4444)) // captured before the change
+	for p, err := range r.Packets(context.Background()) {
+		if err != nil {
+			fmt.Println(err)
+			break
+		}
+		host, port := p.Data()[29], int(p.Data()[36])<<8|int(p.Data()[37])
+		fmt.Printf("192.0.2.%d to port %d\n", host, port)
+		switch port {
+		case 4444:
+			if err := r.SetExpression(fmt.Sprintf("host 192.0.2.%d", host), true); err != nil {
+				log.Fatal(err)
+			}
+			k.Interface("em0").Receive(datagram(2, 4444)) // another host
+			k.Interface("em0").Receive(datagram(1, 53))
+		case 53:
+			r.Close()
+		}
+	}
+	// Output:
+	// 192.0.2.1 to port 4444
+	// 192.0.2.1 to port 53
+	// bpf: file already closed
+}
+
+// datagram is a UDP datagram of 192.0.2.host.
+func datagram(host, port uint16) []byte {
+	p := make([]byte, 60)
+	p[12] = 0x08            // IPv4
+	p[14], p[23] = 0x45, 17 // UDP
+	copy(p[26:], []byte{192, 0, 2, byte(host), 198, 51, 100, 1})
+	p[36], p[37] = byte(port>>8), byte(port)
+	return p
+}
+
 // Auto takes the mode that the kernel grants. Mode returns it.
 func ExampleReader_Mode() {
 	k := bpftest.New() // net.bpf.zerocopy_enable is 0, as on a fresh FreeBSD
