@@ -20,8 +20,11 @@
 //	}
 //	return h.Err() // why the channel was closed
 //
-// A gopacket.PacketSource copies each packet that it decodes, unless its NoCopy is set. So
-// NewZeroCopyPacketSource copies a packet once, and NewPacketSource twice.
+// A gopacket.PacketSource copies each packet that it decodes. So NewZeroCopyPacketSource copies a
+// packet once, and NewPacketSource twice. Do not set NoCopy of a source that
+// NewZeroCopyPacketSource has made, and then call Packets: the packets in the channel would refer
+// to memory that the reader has given back. With NoCopy call NextPacket, and use each packet before
+// the next call.
 //
 // # Errors
 //

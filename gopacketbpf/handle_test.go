@@ -1,8 +1,10 @@
 package gopacketbpf_test
 
 import (
+	"context"
 	"io"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -240,5 +242,43 @@ func TestStats(t *testing.T) {
 		require.NoError(t, w.h.Close())
 		_, err = w.h.Stats()
 		assert.ErrorIs(t, err, os.ErrClosed)
+	})
+}
+
+// Any goroutine may call the other methods while one reads. The race detector looks on.
+func TestOthersMayCallTheRest(t *testing.T) {
+	modes(t, func(t *testing.T, mode bpf.Mode) {
+		const count = 500
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		w := newCapture(t, ctx, bpf.Config{Mode: mode, Immediate: true})
+		var others sync.WaitGroup
+		for _, call := range []func() error{
+			w.h.Err,
+			func() error { _, err := w.h.Stats(); return err },
+			func() error { return w.h.WritePacketData(numbered(count, 60)) },
+			func() error { w.em0.Receive(numbered(0, 60)); return nil },
+			func() error { return w.h.SetBPFFilter("len > 0") },
+			func() error { return w.h.SetBPF(nil) },
+		} {
+			others.Go(func() {
+				for range count {
+					assert.NoError(t, call())
+					time.Sleep(time.Millisecond) // in the time of the bubble
+				}
+			})
+		}
+		go func() {
+			others.Wait()
+			w.h.Close()
+			cancel()
+		}()
+		packets := 0
+		for p := range sources["zero-copy PacketSource"](w.h).Packets() {
+			assert.Contains(t, []uint32{0, count}, number(p.Data()))
+			packets++
+		}
+		assert.NotZero(t, packets)
+		assert.ErrorIs(t, w.h.Err(), os.ErrClosed)
 	})
 }
