@@ -30,6 +30,43 @@ type history struct {
 	resets  []span
 	rules   []rule
 	calls   []call
+
+	setting   sync.Mutex // one goroutine at a time sets a deadline
+	deadlines []deadline
+}
+
+// A deadline was set in the span. There is none if at is negative.
+type deadline struct {
+	span
+	at time.Duration
+}
+
+// setDeadline sets the deadline of r to a time from now, or to none if that is negative.
+func (h *history) setDeadline(r *bpf.Reader, in time.Duration) {
+	h.setting.Lock()
+	defer h.setting.Unlock()
+	d := deadline{span: span{begin: h.moment()}, at: -1}
+	t := time.Time{}
+	if in >= 0 {
+		d.at, t = d.begin.at+in, time.Now().Add(in)
+	}
+	r.SetReadDeadline(t)
+	d.end = h.moment()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.deadlines = append(h.deadlines, d)
+}
+
+// overSince returns since when a call may be over by a deadline that was in force meanwhile.
+func (h *history) overSince(c call) time.Duration {
+	since := c.begin.at
+	for i, d := range h.deadlines {
+		replaced := i+1 < len(h.deadlines) && h.deadlines[i+1].end.tick < c.begin.tick
+		if d.at >= 0 && d.begin.tick < c.end.tick && !replaced {
+			since = min(since, max(d.at, d.begin.at))
+		}
+	}
+	return since
 }
 
 // A moment is when something happened.
@@ -74,7 +111,9 @@ func (r *rule) passes(p *sent) bool {
 // A call is one call of a reading method.
 type call struct {
 	span
-	err bool // it returned an error for want of packets
+	err      bool          // it returned an error for want of packets
+	deadline bool          // the error was that of the deadline
+	since    time.Duration // from when on the context was done, if the error was that of the context
 }
 
 func (h *history) now() moment {
@@ -289,9 +328,18 @@ func (h *history) judge(mayDrop uint64, ended bool) (v verdict) {
 
 // judgeErrors checks that no call gave up while a packet was there that it had to deliver.
 func (h *history) judgeErrors(bad func(int, string, ...any)) {
-	for _, c := range h.calls {
+	for i, c := range h.calls {
 		if !c.err {
 			continue
+		}
+		since := min(c.begin.at, c.since)
+		if c.deadline {
+			since = h.overSince(c)
+		}
+		for _, e := range h.calls[:i] { // a read goes on anew after an error
+			if e.err && e.end.tick < c.begin.tick {
+				since = max(since, e.begin.at)
+			}
 		}
 		for n, p := range h.packets {
 			if p.begin.tick > c.end.tick {
@@ -303,7 +351,7 @@ func (h *history) judgeErrors(bad func(int, string, ...any)) {
 			if h.calls[p.delivered-1].begin.tick <= c.end.tick { // it may have been another goroutine's
 				continue
 			}
-			if there := p.end.at + h.arrive + h.store; p.end.tick < c.begin.tick && there < c.begin.at {
+			if there := p.end.at + h.arrive + h.store; p.end.tick < c.begin.tick && there < since {
 				bad(n, "sent %v, was there when the call %v ended without a packet", p.span, c.span)
 			}
 		}

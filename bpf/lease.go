@@ -23,10 +23,13 @@ type Lease struct {
 //   - ErrLeaseOut if a lease is out;
 //   - os.ErrClosed after Close.
 //
-// Lease returns these errors after it has delivered every packet that the kernel still holds:
+// Lease returns these errors after it has delivered the packets that the kernel holds by then:
 //   - context.Cause(ctx) when ctx is done;
 //   - os.ErrDeadlineExceeded after the time of SetReadDeadline;
 //   - ErrInterfaceGone when the interface was destroyed or moved to another vnet.
+//
+// These packets are at most two leases. Lease returns the error then, even if more packets arrive.
+// The next call goes on with those.
 //
 // An error of a system call comes as a [zbuf.Error].
 func (r *Reader) Lease(ctx context.Context) (Lease, error) {

@@ -38,8 +38,7 @@ func soak(t *testing.T, mode bpf.Mode, size, packets int) {
 	const timeout = 20 * time.Millisecond
 	const tick = time.Millisecond // WithHZ's default
 	w := newCapture(t, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout})
-	seed := rand.Uint64()
-	t.Logf("seed %#x", seed)
+	seed := lab.RandomSeed(t)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	var mu sync.Mutex
 	sent := map[uint32]time.Time{} // not delivered yet

@@ -16,12 +16,15 @@ import (
 // readOnce calls one reading method, as rnd has it. It returns false when the Reader is closed.
 func (u *user) readOnce(rnd *rand.Rand) bool {
 	ctx, cancel := context.Background(), context.CancelFunc(func() {})
+	done := u.h.moment().at
 	if rnd.IntN(2) == 0 {
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(rnd.IntN(60))*time.Millisecond)
+		in := time.Duration(rnd.IntN(60)) * time.Millisecond
+		done += in
+		ctx, cancel = context.WithTimeout(ctx, in)
 	}
 	defer cancel()
 	if rnd.IntN(5) == 0 {
-		return u.loop(rnd, ctx)
+		return u.loop(rnd, ctx, done)
 	}
 	c := call{span: span{begin: u.h.moment()}}
 	var frames [][]byte
@@ -49,7 +52,7 @@ func (u *user) readOnce(rnd *rand.Rand) bool {
 		frames = [][]byte{p}
 	default:
 		if rnd.IntN(2) == 0 {
-			u.r.SetReadDeadline(time.Now().Add(time.Duration(rnd.IntN(60)) * time.Millisecond))
+			u.h.setDeadline(u.r, time.Duration(rnd.IntN(60))*time.Millisecond)
 		}
 		var p []byte
 		p, _, err = u.r.ZeroCopyReadPacketData()
@@ -57,6 +60,7 @@ func (u *user) readOnce(rnd *rand.Rand) bool {
 	}
 	c.end = u.h.moment()
 	if err != nil {
+		c.since = done
 		return u.failed(rnd, c, err)
 	}
 	if method != 0 {
@@ -92,7 +96,7 @@ func (u *user) failed(rnd *rand.Rand, c call, err error) bool {
 		time.Sleep(100 * time.Microsecond) // time stands still while anybody is busy
 		return true
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
-		c.err = true
+		c.err, c.deadline = true, errors.Is(err, os.ErrDeadlineExceeded)
 		assert.NoError(u.t, u.h.deliver(c, nil))
 		pause(rnd) // or a deadline that has passed would be met for ever, in no time
 		return true
@@ -101,13 +105,14 @@ func (u *user) failed(rnd *rand.Rand, c call, err error) bool {
 }
 
 // loop has some turns of the loop over packets, each of which is a call of a reading method. It
-// returns false when the Reader is closed.
-func (u *user) loop(rnd *rand.Rand, ctx context.Context) bool {
+// returns false when the Reader is closed. ctx is done at that time.
+func (u *user) loop(rnd *rand.Rand, ctx context.Context, done time.Duration) bool {
 	turns := 1 + rnd.IntN(100)
 	c := call{span: span{begin: u.h.moment()}}
 	for p, err := range u.r.Packets(ctx) {
 		c.end = u.h.moment()
 		if err != nil {
+			c.since = done
 			return u.failed(rnd, c, err)
 		}
 		assert.NoError(u.t, u.h.deliver(c, [][]byte{p.Data()}), "in the loop")
@@ -160,13 +165,13 @@ func (u *user) useLease(rnd *rand.Rand, l bpf.Lease, n int) {
 // readToTheEnd reads until nothing comes for a second.
 func (u *user) readToTheEnd() {
 	u.held.Wait()
-	require.NoError(u.t, u.r.SetReadDeadline(time.Now().Add(time.Second)))
+	u.h.setDeadline(u.r, time.Second)
 	for {
 		c := call{span: span{begin: u.h.moment()}}
 		l, err := u.r.Lease(context.Background())
 		c.end = u.h.moment()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			c.err = true
+			c.err, c.deadline = true, true
 			require.NoError(u.t, u.h.deliver(c, nil))
 			return
 		}

@@ -367,9 +367,9 @@ func (u *user) disturb(rnd *rand.Rand, over <-chan struct{}) {
 			assert.GreaterOrEqual(u.t, s.Bytes, last.Bytes)
 			last = s
 		case 1:
-			u.r.SetReadDeadline(time.Now().Add(time.Duration(rnd.IntN(30)) * time.Millisecond))
+			u.h.setDeadline(u.r, time.Duration(rnd.IntN(30))*time.Millisecond)
 		case 2:
-			u.r.SetReadDeadline(time.Time{})
+			u.h.setDeadline(u.r, -1)
 		case 3:
 			u.r.LinkTypes()
 		}

@@ -36,6 +36,8 @@ type Reader struct {
 	current batch  // of the lease that is out, or the stream's
 	at      uint   // where the stream's next record begins
 	chunk   chunk  // for what ReadPacket returns
+	ending  ending // that ended a read last
+	after   int    // batches that were asked for since then
 	out     bool   // somebody may look at current's memory, so a collection must not unmap it
 
 	reached atomic.Uint64 // how far the last iteration over the lease went
@@ -118,12 +120,27 @@ func (r *Reader) forget() {
 	}
 }
 
-// next makes the next batch current. It waits for one if need be.
+// mostKept is how many batches the kernel keeps for the reader: the hold and the store buffer.
+const mostKept = 2
+
+// next makes the next batch current. It waits for one if need be. Once the read is over it delivers
+// at most what the kernel kept then: under overload there is always more.
 func (r *Reader) next(ctx context.Context) error {
+	if e, over := r.sig.ending(ctx); over != nil {
+		if !e.is(r.ending) {
+			r.ending, r.after = e, 0
+		}
+		if r.after == mostKept {
+			r.after = 0
+			return over
+		}
+		r.after++
+	}
 	b, ok := r.eng.take()
 	if !ok {
 		var err error
 		if b, err = r.wait.next(ctx); err != nil {
+			r.after = 0
 			return err
 		}
 	}
@@ -172,7 +189,8 @@ func (r *Reader) releaseCopied() {
 }
 
 // SetReadDeadline makes reading fail with os.ErrDeadlineExceeded from t on. A read first delivers
-// everything that is there. The zero Time is no deadline. A read under way notices the change.
+// the packets that the kernel holds by then, which are at most two buffers. The zero Time is no
+// deadline. A read under way notices the change.
 //
 // Errors:
 //   - os.ErrClosed after Close.

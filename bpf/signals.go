@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"context"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,17 +45,37 @@ func (s *signals) setDeadline(t time.Time) error {
 	return s.dev.Wake()
 }
 
+// An ending is what ends reads: a context that is done, or a deadline that has passed. The zero
+// ending does not.
+type ending struct {
+	ctx      context.Context
+	deadline *time.Time
+}
+
+// is reports whether e and f are the same one. Contexts that are done may share a channel.
+func (e ending) is(f ending) bool {
+	return e.deadline == f.deadline &&
+		(e.ctx == nil && f.ctx == nil || reflect.ValueOf(e.ctx).Comparable() && e.ctx == f.ctx)
+}
+
+// ending returns what ends reads now, and the error that says so.
+func (s *signals) ending(ctx context.Context) (ending, error) {
+	if ctx.Err() != nil {
+		return ending{ctx: ctx}, context.Cause(ctx)
+	}
+	if d := s.deadline.Load(); d != nil && time.Until(*d) <= 0 {
+		return ending{deadline: d}, errDeadline
+	}
+	return ending{}, nil
+}
+
 // left returns how long the reader may sleep, at most most, or the error that says why it may not.
 func (s *signals) left(ctx context.Context, most time.Duration) (time.Duration, error) {
-	if ctx.Err() != nil {
-		return 0, context.Cause(ctx)
+	if _, err := s.ending(ctx); err != nil {
+		return 0, err
 	}
 	if d := s.deadline.Load(); d != nil {
-		left := time.Until(*d)
-		if left <= 0 {
-			return 0, errDeadline
-		}
-		return min(left, most), nil
+		return min(max(time.Until(*d), 0), most), nil
 	}
 	return most, nil
 }

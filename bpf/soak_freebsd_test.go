@@ -71,8 +71,7 @@ func kernelSoak(t *testing.T, w lab.World, mode bpf.Mode, size int, how time.Dur
 	p := lab.NewPair(t, w)
 	lag := lab.WatchLag(t)
 	r := openOn(t, p, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout})
-	seed := rand.Uint64()
-	t.Logf("seed %#x", seed)
+	seed := lab.RandomSeed(t)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	s := newSealer(rnd, 0)
 	var l ledger
@@ -162,8 +161,7 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, storm.Close()) })
 	lag := lab.WatchLag(t)
-	seed := rand.Uint64()
-	t.Logf("seed %#x", seed)
+	seed := lab.RandomSeed(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	r, err := bpf.Open(storm.Ifname, bpf.Config{Mode: mode, BufferSize: size, ReadTimeout: timeout,
 		Direction: bpf.In})

@@ -26,8 +26,7 @@ import (
 type Handle struct {
 	r    *bpf.Reader
 	ctx  context.Context
-	left atomic.Int64 // bytes of records that are still delivered when ctx is done
-	over atomic.Bool  // final is set
+	over atomic.Bool // final is set
 
 	mu        sync.Mutex
 	final     error // ended the capture
@@ -41,17 +40,12 @@ var (
 	_ io.Closer                         = (*Handle)(nil)
 )
 
-// header is about the size of a record's header. The kernel pads it.
-const header = 32
-
 // New returns a Handle that reads from r until ctx is done. [Handle.Close] closes r.
 //
-// When ctx is done, reads deliver the packets that the kernel has by then, at most three buffers,
+// When ctx is done, reads deliver the packets that the kernel has by then, at most two buffers,
 // even if more packets arrive.
 func New(ctx context.Context, r *bpf.Reader) *Handle {
-	h := &Handle{r: r, ctx: ctx}
-	h.left.Store(3 * int64(r.BufferSize()))
-	return h
+	return &Handle{r: r, ctx: ctx}
 }
 
 // ReadPacketData waits for the next packet and returns a copy of it.
@@ -62,7 +56,7 @@ func New(ctx context.Context, r *bpf.Reader) *Handle {
 //   - [os.ErrDeadlineExceeded]: the time of [bpf.Reader.SetReadDeadline] has passed.
 //   - [bpf.ErrLeaseOut]: somebody else is reading.
 func (h *Handle) ReadPacketData() (data []byte, ci gopacket.CaptureInfo, err error) {
-	if h.ended() {
+	if h.over.Load() {
 		return nil, gopacket.CaptureInfo{}, io.EOF
 	}
 	data, info, err := h.r.ReadPacket(h.ctx)
@@ -77,7 +71,7 @@ func (h *Handle) ReadPacketData() (data []byte, ci gopacket.CaptureInfo, err err
 //
 // Errors: those of [Handle.ReadPacketData].
 func (h *Handle) ZeroCopyReadPacketData() (data []byte, ci gopacket.CaptureInfo, err error) {
-	if h.ended() {
+	if h.over.Load() {
 		return nil, gopacket.CaptureInfo{}, io.EOF
 	}
 	data, info, err := h.r.ReadSlice(h.ctx)
@@ -92,37 +86,17 @@ func (h *Handle) ZeroCopyReadPacketData() (data []byte, ci gopacket.CaptureInfo,
 //
 // Errors: those of [Handle.ReadPacketData].
 func (h *Handle) ReadPacketDataTo(data []byte) (ci gopacket.CaptureInfo, err error) {
-	if h.ended() {
+	if h.over.Load() {
 		return gopacket.CaptureInfo{}, io.EOF
 	}
 	n, info, err := h.r.ReadInto(h.ctx, data)
 	return h.result(n, info, err)
 }
 
-// ended reports whether the capture is over.
-func (h *Handle) ended() bool {
-	if h.over.Load() {
-		return true
-	}
-	if h.left.Load() > 0 {
-		return false
-	}
-	// Packets come as fast as they are read. This read drops one, and gives back the memory of the one
-	// before.
-	if _, _, err := h.r.ReadInto(h.ctx, nil); errors.Is(err, bpf.ErrCorrupt) {
-		h.failed(err)
-	}
-	h.end(context.Cause(h.ctx))
-	return true
-}
-
 // result makes what a read of n bytes returns.
 func (h *Handle) result(n int, info bpf.Info, err error) (gopacket.CaptureInfo, error) {
 	if err != nil {
 		return gopacket.CaptureInfo{}, h.failed(err)
-	}
-	if h.ctx.Err() != nil {
-		h.left.Add(-int64(header + info.CapLen()))
 	}
 	return gopacket.CaptureInfo{
 		Timestamp: info.Time(), CaptureLength: n, Length: info.WireLen(),

@@ -33,8 +33,7 @@
 // To report every second, give [Run] a context with that timeout, and call Run again and again.
 // Between two calls no worker runs, so the program may read what all of them have counted. Run
 // loses no packet then: the kernel fills its buffers meanwhile. A deadline of the reader does the
-// same, but only when the packets that the kernel holds are handled. On a busy interface that may
-// be never.
+// same.
 //
 // # Lifetimes
 //

@@ -54,8 +54,8 @@ func (e *PanicError) Unwrap() error {
 
 // Run captures from r and spreads the packets until there is an error, and returns that error.
 // While Run runs, nobody else may read from r. Run does not close r. When ctx is done, the workers
-// handle the packets that the kernel has by then, at most three buffers, even if more packets
-// arrive. Run does not interrupt Handle. Run may be called again after [bpf.ErrCorrupt], and after
+// handle the packets that the kernel has by then, at most two buffers, even if more packets arrive.
+// Run does not interrupt Handle. Run may be called again after [bpf.ErrCorrupt], and after
 // ctx is done or a deadline has passed.
 //
 // Errors:
@@ -76,18 +76,13 @@ func Run(ctx context.Context, r *bpf.Reader, cfg Config) error {
 		return err
 	}
 	defer s.stop()
-	left := 3 * r.BufferSize()
-	for left > 0 {
+	for {
 		l, err := r.Lease(ctx)
 		if err != nil {
 			return err
-		}
-		if ctx.Err() != nil {
-			left -= l.Len()
 		}
 		if err := s.spread(l); err != nil {
 			return err
 		}
 	}
-	return context.Cause(ctx)
 }

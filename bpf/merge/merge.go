@@ -169,10 +169,8 @@ func (m *Merger) start(ctx context.Context) (stop func()) {
 	}
 }
 
-// read fills the queue of one input. Under overload a reader always has packets, and would never
-// look at ctx. So once ctx is done, read takes no more than can have been captured before.
+// read fills the queue of one input.
 func (m *Merger) read(ctx context.Context, reader int, in *input) {
-	rest := 3 * in.r.BufferSize()
 	for final := false; !final; {
 		var items []item
 		bytes := 0
@@ -180,10 +178,6 @@ func (m *Merger) read(ctx context.Context, reader int, in *input) {
 		if err != nil {
 			final = true
 		} else {
-			if ctx.Err() != nil {
-				rest -= l.Len()
-				final = rest <= 0
-			}
 			items, bytes = copies(l, reader)
 			err = l.Err()
 			l.Release()
