@@ -204,8 +204,8 @@ func renderMatrix(rules []string, columns []*column) (page, summary []byte) {
 	b.WriteString("# Which rule was run on which kernel\n\n" +
 		"`make matrix` makes this page from what `make rules` has written. Nothing here is typed\n" +
 		`by hand. A row is a rule of the table in [` + "`conformance/`" + `](../conformance), a column a
-kernel. A cell stays until the same rule runs again on the same kernel. A run in which a rule failed
-makes no page.
+kernel. A cell stays until the same rule runs again on the same kernel. If a rule failed in a run,
+` + "`make matrix`" + ` makes no page.
 
 - *ok*: the kernel did what 12.1 does.
 - *differs*: the kernel did what kernels with the named features do. The features are those of
@@ -213,7 +213,7 @@ makes no page.
 - *n/a*: the rule is not for this kernel, or not for such a program. The number leads to the reason.
 - Nothing: the rule was not run there. Nothing is assumed.
 
-What the releases 15 and 16 do, by reading, is in [freebsd-15-16.md](freebsd-15-16.md).
+[freebsd-15-16.md](freebsd-15-16.md) says what the releases 15 and 16 do by their sources.
 
 ## Kernels
 

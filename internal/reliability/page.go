@@ -172,8 +172,8 @@ func render(rows []*row, fuzz []*fuzzed, skipped []string) []byte {
 	var b bytes.Buffer
 	b.WriteString("# Reliability\n\n" +
 		"`make reliability` makes this page from the files that `make soak` and `make fuzz` write.\n" +
-		`A row stays until the same tests run again in the same place. Nobody types a figure here. A run
-that failed or did not end makes no page. *Lost* counts the broken promises: a packet that neither
+		`A row stays until the same tests run again in the same place. Nobody types a figure here. There
+is no page if a run failed or did not end. *Lost* counts the broken promises: a packet that neither
 came nor was counted, or that came twice, torn or late.
 
 `)
