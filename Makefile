@@ -95,7 +95,7 @@ short:
 
 # The race detector runs on the packages that start goroutines, and on those that share memory with
 # the model's kernel.
-RACE := . ./bpf/... ./conformance ./gopacketbpf ./internal/capture/... ./internal/interruptible ./internal/sender ./sysctl/... ./vmtest/...
+RACE := . ./bpf/... ./conformance ./gopacketbpf ./internal/capture/... ./internal/interruptible ./internal/sender ./packet ./sysctl/... ./vmtest/...
 unit: ## the tests that run here without the race detector
 	$(TEST) -timeout 20m $$($(GO) list $(PKGS) | grep -vxF "$$($(GO) list $(RACE))")
 

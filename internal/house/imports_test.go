@@ -19,7 +19,8 @@ import (
 // captures does not link gopacket.
 func TestCoreReachesFewModules(t *testing.T) {
 	for _, system := range []string{"linux", "freebsd", "windows"} {
-		foreign, seen := reaches(t, system, ".", "./bpf/...", "./filter", "./sysctl/...")
+		foreign, seen := reaches(t, system, ".", "./bpf/...", "./filter", "./packet",
+			"./sysctl/...")
 		assert.Empty(t, foreign, system)
 		assert.Greater(t, seen, 30, "the packages were not found")
 	}
