@@ -40,7 +40,7 @@ KERNEL  := $(or $(VMTEST_KERNEL),$(wildcard $(KERNELCACHE)/kernel-amd64))
 
 .PHONY: help run check test announce format vet staticcheck staticcheck-freebsd staticcheck-all short unit race \
   cross elsewhere times coverage maybe-vmtest vmtest vm-runner vmtest-speed vagrant-test \
-  barriers fuzz soak soak-model filters random reliability rules matrix bench bench-vm \
+  barriers fuzz soak soak-model filters random reliability rules matrix bench bench-vm roundtrip \
   performance shots licences man clean
 
 help:
@@ -109,7 +109,7 @@ cross: $(addprefix cross-,$(LAYOUTS)) elsewhere ## link for each layout of struc
 # The target cross links the packages that may ask a kernel, and bpfctl. It links packages whose
 # files have no layout once.
 LINKED       := . ./bpf ./cmd/bpfctl ./conformance ./sysctl
-LINKED-amd64 := ./bpf/fanout ./bpf/merge ./cmd/vmtest ./faults ./gopacketbpf ./internal/lab ./internal/sender ./vmtest/agent
+LINKED-amd64 := ./bpf/fanout ./bpf/merge ./cmd/vmtest ./faults ./gopacketbpf ./internal/lab ./internal/sender ./packet ./vmtest/agent
 $(addprefix cross-,$(LAYOUTS)): cross-%:
 	GOOS=freebsd GOARCH=$* $(GO) test -vet=off -ldflags='-s -w' -exec=true $(LINKED) $(LINKED-$*) >/dev/null
 
@@ -159,7 +159,7 @@ VMPKGS     ?= . ./bpf/fanout ./bpf/merge ./conformance ./faults ./sysctl ./inter
 KERNELPKGS  = . ./bpf/fanout ./bpf/merge ./conformance ./faults ./sysctl
 # The tests of the reader, and of what stands on it, that ask a kernel.
 READER      = -run Kernel ./bpf
-ONREADER    = -run Kernel ./gopacketbpf
+ONREADER    = -run Kernel ./gopacketbpf ./packet
 # $(1) is a kernel's name, or "named" if VMTEST_KERNEL, VMTEST_IMAGE or VMFLAGS name a kernel. The
 # value of net.bpf.zerocopy_enable and the closing quote follow.
 ONKERNEL = GOOS=freebsd $(GO) test -p 1 -count=1 -short -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(if $(filter-out named,$(1)),--kernel $(1)) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable
@@ -183,7 +183,7 @@ vmtest: $(VMTEST) ## the FreeBSD tests on each kernel: zero-copy allowed, forbid
 	@test -n "$(HAVE_VM)" || { echo "make vmtest: no FreeBSD kernel or no QEMU: see vmtest doctor"; $(VMTEST) doctor; exit 1; }
 	$(VMTEST) kernels
 	+@$(MAKE) --no-print-directory -j$(VMJOBS) --output-sync=line $(addprefix vm-,$(LANES)) $(RUNNER)
-	@for k in $(AMD64) $(if $(NAMED),"what was named ($(strip $(VMTEST_KERNEL) $(VMTEST_IMAGE) $(VMFLAGS)))"); do echo "make vmtest: passed on $$k: $(VMPKGS) ./bpf ./gopacketbpf ./filter and bpfctl with zero-copy allowed, $(KERNELPKGS) ./bpf ./gopacketbpf and bpfctl with it forbidden, ./bpf guarded, . ./bpf ./conformance as 386"; done
+	@for k in $(AMD64) $(if $(NAMED),"what was named ($(strip $(VMTEST_KERNEL) $(VMTEST_IMAGE) $(VMFLAGS)))"); do echo "make vmtest: passed on $$k: $(VMPKGS) ./bpf ./gopacketbpf ./packet ./filter and bpfctl with zero-copy allowed, $(KERNELPKGS) ./bpf ./gopacketbpf ./packet and bpfctl with it forbidden, ./bpf guarded, . ./bpf ./conformance as 386"; done
 	@for k in $(OTHERS); do echo "make vmtest: passed on $$k: $(CORE) ./bpf in short form"; done
 	@$(if $(RUNNER),echo "make vmtest: passed on $(notdir $(KERNEL)): the runner's own tests")
 	@for k in $(LEFTOUT); do echo "make vmtest: NOT RUN on $$k: there is no QEMU for it"; done
@@ -346,6 +346,11 @@ endef
 bench-vm: $(VMTEST) ## all measurements, into out/bench: in a virtual machine, or on FreeBSD as root
 	@mkdir -p out/bench
 	$(foreach p,$(BENCH_PKGS),$(call BENCH_ONE,$(p)))
+
+# What decides which mode a Conn of package packet takes by itself.
+roundtrip: $(VMTEST) ## question and answer over package packet: zero-copy beside read(2)
+	GOOS=freebsd $(GO) test -count=1 -timeout 20m -run '^$$' -bench KernelRoundTrip -benchtime 1000x \
+	  $(if $(filter FreeBSD,$(shell uname -s)),,-exec "$(BENCH_VM) $(BENCH_COUNT)") ./packet
 
 FILTERS := out/filters
 # The page says what the judges of package filter say.
