@@ -29,7 +29,7 @@ func TestSameVerdictsAsOracle(t *testing.T) {
 }
 
 // Numbers of a packet are divisors and counts of shifts too. The bytes are often 0, and so is len.
-func TestArithmeticAgainstOracle(t *testing.T) {
+func TestSameVerdictsAsOracleInArithmetic(t *testing.T) {
 	n := expressions(t, 4000, 10000)
 	w := writer{Rand: rand.New(rand.NewPCG(5, 6))}
 	packets, asked := 0, 0
