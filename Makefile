@@ -41,6 +41,7 @@ KERNEL  := $(or $(VMTEST_KERNEL),$(wildcard $(KERNELCACHE)/kernel-amd64))
 .PHONY: help run check test announce format vet staticcheck staticcheck-all short unit race \
   cross elsewhere times coverage maybe-vmtest vmtest vm-runner vmtest-speed vagrant-test \
   barriers fuzz soak soak-model filters random reliability rules matrix bench bench-vm roundtrip \
+  clients clients-build \
   performance shots licences man clean
 
 help:
@@ -166,6 +167,8 @@ KERNELPKGS  = . ./bpf/fanout ./bpf/merge ./conformance ./faults ./sysctl
 # The tests of the reader, and of what stands on it, that ask a kernel.
 READER      = -run Kernel ./bpf
 ONREADER    = -run Kernel ./gopacketbpf ./packet
+# Programs that others wrote, on package packet.
+CLIENTS     = -modfile ../out/clients/go.mod -overlay ../out/clients/overlay.json .
 # $(1) is a kernel's name, or "named" if VMTEST_KERNEL, VMTEST_IMAGE or VMFLAGS name a kernel. The
 # value of net.bpf.zerocopy_enable and the closing quote follow.
 ONKERNEL = GOOS=freebsd $(GO) test -p 1 -count=1 -short -timeout 15m -exec "$(CURDIR)/$(VMTEST) $(if $(filter-out named,$(1)),--kernel $(1)) $(VMFLAGS) --sysctl net.bpf.zerocopy_enable
@@ -189,18 +192,19 @@ vmtest: $(VMTEST) ## the FreeBSD tests on each kernel: zero-copy allowed, forbid
 	@test -n "$(HAVE_VM)" || { echo "make vmtest: no FreeBSD kernel or no QEMU: see vmtest doctor"; $(VMTEST) doctor; exit 1; }
 	$(VMTEST) kernels
 	+@$(MAKE) --no-print-directory -j$(VMJOBS) --output-sync=line $(addprefix vm-,$(LANES)) $(RUNNER)
-	@for k in $(AMD64) $(if $(NAMED),"what was named ($(strip $(VMTEST_KERNEL) $(VMTEST_IMAGE) $(VMFLAGS)))"); do echo "make vmtest: passed on $$k: $(VMPKGS) ./bpf ./gopacketbpf ./packet ./filter and bpfctl with zero-copy allowed, $(KERNELPKGS) ./bpf ./gopacketbpf ./packet and bpfctl with it forbidden, ./bpf guarded, . ./bpf ./conformance as 386"; done
+	@for k in $(AMD64) $(if $(NAMED),"what was named ($(strip $(VMTEST_KERNEL) $(VMTEST_IMAGE) $(VMFLAGS)))"); do echo "make vmtest: passed on $$k: $(VMPKGS) ./bpf ./gopacketbpf ./packet ./clients ./filter and bpfctl with zero-copy allowed, $(KERNELPKGS) ./bpf ./gopacketbpf ./packet and bpfctl with it forbidden, ./bpf guarded, . ./bpf ./conformance as 386"; done
 	@for k in $(OTHERS); do echo "make vmtest: passed on $$k: $(CORE) ./bpf in short form"; done
 	@$(if $(RUNNER),echo "make vmtest: passed on $(notdir $(KERNEL)): the runner's own tests")
 	@for k in $(LEFTOUT); do echo "make vmtest: NOT RUN on $$k: there is no QEMU for it"; done
 
-vm-allowed/%:
+vm-allowed/%: clients-build
 	$(call ONKERNEL,$*)=1" $(VMPKGS)
 	$(call ONKERNEL,$*)=1" $(READER)
 	$(call ONKERNEL,$*)=1" $(ONREADER)
 	$(call ONKERNEL,$*)=1" -run Kernel ./filter
 	$(call ONKERNEL,$*)=1" -run $(BPFCTL) ./cmd/bpfctl
 	ZBUF_GUARD=1 $(call ONKERNEL,$*)=1" -run 'Kernel(Stream|Stuck|Guard|Filter|Fork|Numbered)' ./bpf
+	cd clients && $(call ONKERNEL,$*)=1" $(CLIENTS)
 
 vm-forbidden/%:
 	$(call ONKERNEL,$*)=0 $(SECOND)" $(KERNELPKGS)
@@ -215,6 +219,14 @@ vm-386/%:
 vm-core/%:
 	GOARCH=$(firstword $(subst -, ,$(patsubst kernel-%,%,$*))) $(call ONKERNEL,$*)=1" $(CORE)
 	GOARCH=$(firstword $(subst -, ,$(patsubst kernel-%,%,$*))) $(call ONKERNEL,$*)=1" $(READER)
+
+# The client of DHCP lacks a constant on FreeBSD. The tests show that nothing else differs.
+clients-build:
+	cd clients && $(GO) test -count=1 ./prepare && $(GO) run ./prepare ../out/clients
+
+clients: $(VMTEST) clients-build ## programs that others wrote, on package packet, on each amd64 kernel
+	@test -n "$(NAMED)$(AMD64)" || { echo "make clients: no FreeBSD kernel or no QEMU: see vmtest doctor"; exit 1; }
+	@set -e; $(foreach k,$(or $(AMD64),named),(set -x; cd clients; $(call ONKERNEL,$(k))=1" $(CLIENTS));)
 
 vm-runner:
 	$(GO) test -timeout 30m ./cmd/vmtest

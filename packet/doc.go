@@ -15,6 +15,8 @@
 // Ethernet header. bpf(4) has no such mode, so the package adds the header to each frame that is
 // written and removes it from each frame that is read.
 //
+// The folder clients of the module runs mdlayher/arp and insomniacslk/dhcp on it.
+//
 // # What a Conn reads
 //
 // The kernel passes only frames of the Conn's protocol, from the first frame on. The protocol is an

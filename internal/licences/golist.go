@@ -24,11 +24,13 @@ type user struct {
 var users = []user{
 	{"the library", ".", []string{".", "./bpf/...", "./filter", "./sysctl/..."}, true},
 	{"gopacketbpf", ".", []string{"./gopacketbpf"}, true},
+	{"packet", ".", []string{"./packet"}, true},
 	{"bpfctl", ".", []string{"./cmd/bpfctl"}, true},
 	{"vmtest", ".", []string{"./cmd/vmtest", "./vmtest/agent"}, true},
 	{"tests and generators", ".", []string{"-test", "./..."}, false},
 	{"make check", ".", []string{"tool"}, false},
 	{"bench/", "bench", []string{"-test", "./..."}, false},
+	{"clients/", "clients", []string{"-test", "./..."}, false},
 }
 
 // usersOf returns who uses a module, by its path.

@@ -19,6 +19,8 @@ func TestPageHasEveryModule(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, modules, xmodule.Version{Path: "gonum.org/v1/plot", Version: "v0.17.0"},
 		"of bench/go.mod")
+	require.Contains(t, modules, xmodule.Version{Path: "github.com/mdlayher/arp",
+		Version: "v0.0.0-20220512170110-6706a2966875"}, "of clients/go.mod")
 	page, err := os.ReadFile(filepath.Join(root, "docs", "licences.md"))
 	require.NoError(t, err)
 	assert.Empty(t, missing(string(page), modules), "run make licences")

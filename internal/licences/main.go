@@ -30,9 +30,9 @@ func main() {
 }
 
 const head = "# Licences\n\n`make licences` makes this page. " +
-	`It has every module that go.mod or bench/go.mod requires. The
-licence is what the files in the root of the module say. A test fails if this page lacks a module.
-What bpfctl and vmtest link is what a copy of these programs contains.
+	`It has every module that go.mod, bench/go.mod or clients/go.mod
+requires. The licence is what the files in the root of the module say. A test fails if this page
+lacks a module. What bpfctl and vmtest link is what a copy of these programs contains.
 
 | module | version | licence | used by |
 |---|---|---|---|
@@ -70,7 +70,7 @@ func makePage() (string, error) {
 
 // required returns the modules that the files go.mod below root require, but for this module.
 func required(root string) (all []xmodule.Version, err error) {
-	for _, dir := range []string{".", "bench"} {
+	for _, dir := range []string{".", "bench", "clients"} {
 		name := filepath.Join(root, dir, "go.mod")
 		text, err := os.ReadFile(name)
 		if err != nil {
