@@ -309,8 +309,8 @@ random/%: $(VMTEST) $(RELIABILITY)
 random: $(addprefix random/,$(SOAKON)) ## random operations on each kernel, against its model
 	@test -n "$(SOAKON)" || { echo "make random: no FreeBSD kernel or no QEMU: see vmtest doctor"; exit 1; }
 
-# The page is made from what make soak and make fuzz have left in out/reliability. Without make
-# fuzz, its part of the page stays as it is.
+# The page is made from what make soak and make fuzz have left in out/reliability. Other rows stay
+# as they are.
 reliability: $(RELIABILITY) ## docs/reliability.md, from out/reliability
 	$(RELIABILITY) page out/reliability docs/reliability.md >out/reliability.md
 	mv out/reliability.md docs/reliability.md

@@ -2,8 +2,8 @@
 // docs/kernels.md of it.
 //
 //	reliability record FILE COMMAND…   run a command, keep what it prints in FILE, and show it
-//	reliability page FOLDER OLD        print the page made of the runs in FOLDER; if none was of a
-//	                                   fuzz target, with the part about them of the page OLD
+//	reliability page FOLDER OLD        print the page made of the runs in FOLDER, and of the rows of
+//	                                   the page OLD that they do not replace
 //	reliability matrix RULES FOLDER PAGE README
 //	                                   put the runs in FOLDER of the rules whose source is in
 //	                                   RULES into PAGE, and the kernels of PAGE into README

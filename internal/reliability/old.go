@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,14 +27,34 @@ func rowsOf(page []byte, replaced []*row) (rows []*row) {
 	return rows
 }
 
+// fuzzedOf returns what the page of before says of the fuzz targets that no new run replaces.
+func fuzzedOf(page []byte, replaced []*fuzzed) (rows []*fuzzed) {
+	_, part, _ := strings.Cut(string(page), fuzzing)
+	for line := range strings.Lines(part) {
+		cells := cellsOf(line)
+		if len(cells) != 6 || !strings.HasPrefix(cells[1], "Fuzz") {
+			continue
+		}
+		f := &fuzzed{pkg: cells[0], target: cells[1]}
+		var errs [4]error
+		f.took, errs[0] = time.ParseDuration(cells[2])
+		f.execs, errs[1] = strconv.ParseUint(strings.ReplaceAll(cells[3], ",", ""), 10, 64)
+		f.interesting, errs[2] = strconv.ParseUint(cells[4], 10, 64)
+		f.seen, errs[3] = strconv.ParseUint(cells[5], 10, 64)
+		if errors.Join(errs[:]...) == nil && !slices.ContainsFunc(replaced, func(o *fuzzed) bool {
+			return o.pkg == f.pkg && o.target == f.target
+		}) {
+			rows = append(rows, f)
+		}
+	}
+	return rows
+}
+
 // rowOf reads a line of the table. It is not ok if the line is none.
 func rowOf(line string) (*row, bool) {
-	cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+	cells := cellsOf(line)
 	if len(cells) != 6+len(figures) {
 		return nil, false
-	}
-	for i := range cells {
-		cells[i] = strings.TrimSpace(cells[i])
 	}
 	suite := slices.IndexFunc(suites, func(s suite) bool {
 		return s.what == cells[0] || s.perTest() && strings.HasPrefix(cells[0], s.what)

@@ -44,6 +44,7 @@ var suites = []suite{
 	{"bpf", regexp.MustCompile(`^TestKernelOverload/`), false, "an in-kernel storm with two numbered, checksummed writers on top, accounted for at rest"},
 	{"filter", regexp.MustCompile(`^TestSameVerdictsAsLibpcap$`), true, "filter expressions, compiled by libpcap too, with packets made for both programs"},
 	{"filter", regexp.MustCompile(`^TestSameVerdictsAsOracle$`), true, "filter expressions against an evaluator of their trees"},
+	{"filter", regexp.MustCompile(`^TestSameVerdictsAsOracleInArithmetic$`), true, "filter expressions of arithmetic alone, against the same"},
 	{"faults", regexp.MustCompile(`^Test`), false, "faults: "},
 }
 
@@ -64,8 +65,8 @@ type row struct {
 // fuzzing begins the second part of the page.
 const fuzzing = "\n## Fuzzing\n"
 
-// makePage reads every run of a folder. Fuzzing takes a day and finds out about other code than the
-// tests do: a folder without it leaves the old page's part about it.
+// makePage reads every run of a folder. A row of the old page stays until the same tests, or the same
+// fuzz target, run again.
 func makePage(dir fs.FS, old []byte) ([]byte, error) {
 	names, err := fs.Glob(dir, "*")
 	if err != nil {
@@ -111,11 +112,7 @@ func makePage(dir fs.FS, old []byte) ([]byte, error) {
 		return cmp.Or(cmp.Compare(a.suite, b.suite), cmp.Compare(a.what, b.what),
 			cmp.Compare(a.where, b.where), cmp.Compare(a.with, b.with))
 	})
-	page := render(rows, fuzz, skipped)
-	if at := bytes.Index(old, []byte(fuzzing)); len(fuzz) == 0 && at >= 0 {
-		page = append(page, old[at:]...)
-	}
-	return page, nil
+	return render(rows, append(fuzz, fuzzedOf(old, fuzz)...), skipped), nil
 }
 
 // addRun adds each test's figures to its row.

@@ -107,8 +107,7 @@ func TestPage(t *testing.T) {
 		"TestKernelOverload/buffered\n")
 }
 
-// A folder without a run of a fuzz target leaves what the page says of them, and one with any
-// replaces it.
+// A run of a fuzz target replaces its row. Every other row stays.
 func TestFuzzingIsKept(t *testing.T) {
 	tests := &fstest.MapFile{Data: []byte(stream("bpf", onKernel...))}
 	both, err := makePage(fstest.MapFS{"kernel.json": tests,
@@ -122,6 +121,13 @@ func TestFuzzingIsKept(t *testing.T) {
 		"pcapio-FuzzReader.log": {Data: []byte(log)}}, both)
 	require.NoError(t, err)
 	assert.Equal(t, strings.ReplaceAll(string(both), "31m0s", "32m0s"), string(anew))
+	other := strings.ReplaceAll(fuzzLog, "/pcapio", "/other")
+	two, err := makePage(fstest.MapFS{"kernel.json": tests,
+		"other-FuzzThat.log": {Data: []byte(other)}}, both)
+	require.NoError(t, err)
+	assert.Contains(t, string(two), "| internal/other | FuzzThat | 31m0s | 1,234,570 | 12 | 49 |\n"+
+		"| internal/pcapio | FuzzReader | 31m0s | 1,234,570 | 12 | 49 |\n"+
+		"| **total** |  | 1h2m0s | 2,469,140 | 24 |  |\n")
 	none, err := makePage(fstest.MapFS{"kernel.json": tests}, nil)
 	require.NoError(t, err)
 	assert.NotContains(t, string(none), "Fuzzing")
