@@ -330,12 +330,15 @@ rules: $(VMTEST) $(RELIABILITY) ## the table of rules on every kernel there is, 
 matrix: $(RELIABILITY) ## docs/kernels.md and the kernels in README.md, from make rules
 	$(RELIABILITY) matrix conformance out/reliability docs/kernels.md README.md
 
+# The first line of each result.
+COMMIT = echo "commit: $$(git describe --always --dirty)"
+
 # The walk beside a C callback loop, each way to read, and the fan-out on the model.
 bench: ## the measurements that need no kernel, into out/bench
 	@mkdir -p out/bench
-	$(GO) test -count=1 -run '^$$' -bench Walk ./bpf >out/bench/walk.txt || { cat out/bench/walk.txt; exit 1; }
-	$(GO) test -count=1 -run '^$$' -bench Read -benchtime 100x ./bpf >out/bench/read.txt || { cat out/bench/read.txt; exit 1; }
-	cd bench && $(GO) test -count=1 -run '^$$' -bench . -benchtime 50x ./fanout >../out/bench/fanout-model.txt || { cat ../out/bench/fanout-model.txt; exit 1; }
+	($(COMMIT) && $(GO) test -count=1 -run '^$$' -bench Walk ./bpf) >out/bench/walk.txt || { cat out/bench/walk.txt; exit 1; }
+	($(COMMIT) && $(GO) test -count=1 -run '^$$' -bench Read -benchtime 100x ./bpf) >out/bench/read.txt || { cat out/bench/read.txt; exit 1; }
+	(cd bench && $(COMMIT) && $(GO) test -count=1 -run '^$$' -bench . -benchtime 50x ./fanout) >out/bench/fanout-model.txt || { cat out/bench/fanout-model.txt; exit 1; }
 	@grep -h ^Benchmark out/bench/walk.txt out/bench/read.txt out/bench/fanout-model.txt
 
 # Measurements want a kernel without INVARIANTS, and 1 ms ticks.
@@ -355,7 +358,7 @@ BENCH_EXEC    = $(if $(filter FreeBSD,$(shell uname -s)),,-exec "$(BENCH_VM) $(i
 
 define BENCH_ONE
 	@echo "bench/$(1): into out/bench/$(1).txt"
-	@(cd bench && GOOS=freebsd $(GO) test -count=1 -timeout 60m -run '^$$' -bench '$(BENCH)' -benchtime $(or $(BENCH_TIME_$(1)),$(BENCH_TIME)) $(BENCH_EXEC) ./$(1)) \
+	@(cd bench && $(COMMIT) && GOOS=freebsd $(GO) test -count=1 -timeout 60m -run '^$$' -bench '$(BENCH)' -benchtime $(or $(BENCH_TIME_$(1)),$(BENCH_TIME)) $(BENCH_EXEC) ./$(1)) \
 	  >out/bench/$(1).txt 2>&1 || { cat out/bench/$(1).txt; exit 1; }
 	@grep ^Benchmark out/bench/$(1).txt
 
@@ -385,7 +388,7 @@ filters: $(VMTEST) ## docs/filter-judges.md, from here and from each amd64 kerne
 	  ./filter >$(FILTERS)/$$k.txt || { cat $(FILTERS)/$$k.txt; exit 1; }; done
 	$(GO) run ./internal/filterpage $(FILTERS) >docs/filter-judges.md
 
-performance: ## fill in docs/performance.md from the results in out/bench
+performance: ## fill in docs/performance.md from the results in out/bench; the rest stays
 	cd bench && $(GO) run ./report -in ../out/bench -doc ../docs/performance.md -plots ../docs/performance
 
 bin/bpfctl: FORCE

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -11,7 +12,8 @@ import (
 // benchmarks there are "runs", "targets", and "others" for benchmarks without a section.
 var marker = regexp.MustCompile(`(?ms)^<!-- results: (\w+) -->\n(.*?)^<!-- end of (\w+) -->\n`)
 
-// fill replaces the text between the document's markers, and adds the plots to pictures.
+// fill replaces the text between the document's markers, and adds the plots to pictures. What was
+// not measured stays as it was, and so do its plots.
 func fill(text string, d *data, link string, pictures map[string][]byte) (string, error) {
 	var placed []string
 	var failed error
@@ -23,7 +25,7 @@ func fill(text string, d *data, link string, pictures map[string][]byte) (string
 			return m
 		}
 		placed = append(placed, name)
-		body, err := d.part(name, link, pictures)
+		body, err := d.part(name, names[2], link, pictures)
 		if err != nil {
 			failed = err
 		}
@@ -47,15 +49,19 @@ func fill(text string, d *data, link string, pictures map[string][]byte) (string
 	return filled, nil
 }
 
-// part returns the text for one pair of markers.
-func (d *data) part(name, link string, pictures map[string][]byte) (string, error) {
+// plotLink finds the plots of a text.
+var plotLink = regexp.MustCompile(`\]\((?:[^)]*/)?([^)/]+\.svg)\)`)
+
+// part returns the text for one pair of markers, between which old is now. A plot that stays is in
+// pictures without content.
+func (d *data) part(name, old, link string, pictures map[string][]byte) (string, error) {
 	switch name {
 	case "runs":
-		return d.table(), nil
+		return d.table(old), nil
 	case "targets":
-		return d.targets(), nil
+		return d.targets(old), nil
 	case "others":
-		return d.others(), nil
+		return d.others(old), nil
 	}
 	i := slices.IndexFunc(sections, func(s section) bool { return s.bench == name })
 	if i < 0 {
@@ -63,7 +69,13 @@ func (d *data) part(name, link string, pictures map[string][]byte) (string, erro
 	}
 	s := &sections[i]
 	if len(d.of(name)) == 0 {
-		return "Not measured.\n", nil
+		if old == "" {
+			return "Not measured.\n", nil
+		}
+		for _, m := range plotLink.FindAllStringSubmatch(old, -1) {
+			pictures[m[1]] = nil
+		}
+		return old, nil
 	}
 	var b strings.Builder
 	for _, p := range s.plots {
@@ -84,7 +96,7 @@ func (d *data) part(name, link string, pictures map[string][]byte) (string, erro
 }
 
 // others shows the benchmarks that have no section.
-func (d *data) others() string {
+func (d *data) others(old string) string {
 	var b strings.Builder
 	for _, name := range d.benches() {
 		if !slices.ContainsFunc(sections, func(s section) bool { return s.bench == name }) {
@@ -92,7 +104,7 @@ func (d *data) others() string {
 		}
 	}
 	if b.Len() == 0 {
-		return "None.\n"
+		return cmp.Or(old, "None.\n")
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }

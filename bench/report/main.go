@@ -2,8 +2,9 @@
 //
 //	report -in out/bench -doc docs/performance.md -plots docs/performance
 //
-// It replaces everything between the document's markers. People write the text around them. Input
-// without results, or of a run that failed or broke off, is refused, and nothing is written then.
+// It replaces what is between the document's markers, as far as it was measured anew. The rest
+// stays. People write the text around the markers. Report refuses input without results, and of a
+// run that failed or broke off. It writes nothing then.
 package main
 
 import (
@@ -62,13 +63,16 @@ func write(doc, text, plots string, pictures map[string][]byte) error {
 		return err
 	}
 	for _, name := range old {
-		if pictures[filepath.Base(name)] == nil {
+		if _, ok := pictures[filepath.Base(name)]; !ok {
 			if err := os.Remove(name); err != nil {
 				return err
 			}
 		}
 	}
 	for name, svg := range pictures {
+		if svg == nil {
+			continue // it stays
+		}
 		if err := os.WriteFile(filepath.Join(plots, name), svg, 0o644); err != nil {
 			return err
 		}

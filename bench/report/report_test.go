@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -58,6 +59,20 @@ func TestDocumentIsFilled(t *testing.T) {
 
 	require.NoError(t, run("testdata/in", md, plots))
 	assert.Equal(t, got, contents(t, md), "filling in again changes nothing")
+}
+
+// Measuring one benchmark anew changes what is said of it, and nothing else.
+func TestWhatWasNotMeasuredStays(t *testing.T) {
+	all := contents(t, "testdata/filled.md")
+	in, md, plots := folder(t, all, map[string]string{"contest.txt": "commit: abc\n" +
+		strings.ReplaceAll(contents(t, "testdata/in/contest.txt"), "Made Up CPU", "Other CPU")})
+	require.NoError(t, os.WriteFile(filepath.Join(plots, "fanout.svg"), []byte("old"), 0o644))
+	require.NoError(t, run(in, md, plots))
+	row := regexp.MustCompile(`(?m)^\| contest.txt .*\n`)
+	assert.Equal(t, row.ReplaceAllString(all, ""), row.ReplaceAllString(contents(t, md), ""))
+	assert.Regexp(t, `\| contest.txt \| \d+ \| freebsd/amd64 \| Other CPU \| bench/contest \| abc \|`,
+		contents(t, md))
+	assert.Equal(t, "old", contents(t, filepath.Join(plots, "fanout.svg")))
 }
 
 func TestPlotsAreWellFormedAndTheSameEachTime(t *testing.T) {
@@ -187,7 +202,7 @@ func TestTargetsTellTheWorst(t *testing.T) {
 		text.WriteString("BenchmarkContest/" + c + "\n")
 	}
 	require.NoError(t, d.add("a.txt", []byte(text.String()+"PASS\n")))
-	table := d.targets()
+	table := d.targets("")
 	assert.Contains(t, table, "| no system call by the reader while it is behind (per million "+
 		"packets) | at most 0 | 0 | 7.00 |  | size=64/load=overload | **no**: 1 of 2 |")
 	assert.Contains(t, table, "| CPU per packet, lease to the bare loop | at most 1.1 × | 1.05 | "+

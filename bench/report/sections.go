@@ -141,6 +141,15 @@ var sections = []section{
 			{"allocs/op", "allocations", false},
 		},
 	},
+	{
+		bench: "Read", split: []string{"buffer"}, rows: []string{variant, "packet"},
+		columns: []column{
+			{"ratio-to-lease", "time per packet, × a lease that does the same", false},
+			{"ns/packet", "ns/packet", false},
+			{"lease-ns/packet", "lease, ns/packet", false},
+			{"allocs/op", "allocations", false},
+		},
+	},
 }
 
 // keyTitles has the names of the keys in tables and legends.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -173,14 +174,31 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'g', 2, 64)
 }
 
-// runs names the runs that the results come from.
-func (d *data) table() string {
-	var b strings.Builder
-	b.WriteString("| file | results | system | processor | package |\n|---|--:|---|---|---|\n")
+// table names the runs that the results come from, also those of old that were not made anew.
+func (d *data) table(old string) string {
+	lines := linesOf(old, ".txt")
 	for _, r := range d.runs {
-		fmt.Fprintf(&b, "| %s | %d | %s/%s | %s | %s |\n", r.file, r.results, r.config["goos"],
-			r.config["goarch"], r.config["cpu"],
-			strings.TrimPrefix(r.config["pkg"], "github.com/zbuf-go/zbuf/"))
+		lines[r.file] = fmt.Sprintf("| %s | %d | %s/%s | %s | %s | %s |\n", r.file, r.results,
+			r.config["goos"], r.config["goarch"], r.config["cpu"],
+			strings.TrimPrefix(r.config["pkg"], "github.com/zbuf-go/zbuf/"), r.config["commit"])
+	}
+	var b strings.Builder
+	b.WriteString("| file | results | system | processor | package | commit |\n" +
+		"|---|--:|---|---|---|---|\n")
+	for _, name := range slices.Sorted(maps.Keys(lines)) {
+		b.WriteString(lines[name])
 	}
 	return b.String()
+}
+
+// linesOf returns the lines of a table by their first cells, of those that end with suffix.
+func linesOf(table, suffix string) map[string]string {
+	lines := map[string]string{}
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, "|")
+		if len(cells) > 2 && strings.HasSuffix(strings.TrimSpace(cells[1]), suffix) {
+			lines[strings.TrimSpace(cells[1])] = line
+		}
+	}
+	return lines
 }

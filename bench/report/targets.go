@@ -149,8 +149,9 @@ var targets = []target{
 		}},
 }
 
-// targets shows how well each is kept.
-func (d *data) targets() string {
+// targets shows how well each is kept. The lines of old stay for what was not measured anew.
+func (d *data) targets(old string) string {
+	lines := linesOf(old, "")
 	var b strings.Builder
 	b.WriteString("| target | limit | best | worst | ± | where | kept |\n" +
 		"|---|--:|--:|--:|--:|---|---|\n")
@@ -182,6 +183,10 @@ func (d *data) targets() string {
 			if of == 1 || t.short(v, 0) < t.short(bestV, 0) {
 				bestV = v
 			}
+		}
+		if line := lines[t.text]; worst == nil && line != "" {
+			b.WriteString(line)
+			continue
 		}
 		if worst == nil {
 			fmt.Fprintf(&b, "| %s | %s | – | – | | | not measured |\n", t.text, limit)

@@ -65,8 +65,8 @@ type row struct {
 // fuzzing begins the second part of the page.
 const fuzzing = "\n## Fuzzing\n"
 
-// makePage reads every run of a folder. A row of the old page stays until the same tests, or the same
-// fuzz target, run again.
+// makePage reads every run of a folder. A row of the old page stays until the same tests, or the
+// same fuzz target, run again.
 func makePage(dir fs.FS, old []byte) ([]byte, error) {
 	names, err := fs.Glob(dir, "*")
 	if err != nil {
