@@ -1,7 +1,7 @@
-// Agent is the first process (pid 1) of a vmtest guest. It mounts what a
-// program needs, calls the host, and runs one program at a time in a root file
-// system of its own, putting the machine's state back between two.
+// Agent is the first process (pid 1) of a vmtest guest. It mounts the file systems that a program
+// needs, calls the host, and runs one program at a time. Each program has a separate root file
+// system. Between two programs the agent puts the machine's state back.
 //
-// The runner builds it from an embedded copy of its source: it imports the
-// standard library and vmtest/internal/wire, nothing else.
+// The runner builds it from an embedded copy of its source. It imports only the standard library
+// and vmtest/internal/wire.
 package main

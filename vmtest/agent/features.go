@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// features says in a line what the running kernel is and has.
+// features returns a line that names the running kernel and its features.
 func features() string {
 	release, err := syscall.Sysctl("kern.osrelease")
 	if err != nil {
@@ -27,7 +27,7 @@ func features() string {
 		{"INVARIANTS", "kern.features.invariants"}, {"VIMAGE", "kern.features.vimage"},
 		{"COMPAT_FREEBSD32", "kern.features.compat_freebsd_32bit"},
 	} {
-		// A feature that a kernel lacks has no entry.
+		// If a kernel lacks a feature, there is no entry.
 		value, err := syscall.SysctlUint32(f.sysctl)
 		out += fmt.Sprintf(", %s %s", f.name, there(value != 0, err))
 	}
@@ -35,8 +35,8 @@ func features() string {
 	return out + fmt.Sprintf(", epair %s, kern.hz %s", there(true, err), hz)
 }
 
-// there says whether something is there, by the answer of who was asked for it. Only ENOENT says
-// that it is not.
+// there reports whether something exists. err is the kernel's answer to a request for it. Only
+// ENOENT means that it does not exist.
 func there(is bool, err error) string {
 	switch {
 	case err == nil && is:
@@ -47,5 +47,5 @@ func there(is bool, err error) string {
 	return "unknown"
 }
 
-// sysctlHz reads how many ticks a second has.
+// sysctlHz returns the number of clock ticks in a second.
 func sysctlHz() (uint32, error) { return syscall.SysctlUint32("kern.hz") }

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// fileID is the inode number: a file that was replaced has another one.
+// fileID returns the inode number. A file that replaced another one has another number.
 func fileID(fi fs.FileInfo) uint64 {
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
 		return uint64(st.Ino)

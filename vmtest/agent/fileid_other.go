@@ -4,5 +4,5 @@ package main
 
 import "io/fs"
 
-// fileID has nothing to tell where there are no inodes.
+// fileID returns 0, because there are no inodes.
 func fileID(fs.FileInfo) uint64 { return 0 }

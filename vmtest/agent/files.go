@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// rootDir is where each program's own root file system is mounted.
+// rootDir is the mount point of the root file system of each program.
 const rootDir = "/vm"
 
-// stamp tells whether a file was written to.
+// stamp shows whether a program has written to a file.
 type stamp struct {
 	size int64
 	time time.Time
 	id   uint64
 }
 
-// scan stamps the regular files at and below the given paths of the program's
-// root. Paths that are not there count as empty.
+// scan stamps the regular files at and below the given paths of the program's root. It treats a
+// missing path as an empty folder.
 func scan(paths []string) (map[string]stamp, error) {
 	return scanIn(rootDir, paths)
 }
@@ -54,7 +54,7 @@ func scanIn(root string, paths []string) (map[string]stamp, error) {
 	return found, nil
 }
 
-// changed lists the files of after that are new or differ, in order.
+// changed returns the files of after that are new or differ, in order.
 func changed(before, after map[string]stamp) []string {
 	var out []string
 	for p, s := range after {

@@ -18,22 +18,20 @@ const nic = "vtnet0"
 
 var guestAddr = &net.IPNet{IP: net.IPv4(10, 0, 2, 15), Mask: net.CIDRMask(24, 32)}
 
-// linkSettings are set in the card's own network stack.
+// linkSettings are sysctls of the network stack that has the card.
 var linkSettings = map[string]string{
-	// slirp waits for each acknowledgement: a delayed one stops the stream
-	// for 100 ms.
+	// slirp waits for each acknowledgement. A delayed one stops the stream for 100 ms.
 	"net.inet.tcp.delayed_ack": "0",
-	// slirp has no window scaling, so the window is 64 KiB at most. A receive
-	// buffer that grows beyond 256 KiB makes a quarter of it the smallest
-	// window update the kernel sends: none is, and the stream stops for good.
+	// slirp has no window scaling, so the window is 64 KiB at most. The kernel's smallest window
+	// update is a quarter of the receive buffer. If the buffer grows beyond 256 KiB, no update is
+	// as large as that, and the stream stops for good.
 	"net.inet.tcp.recvbuf_auto": "0",
 }
 
-// connect reaches the host through the network card. The card lives in a
-// network stack of its own (a jail with vnet), so that programs under test see
-// a machine with lo0 alone, and cannot cut the wire they are watched through.
-// A socket keeps the stack it was made in: a child joins the jail, connects,
-// and hands the socket over.
+// connect reaches the host through the network card. The card is in a separate network stack (a
+// jail with vnet). So programs under test see a machine with lo0 alone, and can't cut the
+// connection to the host. A socket keeps the stack in which it was made: a child joins the jail,
+// connects, and passes the socket to its parent.
 func connect(addr string) (net.Conn, error) {
 	jid, err := vnetJail()
 	if err != nil {
@@ -80,7 +78,7 @@ func connect(addr string) (net.Conn, error) {
 	return net.FileConn(f)
 }
 
-// vnetJail makes the jail that owns the network card.
+// vnetJail makes the jail that has the network card.
 func vnetJail() (int, error) {
 	const create, vnetNew = 1, 1 // JAIL_CREATE, JAIL_SYS_NEW
 	jid, err := iovCall(syscall.SYS_JAIL_SET, create, []param{
@@ -95,7 +93,7 @@ func vnetJail() (int, error) {
 	return jid, nil
 }
 
-// call is the child's side of connect.
+// call runs the child's part of connect.
 func call(args []string) error {
 	jid, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -125,7 +123,7 @@ func call(args []string) error {
 	return syscall.Sendmsg(inherited, []byte{0}, syscall.UnixRights(int(f.Fd())), nil, 0)
 }
 
-// nextJail returns the number of the first jail behind last.
+// nextJail returns the number of the first jail after last.
 func nextJail(last int) (int, error) {
 	return iovCall(syscall.SYS_JAIL_GET, 0, []param{
 		{"lastjid", binary.NativeEndian.AppendUint32(nil, uint32(last))},

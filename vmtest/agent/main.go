@@ -45,18 +45,18 @@ func main() {
 	}
 	err := run()
 	fmt.Fprintln(os.Stderr, "agent:", err)
-	// Nobody is left to talk to: leave the machine. The host that is still
-	// there sees the last line and ends QEMU long before this is through.
+	// The host no longer reads, so the agent powers the machine off. If the host is still there, it
+	// sees the last line, and ends QEMU long before the power-off is complete.
 	const noSync, powerOff = 0x4, 0x4000 // RB_NOSYNC, RB_POWEROFF
 	syscall.Syscall(syscall.SYS_REBOOT, noSync|powerOff, 0, 0)
 	select {}
 }
 
-// isInit tells the agent of a kernel boot from one that was started at the
-// prompt of a whole system.
+// isInit reports whether this is the agent of a kernel boot. In a whole system the agent starts at
+// the prompt, and has another pid than 1.
 func isInit() bool { return os.Getpid() == 1 }
 
-// readSettings finds what the host left beside the agent.
+// readSettings reads the settings that the host has stored beside the agent.
 func readSettings() (s wire.Settings, err error) {
 	b, err := os.ReadFile(filepath.Join(filepath.Dir(os.Args[0]), wire.SettingsFile))
 	if err == nil {
@@ -68,7 +68,7 @@ func readSettings() (s wire.Settings, err error) {
 	return s, err
 }
 
-// run is the agent's life; it returns when the host is gone.
+// run serves the host, and returns when the host is gone.
 func run() error {
 	set, err := readSettings()
 	if err != nil {
@@ -98,7 +98,7 @@ func run() error {
 	version, _, _ = strings.Cut(version, "\n")
 	conn := wire.NewConn(bufio.NewReaderSize(nc, 256<<10), nc)
 	a := &agent{conn: conn, in: make(inbox, 4)}
-	// A kernel without the disk's driver does with the network alone.
+	// If the kernel has no driver for the disk, the agent uses the network alone.
 	disk, diskErr := os.OpenFile(set.Disk, os.O_RDWR, 0)
 	if err := conn.WriteJSON(wire.Hello, wire.Greeting{
 		Version: wire.Version, Token: set.Token, Kernel: version, Missing: missing, Disk: diskErr == nil,
@@ -133,8 +133,8 @@ func run() error {
 	}
 }
 
-// loadModules loads kernel modules. It returns a sentence for each required one
-// that is neither loaded nor built in.
+// loadModules loads kernel modules. It returns a sentence for each required module that is neither
+// loaded nor built in.
 func loadModules(set wire.Settings) (missing []string) {
 	loaded, failed := map[string]bool{}, map[string]error{}
 	for _, name := range set.Load {

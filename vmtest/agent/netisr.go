@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// drops adds up what the queues of a protocol had no room for, over all threads. Work is the value
-// of net.isr.work: structs sysctl_netisr_work, each of which begins with its own length.
+// drops returns the number of frames that the queues of a protocol dropped, over all threads. work
+// is the value of net.isr.work: structs sysctl_netisr_work, each of which begins with its length.
 func drops(work []byte, proto uint32) (n uint64, err error) {
 	const protoAt, dropsAt, least = 8, 48, 56 // snw_proto, snw_qdrops
 	for len(work) > 0 {

@@ -23,8 +23,8 @@ type agent struct {
 	base *baseline
 }
 
-// serve runs one program from the Run frame to the Idle frame. The error is for
-// a host that is gone; what goes wrong with the program goes to the host.
+// serve runs one program, from the Run frame to the Idle frame. It returns an error if the host is
+// gone. It reports a failure of the program to the host.
 func (a *agent) serve(body []byte) error {
 	var req wire.RunRequest
 	if err := json.Unmarshal(body, &req); err != nil {
@@ -46,7 +46,7 @@ func (a *agent) serve(body []byte) error {
 	return a.conn.WriteJSON(wire.Idle, report)
 }
 
-// lostError marks errors of the connection itself.
+// lostError marks the errors of the connection itself.
 type lostError struct{ err error }
 
 func (e *lostError) Error() string { return e.err.Error() }
@@ -90,8 +90,7 @@ func (a *agent) serveProgram(req *wire.RunRequest) error {
 	return lost(a.conn.Write(wire.End, nil))
 }
 
-// setup makes the program's root: a tmpfs with devfs and a few files that
-// programs expect.
+// setup makes the program's root: a tmpfs with devfs and a few files that programs expect.
 func (a *agent) setup(req *wire.RunRequest) error {
 	if d := time.Until(time.Unix(0, req.UnixNano)); d > time.Second || d < -time.Second {
 		if err := settimeofday(syscall.NsecToTimeval(req.UnixNano)); err != nil {
@@ -133,7 +132,7 @@ func (a *agent) setup(req *wire.RunRequest) error {
 	return nil
 }
 
-// receive takes files until Start. With discard set it only reads over them.
+// receive receives files until Start. If discard is true, it reads them and drops them.
 func (a *agent) receive(discard bool) error {
 	var failed error
 	for {
@@ -200,8 +199,7 @@ func (a *agent) sendBack(path string) error {
 	return lost(a.conn.SendFile(h, f))
 }
 
-// execute runs the program and forwards its output until all of its processes
-// are gone.
+// execute runs the program and forwards its output until all its processes have ended.
 func (a *agent) execute(req *wire.RunRequest) (wire.ExitStatus, error) {
 	var st wire.ExitStatus
 	stdin, feed, err := openStdin(req)
@@ -243,7 +241,7 @@ func (a *agent) execute(req *wire.RunRequest) (wire.ExitStatus, error) {
 	stop := a.control(pid, feed)
 	ws, err := reap(pid)
 	st.Nanoseconds = time.Since(began).Nanoseconds()
-	// Whatever the program left running would hold its output open.
+	// Processes that the program left running would keep its output open.
 	kerr := killAll()
 	if kerr == nil {
 		wg.Wait()
@@ -263,7 +261,7 @@ func (a *agent) execute(req *wire.RunRequest) (wire.ExitStatus, error) {
 	return st, nil
 }
 
-// forward sends what comes out of r. Small writes are not held back.
+// forward sends the bytes that it reads from r. It does not hold small writes back.
 func (a *agent) forward(t wire.Type, r io.Reader) error {
 	buf := make([]byte, 128<<10)
 	for {
@@ -274,13 +272,13 @@ func (a *agent) forward(t wire.Type, r io.Reader) error {
 			}
 		}
 		if err != nil {
-			return nil // io.EOF: the last writer is gone
+			return nil // io.EOF: the last writer has gone
 		}
 	}
 }
 
-// reap waits for pid and buries everybody else's children on the way, as is
-// the duty of pid 1.
+// reap waits for pid. It also reaps the children of other processes, because that is the task of
+// pid 1.
 func reap(pid int) (syscall.WaitStatus, error) {
 	for {
 		var ws syscall.WaitStatus
@@ -297,7 +295,7 @@ func reap(pid int) (syscall.WaitStatus, error) {
 	}
 }
 
-// killAll ends every process of the program and waits until they are gone.
+// killAll kills every process of the program and waits until all have ended.
 func killAll() error {
 	const patience = 5 * time.Second
 	for until := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
@@ -319,8 +317,8 @@ func killAll() error {
 	}
 }
 
-// openStdin returns what the program reads from, and if the runner forwards its
-// own input, where to put that.
+// openStdin returns the file that the program reads from. If the runner forwards its standard
+// input, openStdin also returns the file to write that input to.
 func openStdin(req *wire.RunRequest) (r, feed *os.File, err error) {
 	if req.Stdin {
 		return os.Pipe()
@@ -329,8 +327,8 @@ func openStdin(req *wire.RunRequest) (r, feed *os.File, err error) {
 	return r, nil, err
 }
 
-// control passes signals and input on to the running program until the
-// returned function is called. If the host goes, so does the program.
+// control passes signals and input on to the running program until the caller calls the returned
+// function. If the host goes away, control kills the program.
 func (a *agent) control(pid int, feed *os.File) (stop func()) {
 	done, finished := make(chan struct{}), make(chan struct{})
 	input := make(chan []byte, 1)
@@ -346,7 +344,7 @@ func (a *agent) control(pid int, feed *os.File) (stop func()) {
 				return
 			case f, ok := <-a.in:
 				if !ok {
-					_ = killDescendants() // they go down with the machine anyway
+					_ = killDescendants() // they end with the machine anyway
 					return
 				}
 				switch f.t {
@@ -384,7 +382,7 @@ func (a *agent) feed(w *os.File, input <-chan []byte) {
 	}
 }
 
-// inbox is the stream of frames from the host. It closes when the host is gone.
+// inbox is the stream of frames from the host. It closes when the host goes away.
 type inbox chan frame
 
 type frame struct {
@@ -392,7 +390,7 @@ type frame struct {
 	body []byte
 }
 
-// Read makes inbox a [wire.Reader].
+// Read returns the next frame. It makes inbox a [wire.Reader].
 func (in inbox) Read() (wire.Type, []byte, error) {
 	f, ok := <-in
 	if !ok {
@@ -401,7 +399,7 @@ func (in inbox) Read() (wire.Type, []byte, error) {
 	return f.t, f.body, nil
 }
 
-// fill reads frames until the host is gone.
+// fill reads frames until the host goes away.
 func (in inbox) fill(c *wire.Conn) {
 	defer close(in)
 	for {

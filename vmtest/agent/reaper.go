@@ -13,8 +13,8 @@ const (
 	reapKill    = 6 // PROC_REAP_KILL
 )
 
-// becomeReaper makes the orphans among this process's descendants its children,
-// as they are pid 1's by nature.
+// becomeReaper makes this process the reaper of the orphans among its descendants. pid 1 always is
+// the reaper of all processes.
 func becomeReaper() error {
 	if err := reaperControl(reapAcquire, nil); err != nil {
 		return fmt.Errorf("become reaper: %w", err)
@@ -22,8 +22,8 @@ func becomeReaper() error {
 	return nil
 }
 
-// killDescendants sends SIGKILL to all processes but pid 1, if that is what this
-// is, else to all that descend from this one. ESRCH means that there are none.
+// killDescendants sends SIGKILL. In pid 1 it sends the signal to all other processes, and in
+// another process to all descendants. ESRCH means that there are none.
 func killDescendants() error {
 	if isInit() {
 		return syscall.Kill(-1, syscall.SIGKILL)

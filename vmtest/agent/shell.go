@@ -19,8 +19,8 @@ sysctl NAME[=VALUE]    ifconfig               mount
 kldstat                run PROGRAM ARGS...    exit
 `
 
-// shell is the prompt of "vmtest console": a look around in a guest that has no
-// programs of its own. It runs as a program like any other.
+// shell is the prompt of "vmtest console". It lets a user look around in a guest that has no
+// programs. It runs like any other program.
 func shell(in io.Reader, out io.Writer) {
 	fmt.Fprintf(out, "root prompt of the guest; \"help\" lists the commands\n# ")
 	for sc := bufio.NewScanner(in); sc.Scan(); fmt.Fprint(out, "# ") {

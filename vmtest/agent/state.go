@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// machine is what of the guest's state outlives a program.
+// machine has the part of the guest's state that outlives a program.
 type machine interface {
 	// interfaces describes each network interface by name: its flags and
 	// addresses as text.
@@ -21,13 +21,13 @@ type machine interface {
 	readSetting(i int) ([]byte, error)
 	writeSetting(i int, value []byte) error
 	settingName(i int) string
-	// others describes what cannot be put back: loaded modules, jails.
+	// others describes the state that the agent can't put back: loaded modules and jails.
 	others() (string, error)
-	// overflows counts the frames that found an epair's queue full.
+	// overflows returns the number of frames that found an epair's queue full.
 	overflows() (uint64, error)
 }
 
-// baseline is the state that each program finds.
+// baseline is the state in which each program finds the machine.
 type baseline struct {
 	m          machine
 	interfaces map[string]string
@@ -37,8 +37,8 @@ type baseline struct {
 	overflows  uint64
 }
 
-// restore puts the machine back. The error says what could not be: then the
-// machine must not be used again.
+// restore puts the machine back. It returns an error that names the state that it could not put
+// back. After an error the host must not use the machine again.
 func (b *baseline) restore() error {
 	return errors.Join(b.restoreInterfaces(), b.restoreMounts(), b.restoreSettings(), b.checkOthers(),
 		b.checkWires())
@@ -54,8 +54,7 @@ func (b *baseline) restoreInterfaces() error {
 		if _, ok := b.interfaces[name]; ok {
 			continue
 		}
-		// One of a pair goes with the other: only what is still there
-		// afterwards counts.
+		// When one end of a pair goes, so does the other. Only the ends that are still there count.
 		if err := b.m.destroyInterface(name); err != nil {
 			failed = err
 		}
@@ -121,9 +120,9 @@ func (b *baseline) checkOthers() error {
 	return nil
 }
 
-// checkWires sees whether epairs may have gone dead: when the queue that all of them share was full
-// once, the driver may take no frame any more, whichever epair it is for: see epair_transmit_locked
-// in 12.1.
+// checkWires returns an error if epairs may have stopped working. All epairs share one queue. If
+// that queue was full once, the driver may refuse every later frame of any epair: see
+// epair_transmit_locked in 12.1.
 func (b *baseline) checkWires() error {
 	now, err := b.m.overflows()
 	if err != nil {

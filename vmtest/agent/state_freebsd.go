@@ -8,11 +8,11 @@ import (
 	"syscall"
 )
 
-// guest is the machine the agent runs on.
+// guest is the machine on which the agent runs.
 type guest struct{ entries []sysctlEntry }
 
-// settingRoots are the parts of the sysctl tree that are put back. The rest is
-// either statistics or nothing a program under test has business with.
+// settingRoots are the parts of the sysctl tree that the agent puts back. The other parts are
+// statistics, or settings that a program under test does not need.
 var settingRoots = []string{"net", "kern", "security"}
 
 func takeBaseline() (*baseline, error) {
@@ -77,7 +77,7 @@ func (g *guest) overflows() (uint64, error) {
 	return drops(buf[:n], epair)
 }
 
-// others lists kernel modules and jails by number.
+// others describes the kernel modules and the jails, by number.
 func (g *guest) others() (string, error) {
 	var b strings.Builder
 	b.WriteString("modules")

@@ -48,7 +48,7 @@ func unmount(path string) error {
 	return nil
 }
 
-// mounts lists the mount points, oldest first.
+// mounts returns the mount points, oldest first.
 func mounts() ([]string, error) {
 	const noWait = 2 // MNT_NOWAIT
 	n, err := syscall.Getfsstat(nil, noWait)
@@ -70,7 +70,7 @@ func mounts() ([]string, error) {
 	return out, nil
 }
 
-// withSocket runs f on a datagram socket, which interface ioctls go through.
+// withSocket runs f on a datagram socket. Interface ioctls need one.
 func withSocket(f func(fd int) error) error {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM, 0)
 	if err != nil {
@@ -95,7 +95,7 @@ func destroyInterface(name string) error {
 	})
 }
 
-// moveToJail gives the interface to a jail's network stack.
+// moveToJail moves the interface into a jail's network stack.
 func moveToJail(name string, jid int) error {
 	return withSocket(func(fd int) error {
 		req := ifreq(name)
@@ -107,7 +107,7 @@ func moveToJail(name string, jid int) error {
 	})
 }
 
-// addAddress gives an interface an IPv4 address, which brings it up too.
+// addAddress gives an interface an IPv4 address. The kernel then also brings the interface up.
 func addAddress(name string, addr *net.IPNet) error {
 	return withSocket(func(fd int) error {
 		req := make([]byte, 68)

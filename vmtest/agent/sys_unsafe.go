@@ -7,9 +7,9 @@ import (
 	"unsafe"
 )
 
-// The system calls that package syscall has no function for. Each passes
-// pointers to memory that the Go runtime keeps alive and in place for the
-// length of the call, as unsafe.Pointer's rule 4 demands.
+// Package syscall has no function for these system calls. Each call passes pointers to memory. The
+// Go runtime keeps that memory alive and in place for the length of the call, as rule 4 of
+// unsafe.Pointer demands.
 
 func ioctl(fd int, req uintptr, arg []byte) error {
 	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), req,
@@ -17,7 +17,7 @@ func ioctl(fd int, req uintptr, arg []byte) error {
 	return errnoErr(errno)
 }
 
-// rawSysctl is __sysctl(2); a nil old asks for the length alone.
+// rawSysctl calls __sysctl(2). If old is nil, it returns only the length.
 func rawSysctl(mib []int32, old []byte, new []byte) (int, error) {
 	var oldp, newp unsafe.Pointer
 	n := uintptr(len(old))
@@ -48,8 +48,8 @@ func iovec(b []byte) (v syscall.Iovec) {
 // setLen sets a length that has the size of a pointer.
 func setLen[T uint32 | uint64](field *T, n int) { *field = T(n) }
 
-// iovCall makes nmount(2) or jail_set(2), whose parameters are pairs of a name
-// and a value. A nil value is a flag.
+// iovCall calls nmount(2) or jail_set(2). Their parameters are pairs of a name and a value. A nil
+// value is a flag.
 func iovCall(trap uintptr, flags int, params []param) (int, error) {
 	iov := make([]syscall.Iovec, 0, 2*len(params))
 	for _, p := range params {
@@ -71,7 +71,7 @@ func pathCall(trap uintptr, path string, arg uintptr) (int, error) {
 	return int(r), errnoErr(errno)
 }
 
-// reaperControl is procctl(2) on this process.
+// reaperControl calls procctl(2) on this process.
 func reaperControl(command uintptr, arg []uint32) error {
 	const sysProcctl, pPID = 544, 0 // SYS_procctl, P_PID
 	var argp unsafe.Pointer

@@ -89,7 +89,7 @@ func writeSysctl(mib []int32, value []byte) error {
 	return err
 }
 
-// setSysctl sets an entry by name from its text.
+// setSysctl sets an entry, by its name, to the value that a text has.
 func setSysctl(name, value string) error {
 	mib, err := mibOf(name)
 	if err != nil {
@@ -139,13 +139,13 @@ func encodeInt(text string, size int) ([]byte, error) {
 	return b[:size], nil
 }
 
-// sysctlEntry is a value that is put back between programs.
+// sysctlEntry is a value that the agent puts back between programs.
 type sysctlEntry struct {
 	mib   []int32
 	value []byte
 }
 
-// settings lists the writable numbers and strings below the named nodes.
+// settings returns the writable numbers and strings below the named nodes.
 func settings(roots ...string) ([]sysctlEntry, error) {
 	var out []sysctlEntry
 	for _, root := range roots {
@@ -158,7 +158,7 @@ func settings(roots ...string) ([]sysctlEntry, error) {
 			var buf [24 * 4]byte
 			n, err := rawSysctl(append([]int32{0, sysctlNext}, at...), buf[:], nil)
 			if err != nil {
-				break // ENOENT: the last entry of all
+				break // ENOENT: this was the last entry
 			}
 			at = decodeMIB(buf[:n])
 			if len(at) < len(top) || !slices.Equal(at[:len(top)], top) {
@@ -168,8 +168,8 @@ func settings(roots ...string) ([]sysctlEntry, error) {
 			if err != nil || kind&kindWrite == 0 || kind&kindStats != 0 {
 				continue
 			}
-			// Counters that a write sets to zero do not all have the flag:
-			// those of kern.epoch.stats count on with every program.
+			// A write sets some counters to zero, and not all of them have the flag. Those of
+			// kern.epoch.stats go on counting with every program.
 			if strings.Contains(nameOf(at), ".stats.") {
 				continue
 			}
@@ -178,7 +178,7 @@ func settings(roots ...string) ([]sysctlEntry, error) {
 			}
 			v, err := readSysctl(at)
 			if err != nil {
-				continue // write-only or of another network stack
+				continue // write-only, or of another network stack
 			}
 			out = append(out, sysctlEntry{mib: at, value: v})
 		}

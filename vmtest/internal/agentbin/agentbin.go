@@ -1,5 +1,5 @@
-// Package agentbin compiles the guest's agent from source that the runner
-// carries, once for each version of it, with the user's go command.
+// Package agentbin compiles the guest's agent with the user's go command. The runner carries the
+// source. Package agentbin compiles each version of the source once.
 package agentbin
 
 import (
@@ -17,7 +17,7 @@ import (
 
 const module = "module github.com/zbuf-go/zbuf\n\ngo 1.26.0\n"
 
-// Hash identifies the source: a build of it is good for as long as it is equal.
+// Hash returns a hash of the source. Equal sources have equal hashes.
 func Hash(source fs.FS) (string, error) {
 	h := sha256.New()
 	err := walk(source, func(path string, data []byte) error {
@@ -31,7 +31,7 @@ func Hash(source fs.FS) (string, error) {
 	return hex.EncodeToString(h.Sum(nil))[:16], nil
 }
 
-// walk calls f with each file that belongs to the agent, in order.
+// walk calls f with each file of the agent, in order.
 func walk(source fs.FS, f func(path string, data []byte) error) error {
 	return fs.WalkDir(source, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || strings.HasSuffix(path, "_test.go") {
@@ -45,8 +45,8 @@ func walk(source fs.FS, f func(path string, data []byte) error) error {
 	})
 }
 
-// Build returns the path of the agent for goarch in the folder cache, which is
-// made if need be. prefix is the folder of the module that source's root is.
+// Build returns the path of the agent for goarch in the folder cache. It makes the folder if there
+// is none. prefix is the folder of the module that has source as its root.
 func Build(source fs.FS, prefix, cache, goarch string) (string, error) {
 	hash, err := Hash(source)
 	if err != nil {
@@ -87,7 +87,7 @@ func Build(source fs.FS, prefix, cache, goarch string) (string, error) {
 		}
 		return "", fmt.Errorf("build the agent: %w: %s", err, lastLine(out.String()))
 	}
-	// Two runners may build at once. The last one replaces an equal file.
+	// Two runners may build at the same time. The last one replaces an equal file.
 	if err := os.Rename(filepath.Join(dir, "agent"), target); err != nil {
 		return "", fmt.Errorf("build the agent: %w", err)
 	}

@@ -1,6 +1,6 @@
 //go:build unix
 
-// Package flock locks between processes by a file.
+// Package flock has locks between processes. Each lock is a file.
 package flock
 
 import (
@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// Lock waits for the lock file at path, which it makes if need be. The lock is
-// free again after unlock or at the end of the process.
+// Lock waits for the lock file at path. It makes the file if there is none. The caller holds the
+// lock until it calls unlock, or until the process ends.
 func Lock(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -19,33 +19,32 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// Mirror is where releases are.
+// Mirror is the default address of releases.
 const Mirror = "https://download.freebsd.org/releases"
 
-// Source is a place to fetch releases from.
+// Source is a place from which to fetch releases.
 type Source struct {
 	Arch   string // amd64, arm64 or riscv64
 	Mirror string // base address: releases are at Mirror/amd64/15.1-RELEASE
 	Cache  string
-	// Stall is how long a server may send nothing; zero for [DefaultStall].
+	// Stall is the longest time for which a server may send nothing. Zero means [DefaultStall].
 	Stall time.Duration
-	// Progress gets a bar, unless it is nil.
+	// Progress gets a progress bar, unless it is nil.
 	Progress io.Writer
-	// Note gets sentences about what goes on.
+	// Note gets sentences about the progress.
 	Note func(format string, a ...any)
 }
 
-// DefaultStall is patient with slow lines, not with dead ones.
+// DefaultStall allows for slow lines, and ends the wait for a dead server.
 const DefaultStall = 30 * time.Second
 
-// resumes is how often a download that broke off is taken up again while it
-// makes no headway.
+// resumes is the number of times that a broken download starts again without receiving a byte.
 const resumes = 3
 
 var releaseName = regexp.MustCompile(`^\d+\.\d+(-(RELEASE|RC\d+|BETA\d+))?$`)
 
-// Release returns the kernel of a FreeBSD release such as 15.1, which is
-// fetched at first.
+// Release returns the kernel of a FreeBSD release such as 15.1. It fetches the release at the first
+// call.
 func (s Source) Release(ctx context.Context, release string) (kernel string, err error) {
 	if !releaseName.MatchString(release) {
 		return "", fmt.Errorf("release %q: want a number like 15.1 or 15.1-RC2", release)
@@ -66,8 +65,8 @@ func (s Source) Release(ctx context.Context, release string) (kernel string, err
 	})
 }
 
-// fetchSet brings kernel.txz to the file at target. Half of it stays beside that
-// for the next time.
+// fetchSet fetches kernel.txz to the file at target. If the download breaks off, the part that came
+// stays beside that file for the next time.
 func (s Source) fetchSet(ctx context.Context, release, target string) (string, error) {
 	base := strings.TrimRight(s.Mirror, "/") + "/" + folder(s.Arch) + "/" + release + "/"
 	manifest, err := s.small(ctx, base+"MANIFEST")
@@ -96,7 +95,7 @@ var (
 	errSilent   = errors.New("the server has sent nothing")
 )
 
-// folder is where a mirror has the releases for arch.
+// folder returns the folder in which a mirror has the releases for arch.
 func folder(arch string) string {
 	if arch == "riscv64" {
 		return "riscv/riscv64"
@@ -104,7 +103,7 @@ func folder(arch string) string {
 	return arch
 }
 
-// advise adds to err what to do where a release or the whole server cannot be had.
+// advise adds advice to err if it can't get a release, or can't reach the server.
 func (s Source) advise(err error, base, release string) error {
 	var net *url.Error
 	if errors.As(err, &net) {
@@ -118,8 +117,8 @@ func (s Source) advise(err error, base, release string) error {
 	return err
 }
 
-// get asks for url from byte from on. The body must be read by way of the
-// returned reader, which gives up when the server says nothing for too long.
+// get requests url, from the byte from on. The caller must read the body through the returned
+// reader. That reader gives up if the server sends nothing for too long.
 func (s Source) get(ctx context.Context, url string, from int64) (*http.Response, *patient, error) {
 	stall := s.Stall
 	if stall == 0 {
@@ -157,7 +156,7 @@ func (s Source) get(ctx context.Context, url string, from int64) (*http.Response
 	return nil, nil, fmt.Errorf("fetch %s: %w", url, err)
 }
 
-// patient reads a body, but not for ever.
+// patient reads a body, and gives up when it has waited for too long.
 type patient struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -199,8 +198,8 @@ func (s Source) small(ctx context.Context, url string) ([]byte, error) {
 	return b, nil
 }
 
-// fetch brings url to the file at path, going on where it ends. A connection
-// that breaks off is taken up again, while there is headway without limit.
+// fetch fetches url to the file at path, and goes on where the file ends. When a connection breaks
+// off, fetch connects again. There is no limit to that while bytes come.
 func (s Source) fetch(ctx context.Context, url, path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -224,13 +223,14 @@ func (s Source) fetch(ctx context.Context, url, path string) error {
 	}
 }
 
-// cutError is the end of a connection in the midst of a file.
+// cutError says that a connection ended in the middle of a file.
 type cutError struct{ err error }
 
 func (e *cutError) Error() string { return e.err.Error() }
 func (e *cutError) Unwrap() error { return e.err }
 
-// fetchSome goes on to the end or as far as it comes, and returns how far.
+// fetchSome fetches up to the end, or until the connection breaks. It returns the length of the
+// file.
 func (s Source) fetchSome(ctx context.Context, url string, f *os.File) (end int64, err error) {
 	at, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -244,10 +244,10 @@ func (s Source) fetchSome(ctx context.Context, url string, f *os.File) (end int6
 	total := at + resp.ContentLength
 	switch {
 	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable:
-		return at, nil // all is there, or it is the wrong file: the checksum will tell
+		return at, nil // the file is complete, or is the wrong one: the checksum shows which
 	case resp.StatusCode == http.StatusPartialContent &&
 		strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", at)):
-	default: // from the start, whatever we asked for
+	default: // the server sends the file from its start
 		if at > 0 {
 			if at, err = f.Seek(0, io.SeekStart); err == nil {
 				err = f.Truncate(0)
@@ -264,14 +264,14 @@ func (s Source) fetchSome(ctx context.Context, url string, f *os.File) (end int6
 			progressbar.OptionShowBytes(true),
 			progressbar.OptionSetDescription(SetName), progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionClearOnFinish())
-		_ = bar.Set64(at) // what a bar shows is worth no error
+		_ = bar.Set64(at) // a fault of the bar does not stop the download
 		defer bar.Close()
 		w = io.MultiWriter(f, bar)
 	}
 	n, err := io.Copy(w, body)
 	var perr *os.PathError
 	switch {
-	case errors.As(err, &perr), errors.Is(err, errSilent): // a full disk; a server that is of no use
+	case errors.As(err, &perr), errors.Is(err, errSilent): // a full disk; a silent server
 		return at + n, fmt.Errorf("fetch %s: after %d bytes: %w", url, at+n, err)
 	case err != nil:
 		return at + n, &cutError{fmt.Errorf("fetch %s: broke off after %d bytes: %w", url, at+n, err)}

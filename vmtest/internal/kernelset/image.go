@@ -12,12 +12,12 @@ import (
 	"regexp"
 )
 
-// IsPacked tells a compressed image by its name.
+// IsPacked reports whether an image is compressed, by its name.
 func IsPacked(path string) bool { return filepath.Ext(path) == ".xz" }
 
-// Unpack returns the path of the image that the .xz file at path holds, in the
-// folder cache. A CHECKSUM.SHA256 in the file's folder must have its checksum.
-// note is told before, as it takes minutes.
+// Unpack unpacks the image in the .xz file at path into the folder cache, and returns its path. If
+// the file's folder has a CHECKSUM.SHA256, that must have the file's checksum. Unpack takes
+// minutes, so it calls note first.
 func Unpack(path, cache string, note func(format string, a ...any)) (string, error) {
 	target, err := cached(cache, "image", path)
 	if err == nil {
@@ -35,7 +35,7 @@ func Unpack(path, cache string, note func(format string, a ...any)) (string, err
 	return target, nil
 }
 
-// imageSum finds a checksum in the layout of sha256(1) of BSD or of GNU.
+// imageSum finds a checksum in the format of sha256(1), as BSD or GNU writes it.
 func imageSum(sums []byte, name string) (string, error) {
 	n := regexp.QuoteMeta(name)
 	re := regexp.MustCompile(`(?m)^SHA256 \(` + n + `\) = ([0-9a-f]{64})$|^([0-9a-f]{64})[ *]+` + n +
@@ -47,7 +47,7 @@ func imageSum(sums []byte, name string) (string, error) {
 	return string(m[1]) + string(m[2]), nil
 }
 
-// unpack leaves holes where the image is empty, which it mostly is.
+// unpack leaves holes where the image is empty. Most of an image is empty.
 func unpack(path, target string) (err error) {
 	x, err := openXZ(path)
 	if err != nil {
@@ -91,8 +91,8 @@ func unpack(path, target string) (err error) {
 	return os.Rename(out.Name(), target)
 }
 
-// fill is io.ReadFull but for the end: io.EOF stays what it is, so that a stream
-// cut short, which ends otherwise, is told from a short last block.
+// fill does the same as io.ReadFull, but returns io.EOF at the end of the stream, also after a
+// short last block. A stream that was cut off ends with another error.
 func fill(r io.Reader, buf []byte) (n int, err error) {
 	for n < len(buf) && err == nil {
 		var m int

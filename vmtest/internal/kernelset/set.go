@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package kernelset takes kernels with their modules out of FreeBSD's kernel.txz
-// sets, fetches such sets, and unpacks disk images.
+// Package kernelset extracts kernels and their modules from FreeBSD's kernel.txz sets. It also
+// fetches such sets, and unpacks disk images.
 package kernelset
 
 import (
@@ -22,20 +22,19 @@ import (
 	"github.com/zbuf-go/zbuf/vmtest/internal/flock"
 )
 
-// ErrSet is wrapped by errors about a set or image that is broken or is none.
+// ErrSet is in the error of a set or an image that is broken, or that is not one.
 var ErrSet = errors.New("not a usable file of a FreeBSD release")
 
 // SetName is the name of the set that holds the kernel.
 const SetName = "kernel.txz"
 
-// IsSet tells a set from a kernel file, by its name.
+// IsSet reports whether a file is a set and not a kernel, by its name.
 func IsSet(path string) bool {
 	return strings.HasSuffix(path, ".txz") || strings.HasSuffix(path, ".tar.xz")
 }
 
-// Open returns the kernel of the set at path, extracted into the folder cache
-// with the modules beside it. A MANIFEST in the set's folder must have its
-// checksum.
+// Open returns the kernel of the set at path. It extracts the kernel and the modules into the
+// folder cache. If the set's folder has a MANIFEST, that must have the set's checksum.
 func Open(path, cache string) (kernel string, err error) {
 	dir, err := cached(cache, "set", path)
 	if err != nil {
@@ -49,8 +48,9 @@ func Open(path, cache string) (kernel string, err error) {
 	})
 }
 
-// cached names what is made of the file at path in the folder cache. Equal name, size and
-// time is the same file: a checksum for each run would cost half a second.
+// cached returns the name that the cache folder uses for the contents of the file at path. Files
+// with the same name, size and time count as the same file: a checksum for each run would cost half
+// a second.
 func cached(cache, kind, path string) (string, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
@@ -64,15 +64,13 @@ func cached(cache, kind, path string) (string, error) {
 	return filepath.Join(cache, kind+"-"+hex.EncodeToString(sum[:8])), nil
 }
 
-// once returns the kernel in the folder dir, and runs fill first if it is not
-// there.
+// once returns the kernel in the folder dir. If the folder does not exist, it runs fill first.
 func once(dir string, fill func() error) (string, error) {
 	kernel := filepath.Join(dir, "kernel")
 	return kernel, makeOnce(kernel, dir+".lock", fill)
 }
 
-// makeOnce runs fill unless the file target is there. Others that want the same one
-// wait.
+// makeOnce runs fill unless the file target exists. Other processes that need the same file wait.
 func makeOnce(target, lock string, fill func() error) error {
 	if _, err := os.Stat(target); err == nil {
 		return nil
@@ -93,8 +91,8 @@ func makeOnce(target, lock string, fill func() error) error {
 
 var manifestSum = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// checksum finds the SHA-256 of a set in a MANIFEST: lines of name, sum, number of
-// files and more, with tabs between.
+// checksum finds the SHA-256 of a set in a MANIFEST. Each line has a name, a sum, a number of files
+// and more, with tabs between.
 func checksum(manifest []byte, name string) (string, error) {
 	for line := range strings.Lines(string(manifest)) {
 		f := strings.Fields(line)
@@ -105,8 +103,8 @@ func checksum(manifest []byte, name string) (string, error) {
 	return "", fmt.Errorf("%w: its MANIFEST has no checksum for %s", ErrSet, name)
 }
 
-// verifyBy compares a file with the checksum that find sees for it in the file list beside it.
-// Without that file there is nothing to compare with.
+// verifyBy compares the checksum of a file with the one in the file list beside it. find finds that
+// checksum in the list. Without a list, verifyBy checks nothing.
 func verifyBy(list string, find func(list []byte, name string) (string, error), path string) error {
 	sums, err := os.ReadFile(filepath.Join(filepath.Dir(path), list))
 	if errors.Is(err, os.ErrNotExist) {
@@ -166,8 +164,8 @@ func (c *compressed) broken(err error) error {
 
 var kernelFile = regexp.MustCompile(`^(\./)?/?boot/kernel/(kernel|\w+\.ko)$`)
 
-// extract writes the kernel and the modules of a set into the folder dir, which
-// appears when all are there.
+// extract writes the kernel and the modules of a set into the folder dir. The folder appears when
+// all files are in it.
 func extract(set, dir string) (err error) {
 	x, err := openXZ(set)
 	if err != nil {

@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// imageAlign is what a flat image is aligned to in memory.
+// imageAlign is the alignment of a flat image in memory.
 const imageAlign = 2 << 20
 
-// imageHeader is the size of the header of an arm64 image in the layout of
-// Linux, which QEMU knows how to start.
+// imageHeader is the size of the header of an arm64 image in the format of Linux. QEMU can start
+// such an image.
 const imageHeader = 64
 
-// Flat lays an arm64 kernel out as QEMU puts it into memory: its segments at their
-// places, and at the start, where the ELF header was, the header of an image.
+// Flat lays out an arm64 kernel as QEMU puts it into memory. The segments are at their places. The
+// header of an image replaces the ELF header at the start.
 func (k *Kernel) Flat() ([]byte, error) {
 	last := k.segments[len(k.segments)-1]
 	image := make([]byte, last.phys+uint64(len(last.data)))
@@ -39,8 +39,8 @@ func (k *Kernel) Flat() ([]byte, error) {
 	return image, nil
 }
 
-// CommandLine encodes a kernel environment as the command line that a kernel
-// without a loader reads. It has no way to quote.
+// CommandLine encodes a kernel environment as the command line that a kernel without a loader
+// reads. That line has no quotes.
 func CommandLine(arch string, env map[string]string) (string, error) {
 	words := strings.Split(strings.TrimRight(string(environment(env)), "\x00"), "\x00")
 	for _, w := range words {

@@ -9,14 +9,14 @@ import (
 
 var le = binary.LittleEndian
 
-// Boot is what a guest is started with.
+// Boot has everything that a guest starts with.
 type Boot struct {
 	Kernel *Kernel
 	// Root is the file system image that becomes /dev/md0.
 	Root []byte
 	// Env is the kernel environment, see kenv(1) and loader.conf(5).
 	Env map[string]string
-	// Entropy seeds the kernel's random device; without it early reads wait.
+	// Entropy seeds the kernel's random device. Without it early reads wait.
 	Entropy []byte
 }
 
@@ -41,7 +41,7 @@ const rbSerial = 0x1000
 
 const pageSize = 4096
 
-// Image is a laid out Multiboot image.
+// Image is a Multiboot image that has been laid out.
 type Image struct {
 	segments []segment
 	// End is the first physical byte that the image does not use.
@@ -70,8 +70,8 @@ func Layout(b Boot) (*Image, error) {
 	env := place(environment(b.Env))
 	entropy := place(b.Entropy)
 	root := place(b.Root)
-	// The metadata holds kernend, which lies behind the metadata: its size
-	// does not depend on the values in it.
+	// The metadata holds kernend, and kernend is behind the metadata. The size of the metadata does
+	// not depend on the values in it.
 	p := places{syms: syms, symEnd: syms + uint64(len(k.symtab)), env: env, entropy: entropy,
 		root: root}
 	size := len(b.metadata(p).b)
@@ -94,7 +94,7 @@ func Layout(b Boot) (*Image, error) {
 	head = append(head, make([]byte, gdtAddr-headAddr-len(head))...)
 	head = append(head, gdt()...)
 	head = append(head, make([]byte, stackAddr-headAddr-len(head))...)
-	// 0(%rsp) a return address nobody uses, 4(%rsp) modulep, 8(%rsp) kernend.
+	// 0(%rsp) is a return address that nobody uses, 4(%rsp) modulep, 8(%rsp) kernend.
 	head = le.AppendUint32(head, 0)
 	head = le.AppendUint32(head, uint32(metaAddr))
 	head = le.AppendUint32(head, uint32(p.kernend))
@@ -131,8 +131,8 @@ func (m *metadata) module(name, typ string, addr uint64, size int) {
 	m.u64(modinfoSize, uint64(size))
 }
 
-// metadata lists the preloaded modules in the order of loader(8): the kernel
-// first, with everything that describes the machine.
+// metadata lists the preloaded modules in the order of loader(8). The kernel comes first, with
+// everything that describes the machine.
 func (b *Boot) metadata(p places) *metadata {
 	k := b.Kernel
 	m := &metadata{}
@@ -156,9 +156,8 @@ func (b *Boot) metadata(p places) *metadata {
 	return m
 }
 
-// environment encodes name=value strings, each closed by a zero byte, and a
-// zero byte behind the last. Names are sorted so that equal input gives equal
-// images.
+// environment encodes name=value strings. A zero byte ends each string, and one more ends the list.
+// The names are sorted, so equal input gives equal images.
 func environment(env map[string]string) []byte {
 	names := make([]string, 0, len(env))
 	for n := range env {
@@ -173,10 +172,10 @@ func environment(env map[string]string) []byte {
 	return append(b, 0)
 }
 
-// headerSize is the size of the Multiboot header, which the trampoline follows.
+// headerSize is the size of the Multiboot header. The trampoline follows it.
 const headerSize = 12
 
-// multibootHeader asks for a memory map (flag 1); ELF tells the rest.
+// multibootHeader asks for a memory map (flag 1). The ELF headers have the rest.
 func multibootHeader() []byte {
 	const magic, flags = 0x1badb002, 2
 	b := le.AppendUint32(nil, magic)
@@ -202,8 +201,8 @@ func (im *Image) WriteTo(w io.Writer) (int64, error) {
 	for _, v := range []int{ehsize, phentsize, n, 0, 0, 0} {
 		head = le.AppendUint16(head, uint16(v))
 	}
-	// The Multiboot header must lie in the first 8 KiB of the file: the
-	// first segment's data is the first to come, right behind the headers.
+	// The Multiboot header must be in the first 8 KiB of the file. So the data of the first segment
+	// comes directly after the headers.
 	off := uint64(pageSize)
 	for _, s := range im.segments {
 		for _, v := range []uint64{

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// Arch is Go's name for the machine of a kernel that can be booted, or empty.
+// Arch is Go's name for the architecture of a kernel that vmtest can boot, or empty.
 func Arch(m elf.Machine) string {
 	switch m {
 	case elf.EM_X86_64:
@@ -23,8 +23,8 @@ func Arch(m elf.Machine) string {
 	return ""
 }
 
-// Answers of [Info]. What neither the kernel's configuration nor its symbols
-// tell is unknown, not absent.
+// Answers of [Info]. If neither the kernel's configuration nor its symbols answer a question, the
+// answer is unknown, not absent.
 const (
 	Yes     = "yes"
 	No      = "no"
@@ -32,7 +32,7 @@ const (
 	Unknown = "unknown"
 )
 
-// Info is what a kernel file tells of itself.
+// Info has the properties of a kernel that its file shows.
 type Info struct {
 	Arch    string
 	Release string // such as 14.0-STABLE, or unknown
@@ -42,7 +42,7 @@ type Info struct {
 	Epair string
 }
 
-// ReadInfo looks into the kernel file at path without laying it out.
+// ReadInfo reads the properties of the kernel file at path. It does not lay the kernel out.
 func ReadInfo(path string) (*Info, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -70,7 +70,7 @@ func ReadInfo(path string) (*Info, error) {
 	}
 	var conf []byte
 	if s := f.Section("kern_conf"); s != nil {
-		conf, _ = s.Data() // without it the symbols tell
+		conf, _ = s.Data() // without it, the symbols answer
 	}
 	info.Invariants = option(conf, "options INVARIANTS", names, "__mtx_assert")
 	info.VIMAGE = option(conf, "options VIMAGE", names, "vnet_alloc")
@@ -84,8 +84,8 @@ func ReadInfo(path string) (*Info, error) {
 	return info, nil
 }
 
-// option looks for a line in the configuration that a kernel carries, else for
-// a symbol that only the option brings.
+// option looks for a line in the configuration that a kernel carries. Without a configuration it
+// looks for a symbol that only this option adds.
 func option(conf []byte, want string, names map[string]bool, symbol string) string {
 	whole := len(conf) > 0
 	for line := range strings.Lines(string(conf)) {
@@ -97,7 +97,7 @@ func option(conf []byte, want string, names map[string]bool, symbol string) stri
 		if f[0]+" "+name == want {
 			return Yes
 		}
-		whole = whole && f[0] != "include" // which is another file's matter
+		whole = whole && f[0] != "include" // that line refers to another file
 	}
 	switch {
 	case names[symbol]:
@@ -108,7 +108,7 @@ func option(conf []byte, want string, names map[string]bool, symbol string) stri
 	return Unknown
 }
 
-// release finds the kernel's name for itself, which sccs calls what string.
+// release finds the kernel's name of itself. In SCCS, that is the what string.
 func release(data []byte) string {
 	const mark = "@(#)FreeBSD "
 	at := bytes.Index(data, []byte(mark))

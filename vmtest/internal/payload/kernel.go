@@ -8,28 +8,27 @@ import (
 	"os"
 )
 
-// kernBase is KERNBASE of sys/amd64/include/vmparam.h: a segment's physical
-// address is its virtual one minus this.
+// kernBase is KERNBASE of sys/amd64/include/vmparam.h. A segment's physical address is its virtual
+// address minus kernBase.
 const kernBase = 0xffffffff80000000
 
-// lowMemory is where a kernel may start at the lowest; below lies what the
-// payload itself needs to get there.
+// lowMemory is the lowest address at which a kernel may start. The payload uses the memory below it
+// to start the kernel.
 const lowMemory = 2 << 20
 
-// mapped is how much of physical memory the trampoline's page tables reach.
+// mapped is the amount of physical memory that the trampoline's page tables reach.
 const mapped = 1 << 30
 
-// ErrNotKernel is wrapped by the errors of [OpenKernel] for a file that cannot
-// be a FreeBSD kernel.
+// ErrNotKernel is in the error of [OpenKernel] when the file can't be a FreeBSD kernel.
 var ErrNotKernel = errors.New("not a FreeBSD kernel")
 
-// Kernel is a FreeBSD kernel file, read and checked.
+// Kernel is a FreeBSD kernel file that has been read and checked.
 type Kernel struct {
 	Path  string
 	Arch  string // amd64, arm64 or riscv64
 	Entry uint64
-	// Relative says that the kernel counts kernend from its load base, as
-	// 13 and later do (they have the symbol amd64_loadaddr).
+	// Relative says that the kernel counts kernend from its load base. 13 and later do so (they
+	// have the symbol amd64_loadaddr).
 	Relative bool
 
 	segments []segment
@@ -39,7 +38,7 @@ type Kernel struct {
 }
 
 type segment struct {
-	phys uint64 // on other machines than amd64 counted from the start of the kernel
+	phys uint64 // on arm64 and riscv64 counted from the start of the kernel
 	data []byte
 	size uint64 // with bss
 }
@@ -83,7 +82,7 @@ func ParseKernel(data []byte) (*Kernel, error) {
 		if p.Type != elf.PT_LOAD || p.Memsz == 0 {
 			continue
 		}
-		if !found { // these run wherever they are put, their start at a multiple of 2 MiB
+		if !found { // these run anywhere, at a start that is a multiple of 2 MiB
 			base, lowest, found = p.Vaddr&^(imageAlign-1), 0, true
 		}
 		if p.Vaddr < base+lowest || p.Memsz > mapped || p.Vaddr-base+p.Memsz > mapped {
@@ -131,17 +130,17 @@ func ParseKernel(data []byte) (*Kernel, error) {
 	return k, nil
 }
 
-// base is the physical address of the kernel's first byte.
+// base returns the physical address of the kernel's first byte.
 func (k *Kernel) base() uint64 { return k.segments[0].phys }
 
-// end is the first physical byte behind the kernel and its bss.
+// end returns the first physical byte behind the kernel and its bss.
 func (k *Kernel) end() uint64 {
 	last := k.segments[len(k.segments)-1]
 	return last.phys + last.size
 }
 
-// ddbSymbols lays the symbol table out as the loader does for ddb, so that the
-// backtrace of a panic has names. A stripped kernel has none.
+// ddbSymbols lays out the symbol table as the loader does for ddb. So the backtrace of a panic has
+// names. A stripped kernel has no symbols.
 func ddbSymbols(f *elf.File) []byte {
 	var tab *elf.Section
 	for _, s := range f.Sections {

@@ -10,8 +10,8 @@ import (
 	"regexp"
 )
 
-// agentNeeds are the modules without which the agent cannot work, and that a
-// kernel may have left out: its file system, and its disk and network card.
+// agentNeeds are the modules that the agent can't work without, and that a kernel may lack: its
+// file system, its disk and its network card.
 var agentNeeds = []string{"tmpfs", "virtio", "virtio_pci", "if_vtnet", "virtio_blk"}
 
 // Modules are the kernel modules that go into a guest's root.
@@ -19,14 +19,12 @@ type Modules struct {
 	Files []File
 	// Load lists names in the order of loading, needed ones first.
 	Load []string
-	// Required lists the names of which the agent has to see whether they are
-	// loaded or built in.
+	// Required lists the names that must be loaded or built in. The agent checks that.
 	Required []string
 }
 
-// FindModules looks beside the kernel for the modules that are wanted, those
-// that the agent needs, and those that they depend on. What is built into the
-// kernel is left out.
+// FindModules looks beside the kernel for the wanted modules, for those that the agent needs, and
+// for those that they depend on. It leaves out the modules that the kernel has built in.
 func FindModules(k *Kernel, wanted []string) (*Modules, error) {
 	m := &Modules{}
 	for _, name := range append([]string{"tmpfs"}, wanted...) {
@@ -38,7 +36,7 @@ func FindModules(k *Kernel, wanted []string) (*Modules, error) {
 	read := func(name string) (*module, error) {
 		data, err := os.ReadFile(filepath.Join(filepath.Dir(k.Path), name+".ko"))
 		if errors.Is(err, os.ErrNotExist) {
-			return nil, nil // the agent sees whether it is built in
+			return nil, nil // the agent checks whether it is built in
 		}
 		if err != nil {
 			return nil, fmt.Errorf("kernel module: %w", err)
@@ -70,7 +68,7 @@ func FindModules(k *Kernel, wanted []string) (*Modules, error) {
 	return m, nil
 }
 
-// module is what the symbols of a .ko file tell.
+// module has the facts that the symbols of a .ko file show.
 type module struct{ provides, needs []string }
 
 // The names that sys/module.h gives to the records of MODULE_VERSION and
@@ -92,8 +90,8 @@ func readModule(syms []elf.Symbol) (m module) {
 	return m
 }
 
-// loadOrder lists those of wanted that read finds, each behind what it needs,
-// without what is built in.
+// loadOrder returns those wanted modules that read finds. Each module stands behind the modules
+// that it needs. Built-in modules are left out.
 func loadOrder(
 	wanted []string, builtIn map[string]bool, read func(name string) (*module, error),
 ) ([]string, error) {

@@ -9,14 +9,14 @@ import (
 
 // File is one file of the root file system.
 type File struct {
-	// Path is slash separated, without a leading slash. ISO 9660 keeps
-	// letters, digits, underscores and one dot of a name, in either case.
+	// Path is separated by slashes, without a leading slash. ISO 9660 keeps letters, digits,
+	// underscores and one dot of a name, in upper or lower case.
 	Path string
 	Data []byte
 }
 
-// Root builds an ISO 9660 image with the given files. Mount points are folders
-// holding one empty file, as the library makes folders only on the way to files.
+// Root builds an ISO 9660 image with the given files. A mount point is a folder with one empty
+// file, because the library makes folders only for files.
 func Root(files []File, mountPoints []string) (image []byte, err error) {
 	w, err := iso9660.NewWriter()
 	if err != nil {

@@ -1,7 +1,7 @@
 package payload
 
-// Where the payload's own parts lie in guest memory. The kernel starts at 2 MiB
-// at the lowest, everything here is dead once it runs on its own page tables.
+// Addresses of the payload's parts in guest memory. The kernel starts at 2 MiB or above. Once it
+// runs on its own page tables, it uses none of these parts.
 const (
 	headAddr  = 0x100000 // Multiboot header, trampoline, GDT, initial stack
 	tableAddr = 0x101000 // PML4, PDPT, PD: a page each
@@ -9,17 +9,16 @@ const (
 	gdtAddr   = headAddr + 0x800
 )
 
-// smapSlots is how many entries of the memory map the metadata has room for;
-// QEMU gives about eight. Unused ones stay zero, and the kernel passes over
-// entries of length zero.
+// smapSlots is the number of entries of the memory map that the metadata has room for. QEMU gives
+// about eight. Unused entries stay zero, and the kernel ignores entries of length zero.
 const smapSlots = 32
 
 // smapEntry is the size of a packed {u64 base, u64 length, u32 type}.
 const smapEntry = 20
 
-// trampoline is the code that QEMU enters in 32-bit protected mode with paging
-// off and EBX pointing at the Multiboot information. It copies the memory map
-// into the metadata, turns long mode on and jumps to the kernel.
+// trampoline is the code that QEMU enters in 32-bit protected mode. Paging is off, and EBX points
+// at the Multiboot information. The code copies the memory map into the metadata, turns long mode
+// on and jumps to the kernel.
 func trampoline(smap, entry uint64) []byte {
 	var c code
 	// The memory map: mmap_length at 44, mmap_addr at 48 of the information.
@@ -57,8 +56,7 @@ func trampoline(smap, entry uint64) []byte {
 	c.op("or eax, CR0_PG", 0x0d).imm32(0x80000000)
 	c.op("mov cr0, eax", 0x0f, 0x22, 0xc0)
 	c.op("lgdt [gdtr]", 0x0f, 0x01, 0x15).imm32(gdtAddr)
-	// The far jump to a 64-bit code segment ends compatibility mode; its
-	// target is the byte behind it.
+	// The far jump to a 64-bit code segment ends compatibility mode. Its target is the next byte.
 	long := headAddr + headerSize + uint64(len(c.b)) + 7
 	c.op("jmp 0x08:long", 0xea).imm32(long).imm16(0x08)
 	// long:
@@ -83,8 +81,8 @@ func gdt() []byte {
 	return b
 }
 
-// pageTables map each GiB of the address space to the first GiB of memory by
-// 2 MiB pages: one PML4 and one PDPT whose entries are all alike, one PD.
+// pageTables map each GiB of the address space to the first GiB of memory by 2 MiB pages. There is
+// one PML4 and one PDPT, each with equal entries, and one PD.
 func pageTables() []byte {
 	const present, writable, large = 1, 2, 0x80
 	var b []byte
@@ -100,7 +98,7 @@ func pageTables() []byte {
 	return b
 }
 
-// code collects machine code; the text of each instruction is there to be read.
+// code collects machine code. The text of each instruction is for the reader of the source.
 type code struct{ b []byte }
 
 func (c *code) op(_ string, b ...byte) *code { c.b = append(c.b, b...); return c }

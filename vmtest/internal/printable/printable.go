@@ -1,4 +1,4 @@
-// Package printable makes text from a guest fit for a terminal.
+// Package printable makes text from a guest safe for a terminal.
 package printable
 
 import (
@@ -9,12 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// returns are what a serial port puts before the end of a line.
+// returns are the carriage returns that a serial port puts before the end of a line.
 var returns = regexp.MustCompile(`\r+(\n|$)`)
 
-// Text returns s with every control character escaped, but for ends of lines and
-// tabs. Carriage returns before the end of a line, or of s, are dropped. Characters that
-// change the direction of text, and bytes that are no UTF-8, are escaped too.
+// Text returns s with every control character escaped, except ends of lines and tabs. It drops
+// carriage returns before the end of a line, or of s. It also escapes characters that change the
+// direction of text, and bytes that are not UTF-8.
 func Text(s string) string {
 	s = returns.ReplaceAllString(s, "$1")
 	var b strings.Builder

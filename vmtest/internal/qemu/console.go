@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Console keeps the end of what a guest wrote to its serial port and looks for
-// signs of its death. It is safe for concurrent use.
+// Console keeps the end of the text that a guest wrote to its serial port, and looks in it for
+// signs that the guest died. Any goroutine may use it.
 type Console struct {
 	mu    sync.Mutex
 	tee   func([]byte)
@@ -19,11 +19,11 @@ type Console struct {
 	line  []byte
 	dead  string
 	final bool
-	named bool // dead has the process
+	named bool // the text of dead names the process
 	died  chan struct{}
 }
 
-// consoleKeep is how much of the console is kept.
+// consoleKeep is the number of bytes of the console that a Console keeps.
 const consoleKeep = 64 << 10
 
 // NewConsole returns an empty console.
@@ -31,15 +31,15 @@ func NewConsole() *Console {
 	return &Console{died: make(chan struct{}), last: time.Now()}
 }
 
-// Tee makes f get every byte from now on; nil ends that.
+// Tee makes f get every byte from now on. nil ends that.
 func (c *Console) Tee(f func([]byte)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tee = f
 }
 
-// deathSigns are what a FreeBSD kernel prints when it is beyond help. Final ones
-// come of what the guest was given, and would come again.
+// deathSigns are the texts that a FreeBSD kernel prints when it can't go on. The cause of a final
+// one is in the configuration of the guest, so the next boot would print it again.
 var deathSigns = []struct {
 	re       *regexp.Regexp
 	sentence string
@@ -54,14 +54,14 @@ var deathSigns = []struct {
 	{regexp.MustCompile(`^agent: (.*)`), "the guest's agent gave up: ", true},
 }
 
-// trappedProcess is in the lines behind those of a trap: it tells one trap while
+// trappedProcess matches the process in the lines behind those of a trap. It tells one trap while
 // booting from another.
 var trappedProcess = regexp.MustCompile(`^current process\s*= (\d+ \([^)]*\))`)
 
-// prompts are signs that stand on a line without an end.
+// prompts are the signs on a line without an end.
 var prompts = []string{"db> ", "mountroot> "}
 
-// Write takes the next bytes of the serial port.
+// Write adds the next bytes of the serial port.
 func (c *Console) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	c.total += int64(len(b))
@@ -111,38 +111,38 @@ func (c *Console) check() {
 	}
 }
 
-// Died is closed at the first sign of death.
+// Died returns a channel that closes at the first sign of death.
 func (c *Console) Died() <-chan struct{} { return c.died }
 
-// Cause is the sentence for the first sign of death, or empty.
+// Cause returns the sentence for the first sign of death, or an empty one.
 func (c *Console) Cause() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.dead
 }
 
-// Final reports whether the sign of death lies in what the guest was given.
+// Final reports whether the cause of the death is in the configuration of the guest.
 func (c *Console) Final() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.final
 }
 
-// Quiet returns how long nothing was written.
+// Quiet returns the time since the guest last wrote.
 func (c *Console) Quiet() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return time.Since(c.last)
 }
 
-// Total returns how many bytes were written, a mark for [Console.Since].
+// Total returns the number of bytes written, a mark for [Console.Since].
 func (c *Console) Total() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.total
 }
 
-// Since returns what was written after the mark, as far as it is kept.
+// Since returns the text that was written after the mark, as far as the Console keeps it.
 func (c *Console) Since(mark int64) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()

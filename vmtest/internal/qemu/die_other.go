@@ -6,5 +6,5 @@ import "syscall"
 
 func lockThread() {}
 
-// dieWithParent has nothing to offer here: the watcher's pipe does the work.
+// dieWithParent does nothing here: the watcher's pipe does the work.
 func dieWithParent() *syscall.SysProcAttr { return nil }

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// lockThread keeps the caller on one thread: the kernel sends the signal of
-// dieWithParent when the thread that started the child ends.
+// lockThread keeps the caller on one thread. The kernel sends the signal of dieWithParent when the
+// thread that started the child ends.
 func lockThread() { runtime.LockOSThread() }
 
 func dieWithParent() *syscall.SysProcAttr {

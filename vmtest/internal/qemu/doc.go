@@ -1,3 +1,3 @@
-// Package qemu starts QEMU with a boot payload, keeps its console, and sees to
-// it that it dies with whoever started it.
+// Package qemu starts QEMU with a boot payload and keeps its console. It ensures that QEMU ends
+// when the process that started it ends.
 package qemu

@@ -24,24 +24,24 @@ const (
 	TCG = "tcg"
 )
 
-// Spec is a machine to start.
+// Spec describes a machine to start.
 type Spec struct {
 	Binary  string
 	Accel   string
 	Arch    string // amd64, arm64 or riscv64; empty for amd64
 	Payload string // of a kernel boot: a Multiboot image, or a kernel that QEMU itself starts
 	Append  string // command line of a kernel that QEMU itself starts
-	Root    string // and its first disk, which holds the agent
+	Root    string // first disk of such a kernel, with the agent
 	Image   *Image // of an image boot
 	Disk    string // raw file shared with the guest
 	Call    string // Unix socket that the guest reaches at AgentAddr
-	CPU     string // model; empty for the one that suits Accel
+	CPU     string // model; empty for the default for Accel
 	MemMiB  int
 	CPUs    int
-	ICount  bool // advance the guest's clock by the instructions that it runs; needs TCG
+	ICount  bool // the guest's clock counts its instructions; needs TCG
 }
 
-// Image is what a machine boots instead of a kernel.
+// Image is a disk image that a machine boots in place of a kernel.
 type Image struct {
 	File     string
 	Format   string // raw or qcow2
@@ -50,16 +50,15 @@ type Image struct {
 	Tar      string // second disk
 }
 
-// tcgCPU is the emulated processor. The model max has all that QEMU can emulate,
-// which makes a FreeBSD kernel use features that are slow in software (SMAP,
-// XSAVE, PCID); this has what GOAMD64=v2 asks for, random numbers and AES.
+// tcgCPU is the emulated processor. The model max has every feature that QEMU can emulate. A
+// FreeBSD kernel then uses features that are slow in software (SMAP, XSAVE, PCID). This model has
+// the features that GOAMD64=v2 needs, random numbers and AES.
 const tcgCPU = "qemu64,+rdrand,+lahf-lm,+popcnt,+ssse3,+sse4.1,+sse4.2,+aes,+pclmulqdq"
 
-// icount makes each instruction take 2^2 ns, and the clock of a guest that waits jump to its next
-// timer.
+// icount makes each instruction take 2^2 ns. If the guest waits, its clock jumps to the next timer.
 const icount = "shift=2,sleep=off,align=off"
 
-// Args is QEMU's command line without its name.
+// Args returns QEMU's command line without its name.
 func (s Spec) Args() []string {
 	accel, cpu := s.Accel, "host"
 	if s.Accel == TCG {
@@ -118,11 +117,11 @@ func (s Spec) Args() []string {
 	if s.Root != "" {
 		args = append(args, "-append", s.Append)
 		drive("root", s.Root, "format=raw,readonly=on")
-		// these processors have no random numbers of their own
+		// these processors have no instruction for random numbers
 		args = append(args, "-device", "virtio-rng-pci")
 	}
 	drive("shared", s.Disk, "format=raw,cache=writeback")
-	// The network leads to one socket of ours and nowhere else: not to the host, not through it.
+	// The network leads only to one socket of the runner: not to the host, and not through it.
 	return append(args,
 		"-chardev", "socket,id=agent,path="+escape(s.Call),
 		"-netdev", "user,id=host,restrict=on,ipv6=off,guestfwd=tcp:"+AgentAddr+"-chardev:agent",
@@ -132,18 +131,18 @@ func (s Spec) Args() []string {
 // AgentAddr is the one address that a guest can reach.
 const AgentAddr = "10.0.2.4:1"
 
-// escape protects a path in an option of QEMU's.
+// escape escapes a path for an option of QEMU.
 func escape(path string) string { return strings.ReplaceAll(path, ",", ",,") }
 
-// MinVersion is the oldest QEMU release that is accepted.
+// MinVersion is the oldest QEMU release that vmtest accepts.
 const MinVersion = "5.2"
 
-// ErrMissing is wrapped when there is no usable QEMU.
+// ErrMissing is in the error when there is no usable QEMU.
 var ErrMissing = errors.New("QEMU is needed")
 
 var versionRE = regexp.MustCompile(`version (\d+)\.(\d+)`)
 
-// Binary is the usual name of the QEMU for guests of an architecture.
+// Binary returns the usual name of the QEMU for guests of an architecture.
 func Binary(arch string) string {
 	switch arch {
 	case "arm64":
@@ -154,8 +153,8 @@ func Binary(arch string) string {
 	return "qemu-system-x86_64"
 }
 
-// Find returns the path and version of the QEMU binary: name, or what PATH has
-// for amd64 guests.
+// Find returns the path and the version of the QEMU binary. If name is empty, it looks in PATH for
+// the binary for amd64 guests.
 func Find(name string) (path, version string, err error) {
 	if name == "" {
 		name = Binary("amd64")
@@ -197,15 +196,15 @@ type Machine struct {
 	Console *Console
 
 	cmd  *exec.Cmd
-	life io.WriteCloser // QEMU lives while this pipe is open; it goes to the serial port
+	life io.WriteCloser // QEMU runs while this pipe is open; it goes to the serial port
 
 	stderr syncBuffer
 	exited chan struct{}
 	once   sync.Once
 }
 
-// Start runs QEMU under a watcher: the command watcher followed by QEMU's own
-// command line, see [Watch].
+// Start runs QEMU under a watcher. The watcher's command line is watcher and then QEMU's command
+// line, see [Watch].
 func Start(s Spec, console *Console, watcher []string) (*Machine, error) {
 	args := append(append([]string{}, watcher[1:]...), s.Binary)
 	m := &Machine{Console: console, exited: make(chan struct{})}
@@ -221,17 +220,17 @@ func Start(s Spec, console *Console, watcher []string) (*Machine, error) {
 		return nil, fmt.Errorf("start QEMU: %w", err)
 	}
 	go func() {
-		// The status is of no use: that it ended is the news.
+		// Only the end of QEMU matters, and its status does not.
 		_ = m.cmd.Wait()
 		close(m.exited)
 	}()
 	return m, nil
 }
 
-// Exited is closed when QEMU has ended.
+// Exited returns a channel that closes when QEMU has ended.
 func (m *Machine) Exited() <-chan struct{} { return m.exited }
 
-// Errors returns what QEMU wrote to stderr.
+// Errors returns the text that QEMU wrote to stderr.
 func (m *Machine) Errors() string { return strings.TrimSpace(m.stderr.String()) }
 
 // Type writes to the guest's serial port.
@@ -246,14 +245,13 @@ func (m *Machine) Kill() {
 	select {
 	case <-m.exited:
 	case <-time.After(3 * time.Second):
-		_ = m.cmd.Process.Kill() // the watcher hangs: its death takes QEMU along on Linux and FreeBSD
+		_ = m.cmd.Process.Kill() // the watcher hangs: on Linux and FreeBSD its end also ends QEMU
 		<-m.exited
 	}
 }
 
-// Watch is the body of the watcher process: it runs args, passes standard input
-// on to it, and kills it when that ends, which it does whatever way the parent
-// dies.
+// Watch is the body of the watcher process. It runs args and passes standard input on to that
+// process. It kills the process when standard input ends. That happens however the parent ends.
 func Watch(args []string) int {
 	lockThread()
 	cmd := exec.Command(args[0], args[1:]...)
@@ -268,7 +266,7 @@ func Watch(args []string) int {
 		return 1
 	}
 	go func() {
-		// A QEMU that reads no more is no reason to stop watching.
+		// Go on watching, even if QEMU reads no more.
 		_, _ = io.Copy(keyboard, os.Stdin)
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		_ = cmd.Process.Signal(syscall.SIGKILL)
@@ -279,7 +277,7 @@ func Watch(args []string) int {
 	return 0
 }
 
-// syncBuffer keeps the first errorsKeep bytes: a guest can make QEMU complain without end.
+// syncBuffer keeps the first errorsKeep bytes. A guest can make QEMU write messages without end.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -17,9 +17,9 @@ import (
 	"github.com/zbuf-go/zbuf/vmtest/internal/qemu"
 )
 
-// verdict is a remembered failure of hardware acceleration on one model of
-// processor, under one kernel of the host and one QEMU. Trying costs seconds, and
-// the answer does not change with the guest's kernel or the machine's next start.
+// verdict is a remembered failure of hardware acceleration. It holds for one model of processor,
+// one kernel of the host and one QEMU. A try takes seconds. The guest's kernel and the next start
+// of the machine do not change the answer.
 type verdict struct {
 	Accel  string
 	Reason string
@@ -31,7 +31,7 @@ func verdictPath(c Config, version string) string {
 	return filepath.Join(c.Cache, "accel-"+hex.EncodeToString(sum[:])[:16]+".json")
 }
 
-// processor is the model of the host's processor, as far as the host tells.
+// processor returns the model of the host's processor, as far as the host shows it.
 func processor() string {
 	b, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
@@ -40,8 +40,8 @@ func processor() string {
 	return modelOf(string(b))
 }
 
-// modelOf takes what names the model out of the entry of the first processor: names and numbers on
-// amd64, numbers alone on arm64.
+// modelOf returns the lines that name the model from the entry of the first processor. On amd64
+// they have names and numbers, and on arm64 only numbers.
 func modelOf(cpuinfo string) string {
 	first, _, _ := strings.Cut(cpuinfo, "\n\n")
 	var model []string
@@ -56,11 +56,11 @@ func modelOf(cpuinfo string) string {
 	return strings.Join(model, " ")
 }
 
-// hostKernel is the release of the host's kernel, which has the driver.
+// hostKernel returns the release of the host's kernel, which has the driver.
 func hostKernel() string {
 	var u unix.Utsname
 	if unix.Uname(&u) != nil {
-		return "" // one name for all then
+		return "" // then all kernels have one name
 	}
 	return unix.ByteSliceToString(u.Release[:])
 }
@@ -82,7 +82,7 @@ func remember(c Config, version, accel string, why error) {
 	if err != nil {
 		return
 	}
-	// It only saves time: not being able to keep it is no failure.
+	// The file only saves time, so a failure to keep it is no error.
 	tmp, err := os.CreateTemp(c.Cache, "accel-*")
 	if err != nil {
 		return
@@ -94,8 +94,8 @@ func remember(c Config, version, accel string, why error) {
 	}
 }
 
-// hardware returns the accelerator that this host might have, or why it has none, for guests of
-// arch.
+// hardware returns the accelerator that this host might have for guests of arch, or the reason why
+// it has none.
 func hardware(arch string) (accel, why string) {
 	if runtime.GOARCH != arch {
 		return "", "the host is not an " + arch + " machine"
@@ -114,7 +114,7 @@ func hardware(arch string) (accel, why string) {
 	return "", "none is known for " + runtime.GOOS
 }
 
-// candidates lists the accelerators to try, best first.
+// candidates returns the accelerators to try, the best first.
 func candidates(c Config, version string) []string {
 	hw, _ := hardware(c.Arch)
 	if v := recall(c, version); hw == "" || v != nil && v.Accel == hw {
@@ -123,7 +123,7 @@ func candidates(c Config, version string) []string {
 	return []string{hw, qemu.TCG}
 }
 
-// reason tells why software emulation is in use.
+// reason returns the reason for software emulation.
 func reason(c Config, version string) string {
 	hw, why := hardware(c.Arch)
 	if hw == "" {
@@ -135,7 +135,7 @@ func reason(c Config, version string) string {
 	return hw + " failed"
 }
 
-// Acceleration says in words what a guest of arch on this host will run with.
+// Acceleration describes the acceleration that a guest of arch has on this host.
 func Acceleration(cache, arch, version string) string {
 	c := Config{Cache: cache, Arch: arch}
 	hw, why := hardware(arch)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Config is what makes a guest different from another one. Runners with equal
+// Config has everything that makes one guest different from another. Runners with equal
 // configurations share a guest.
 type Config struct {
 	Kernel     string    // path of a kernel file
@@ -18,7 +18,7 @@ type Config struct {
 	KernelTime time.Time // of the kernel or image
 	Arch       string    // of the guest
 	Firmware   string    // path; needed for an image of arm64
-	CPU        string    // model; empty for the one that suits
+	CPU        string    // model; empty for the default
 	Agent      string    // path, its name holds a hash of its source
 	Modules    []string
 	Tunables   []string // name=value for the kernel environment
@@ -28,15 +28,15 @@ type Config struct {
 	Accel      string // empty for the best that works
 	ICount     bool   // the guest's clock counts instructions; Accel is tcg
 	Version    string // of the runner
-	// Idle is how long the server waits for another runner.
+	// Idle is the time for which the server waits for another runner.
 	Idle time.Duration
-	// Private, if not empty, makes a server that is not shared.
+	// Private, if it is not empty, makes a server that no other runner shares.
 	Private string
 	// Cache is the user's cache folder of vmtest.
 	Cache string
 }
 
-// Key names the configuration.
+// Key returns a name for the configuration.
 func (c Config) Key() string {
 	b, err := json.Marshal(c)
 	if err != nil {
@@ -46,8 +46,8 @@ func (c Config) Key() string {
 	return hex.EncodeToString(sum[:])[:16]
 }
 
-// dir is where the servers of this user keep sockets, locks and logs. Paths of
-// Unix sockets are limited to about 100 bytes, so it is a short one.
+// dir returns the folder in which the servers of this user keep sockets, locks and logs. The paths
+// of Unix sockets have at most about 100 bytes, so the folder's path is short.
 func dir() string {
 	return filepath.Join(os.TempDir(), "vmtest-"+strconv.Itoa(os.Getuid()))
 }

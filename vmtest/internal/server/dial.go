@@ -20,10 +20,10 @@ import (
 	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
 )
 
-// startTimeout bounds the time from the start of a server to its first word.
+// startTimeout is the longest time from the start of a server to its first word.
 const startTimeout = 10 * time.Second
 
-// paths of one configuration.
+// paths has the files of one configuration.
 type paths struct{ socket, call, lock, log string }
 
 func (c Config) paths() (paths, error) {
@@ -31,7 +31,7 @@ func (c Config) paths() (paths, error) {
 	if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return paths{}, err
 	}
-	// The folder lies where everybody may write: it must be ours alone.
+	// Everybody may write to the folder above. So this folder must belong to this user alone.
 	fi, err := os.Lstat(d)
 	if err != nil {
 		return paths{}, err
@@ -44,14 +44,14 @@ func (c Config) paths() (paths, error) {
 	return paths{socket: k + ".sock", call: k + ".call", lock: k + ".lock", log: k + ".log"}, nil
 }
 
-// Dial joins the server for c, and starts one by the command self if there is
-// none. self gets the configuration as one more argument.
+// Dial joins the server for c. If there is none, Dial starts one by the command self, with the
+// configuration as one more argument.
 func Dial(c Config, self []string, join wire.JoinRequest) (net.Conn, *wire.Conn, error) {
 	p, err := c.paths()
 	if err != nil {
 		return nil, nil, err
 	}
-	// A runner holds this while it dials, and a server while it decides to end.
+	// A runner holds this lock while it dials, and a server while it decides to end.
 	unlock, err := flock.Lock(p.lock)
 	if err != nil {
 		return nil, nil, err
@@ -88,9 +88,8 @@ func Dial(c Config, self []string, join wire.JoinRequest) (net.Conn, *wire.Conn,
 	return nc, conn, nil
 }
 
-// spawn starts a detached server and waits until it listens. Nothing of the
-// caller's is left open in it: the go command waits for its test's output to
-// be closed by everybody.
+// spawn starts a detached server and waits until it listens. The server inherits no open file of
+// the caller. The go command waits until every process has closed the output of its test.
 func spawn(c Config, p paths, self []string) error {
 	arg, err := json.Marshal(c)
 	if err != nil {
@@ -129,5 +128,5 @@ func spawn(c Config, p paths, self []string) error {
 		strings.TrimSpace(string(text)))
 }
 
-// listening is the message of a server to the process that started it.
+// listening is the message that a server sends to the process that started it.
 const listening = "listening"

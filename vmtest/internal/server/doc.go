@@ -1,7 +1,7 @@
-// Package server owns the guest that the runners of one `go test` share.
+// Package server runs the guest that the runners of one `go test` share.
 //
-// The first runner starts it as a process of its own, detached from all that
-// the go command waits for. It boots a guest, lends it to one runner after the
-// other, throws it away when its state is in doubt, and ends when no runner has
-// been there for a while. See docs/vmtest.md for the states and who owns what.
+// The first runner starts the server as a separate process, detached from everything that the go
+// command waits for. The server boots a guest and lends it to one runner after the other. If the
+// guest's state is in doubt, the server ends the guest. The server ends when no runner has been
+// there for a while. See docs/vmtest.md for the states and the lifetimes.
 package server

@@ -21,40 +21,41 @@ import (
 )
 
 const (
-	// bootTries is how often a guest is booted in all for one program if it
-	// dies on the way: kernels take a trap now and then while they look for
-	// devices on a busy host.
+	// bootTries is the number of times that the server boots a guest for one program, if the guest
+	// dies while it boots. On a busy host, kernels take a trap now and then while they look for
+	// devices.
 	bootTries = 3
-	// settle is how long a dying guest may go on printing: the backtrace of
-	// a panic comes behind the panic's own line.
+	// settle is the longest time that a dying guest may go on printing. The backtrace of a panic
+	// comes after the line of the panic.
 	settle = 700 * time.Millisecond
-	// tailLines is how much of the console goes into a report.
+	// tailLines is the number of lines of the console in a report.
 	tailLines = 25
 )
 
-// patience is how long a booting guest is given.
+// patience has the times that a booting guest gets.
 type patience struct {
-	// silence is how long it may print nothing. On a busy host the way from
-	// the root file system to the agent takes long.
+	// silence is the longest time for which the guest may print nothing. On a busy host the way
+	// from the root file system to the agent takes long.
 	silence time.Duration
-	// hardware is how long a guest on real hardware may print nothing at all
-	// before it is taken for not running there.
+	// hardware is the longest time for which a guest on real hardware may print nothing at all.
+	// After that it counts as not running there.
 	hardware time.Duration
-	// limit bounds the boot however much it prints.
+	// limit is the longest time of a boot, however much the guest prints.
 	limit time.Duration
 }
 
 var (
 	kernelPatience = patience{silence: 30 * time.Second, hardware: 5 * time.Second,
 		limit: 2 * time.Minute}
-	// A whole system has firmware and a loader before its kernel, and starts
-	// services after it: minutes in software emulation.
+	// A whole system has firmware and a loader before its kernel, and starts services after it.
+	// That takes minutes in software emulation.
 	imagePatience = patience{silence: 2 * time.Minute, hardware: 30 * time.Second,
 		limit: 10 * time.Minute}
 )
 
-// countedSilence takes the place of wire.SilenceLimit where the guest's clock counts instructions:
-// two of its seconds, after which the agent speaks, take as long as the host needs for 500 million.
+// countedSilence replaces wire.SilenceLimit where the guest's clock counts instructions. The agent
+// speaks every two seconds of the guest. That takes as long as the host needs for 500 million
+// instructions.
 const countedSilence = 2 * time.Minute
 
 // guest is a booted machine with its agent.
@@ -62,14 +63,14 @@ type guest struct {
 	m        *qemu.Machine
 	nc       net.Conn
 	conn     *wire.Conn
-	disk     *os.File // unlinked; large bodies go by it
+	disk     *os.File // unlinked; large bodies go through it
 	accel    string
 	kernel   string
 	bootTime time.Duration
-	met      chan struct{} // closed when the boot is over, well or not
+	met      chan struct{} // closed when the boot is over, with or without success
 	silence  time.Duration // see wire.SilenceLimit
 
-	spoilt error // why it cannot be used again
+	spoilt error // why nobody can use it again
 	once   sync.Once
 }
 
@@ -97,7 +98,7 @@ func (s *server) boot(c *client) (*guest, error) {
 			g, err = s.bootWith(c, binary, accel)
 		}
 		if err == nil {
-			if failed != nil { // the guest was not to blame
+			if failed != nil { // the guest did not cause the fault
 				remember(s.cfg, version, accels[0], failed)
 			}
 			if accel == qemu.TCG && s.cfg.Accel == "" {
@@ -173,7 +174,7 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 		g.silence = countedSilence
 	}
 	defer close(g.met)
-	s.setGuest(g) // so that the end of the server is its end
+	s.setGuest(g) // so the guest ends with the server
 	patience := kernelPatience
 	var login <-chan error
 	if spec.Image != nil {
@@ -188,7 +189,7 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 	g.bootTime = time.Since(start)
 	g.kernel = greeting.Kernel
 	if len(greeting.Missing) > 0 {
-		err := g.fault(greeting.Missing[0]) // the kernel says on the console what it dislikes
+		err := g.fault(greeting.Missing[0]) // the kernel prints the reason on the console
 		g.kill()
 		return nil, err
 	}
@@ -202,7 +203,7 @@ func sharedDisk() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shared disk: %w", err)
 	}
-	// Written out, so that a full disk shows here and not in mid-stream.
+	// The file is written out. So a full disk shows here, and not in the middle of the stream.
 	if _, err := f.Write(make([]byte, wire.BulkSize)); err != nil {
 		f.Close()
 		os.Remove(f.Name())
@@ -262,8 +263,8 @@ type call struct {
 }
 
 // answer waits for the agent's call until l is closed. QEMU connects when it starts, and the agent
-// speaks when it is up. Other processes of this user may connect too: they lack the token, and one
-// that says nothing keeps nobody waiting.
+// speaks when it is up. Other processes of this user may connect too, but they lack the token. A
+// process that says nothing does not delay the others.
 func answer(l net.Listener, token string, limit time.Duration) <-chan call {
 	calls := make(chan call)
 	over := make(chan struct{})
@@ -287,7 +288,7 @@ func answer(l net.Listener, token string, limit time.Duration) <-chan call {
 		for {
 			nc, err := l.Accept()
 			if err != nil {
-				return // the listener is closed with the end of the boot
+				return // the listener closes with the end of the boot
 			}
 			go greet(nc)
 		}
@@ -295,23 +296,22 @@ func answer(l net.Listener, token string, limit time.Duration) <-chan call {
 	return calls
 }
 
-// diedWhileBooting reports whether err is about a guest that had begun to boot
-// and may do better the next time.
+// diedWhileBooting reports whether err is about a guest that had begun to boot, and that another
+// boot may help.
 func diedWhileBooting(err error) bool {
 	var f *fault
 	return errors.As(err, &f) && f.again
 }
 
-// bootFault is the fault of a guest that ended before its agent called. One that
-// printed nothing, or whose kernel came as far as saying what it lacks, would do
-// no better the next time.
+// bootFault returns the fault of a guest that ended before its agent called. Another boot does not
+// help in two cases: the guest printed nothing, or its kernel printed what it lacks.
 func (g *guest) bootFault() error {
 	f := g.fault("")
 	f.again = g.m.Console.Total() > 0 && g.m.Errors() == "" && !g.m.Console.Final()
 	return f
 }
 
-// check reports why an idle guest cannot serve any more.
+// check returns the reason why an idle guest can't serve any more.
 func (g *guest) check() error {
 	select {
 	case <-g.m.Exited():
@@ -323,16 +323,16 @@ func (g *guest) check() error {
 	}
 }
 
-// errRunnerGone ends a guest whose runner left in the midst of a program.
+// errRunnerGone ends a guest whose runner left in the middle of a program.
 var errRunnerGone = errors.New("the runner left before its program ended")
 
-// serve connects c with the agent until the agent is idle again. After an error
-// the guest is of no use any more.
+// serve connects c with the agent until the agent is idle again. After an error nobody can use the
+// guest again.
 func (g *guest) serve(c *client) error {
 	mark := g.m.Console.Total()
 	done := make(chan struct{})
 	defer close(done)
-	ended := make(chan struct{}) // the runner has all it needs
+	ended := make(chan struct{}) // the runner has everything that it needs
 	var endOnce sync.Once
 	left := make(chan struct{})
 	go func() { // runner to agent
@@ -404,7 +404,7 @@ func (g *guest) serve(c *client) error {
 			endOnce.Do(func() { close(ended) })
 		case wire.Stdout, wire.Stderr, wire.StdinTaken, wire.File, wire.Data:
 		default:
-			// The other frames that a runner knows are ours alone to send.
+			// Only the server sends the other frames that a runner knows.
 			return g.fault(fmt.Sprintf("broken frame: the guest sends type %q", byte(t)))
 		}
 		if err := c.conn.Write(t, body); err != nil {
@@ -417,14 +417,14 @@ func (g *guest) serve(c *client) error {
 	}
 }
 
-// outOfMemory is the kernel's message about a process it killed for memory.
+// outOfMemory is the kernel's message about a process that it killed for lack of memory.
 var outOfMemory = regexp.MustCompile(`pid \d+ \([^)]*\).*was killed: ` +
 	`(out of swap space|failed to reclaim memory|a thread waited too long to allocate a page)`)
 
-// fault makes the report of the guest's end. Without a sentence of its own it
-// takes the best one that is to be had.
+// fault makes the report of the guest's end. If the caller gives no sentence, fault takes the best
+// one that there is.
 func (g *guest) fault(sentence string) *fault {
-	// Wait for the console's output that is under way.
+	// Wait for the output of the console that is still coming.
 	select {
 	case <-g.m.Exited():
 	case <-time.After(settle):
@@ -446,7 +446,7 @@ func (g *guest) fault(sentence string) *fault {
 	return &fault{sentence: sentence, console: g.m.Console.Tail(tailLines)}
 }
 
-// kill ends QEMU. It may be called from any goroutine, more than once.
+// kill ends QEMU. Any goroutine may call it, more than once.
 func (g *guest) kill() { g.once.Do(g.m.Kill) }
 
 func firstLine(s string) string {

@@ -19,8 +19,8 @@ import (
 	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
 )
 
-// prepareImage makes what an image boot needs besides the image, which is never
-// written to: an overlay, and the disk with the agent.
+// prepareImage makes what an image boot needs besides the image: an overlay, and the disk with the
+// agent. Nothing writes to the image.
 func (s *server) prepareImage(token string) (*qemu.Image, error) {
 	format, err := imageFormat(s.cfg.Image)
 	if err != nil {
@@ -34,7 +34,7 @@ func (s *server) prepareImage(token string) (*qemu.Image, error) {
 		Tar: tarFile}
 	tool, err := exec.LookPath("qemu-img")
 	if err != nil {
-		return im, nil // QEMU keeps the writes in a temporary file of its own
+		return im, nil // QEMU keeps the writes in a temporary file
 	}
 	overlay, err := os.CreateTemp(dir(), "overlay-*")
 	if err != nil {
@@ -53,7 +53,7 @@ func (s *server) prepareImage(token string) (*qemu.Image, error) {
 	return im, nil
 }
 
-// imageFormat tells qcow2 from raw by the first bytes.
+// imageFormat returns the format of an image, qcow2 or raw, by its first bytes.
 func imageFormat(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -70,7 +70,7 @@ func imageFormat(path string) (string, error) {
 	return "raw", nil
 }
 
-// Where the agent is in a whole system, and the disk it comes from.
+// These are the agent's place in a whole system, and the disk that it comes from.
 const (
 	tarDevice    = "/dev/vtbd1"
 	sharedDevice = "/dev/vtbd2"
@@ -108,7 +108,7 @@ func (s *server) writeTar(token string) (string, error) {
 	if err := w.Close(); err != nil {
 		return "", fmt.Errorf("disk with the agent: %w", err)
 	}
-	// tar(1) reads blocks of 20 sectors, which the disk should not cut.
+	// tar(1) reads blocks of 20 sectors, and the disk should have whole blocks.
 	const block = 20 * 512
 	b.Write(make([]byte, (block-b.Len()%block)%block))
 	f, err := os.CreateTemp(dir(), "tar-*")
@@ -133,12 +133,12 @@ var (
 		`(?m)^((?:tar|bsdtar|sh|-sh|csh): .*|.*: Command not found\.)\r?$`)
 )
 
-// startAgent is what is typed at the prompt of root.
+// startAgent is the line that the server types at the prompt of root.
 const startAgent = "tar -xf " + tarDevice + " -C " + systemFolder + " && " + systemFolder + "/" +
 	tarFolder + "/agent"
 
-// login takes a whole system from its login prompt to the running agent. An
-// error means that it will not come to that.
+// login takes a whole system from its login prompt to the running agent. It returns an error if the
+// system will not get there.
 func (g *guest) login() <-chan error {
 	failed := make(chan error, 1)
 	go func() {
@@ -180,11 +180,11 @@ func (g *guest) typeLogin() error {
 	return nil
 }
 
-// look is how often the console is looked at.
+// look is the interval at which the server looks at the console.
 const look = 20 * time.Millisecond
 
-// expect waits until the console shows one of the patterns behind mark. It
-// reports false when the guest has ended or serves the host.
+// expect waits until the console shows one of the patterns behind mark. It reports false when the
+// guest has ended or serves the host.
 func (g *guest) expect(mark int64, patterns ...*regexp.Regexp) (*regexp.Regexp, bool) {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
@@ -207,11 +207,11 @@ func (g *guest) expect(mark int64, patterns ...*regexp.Regexp) (*regexp.Regexp, 
 	}
 }
 
-// echoWait is how long the echo of a byte is waited for.
+// echoWait is the longest wait for the echo of a byte.
 const echoWait = 2 * time.Second
 
-// typeLine types as slowly as the guest echoes: serial ports lose what comes
-// fast. It returns the mark behind the echo.
+// typeLine types as slowly as the guest echoes, because serial ports lose bytes that come fast. It
+// returns the mark behind the echo.
 func (g *guest) typeLine(line string) (mark int64, err error) {
 	for _, c := range []byte(line + "\r") {
 		mark = g.m.Console.Total()

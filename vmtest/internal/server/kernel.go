@@ -18,8 +18,8 @@ import (
 	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
 )
 
-// prepareKernel completes spec for a boot of the kernel alone, and returns the
-// files it made, which QEMU has read or opened by the time the agent calls.
+// prepareKernel completes spec for a boot of the kernel alone. It returns the files that it made.
+// QEMU has read or opened them by the time the agent calls.
 func (s *server) prepareKernel(spec *qemu.Spec, token string) (made []string, err error) {
 	k, err := payload.OpenKernel(s.cfg.Kernel)
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *server) prepareKernel(spec *qemu.Spec, token string) (made []string, er
 	if spec.Root, err = keep(bytes.NewReader(root)); err != nil {
 		return made, err
 	}
-	if k.Arch == "riscv64" { // whose firmware starts an ELF file
+	if k.Arch == "riscv64" { // the firmware there starts an ELF file
 		spec.Payload = s.cfg.Kernel
 		return made, nil
 	}
@@ -112,20 +112,21 @@ func writeTemp(pattern string, data io.WriterTo) (string, error) {
 	return f.Name(), nil
 }
 
-// kernelEnvironment is what every guest of arch is started with, see loader(8).
+// kernelEnvironment returns the environment that every guest of arch starts with, see loader(8).
 func kernelEnvironment(arch string) map[string]string {
 	env := map[string]string{
 		"init_path":   "/agent",
 		"boot_serial": "YES",
-		// The buffer pager reads the agent in blocks of 2 KiB, each by way of
-		// another thread: with two emulated processors that takes seconds.
+		// The buffer pager reads the agent in blocks of 2 KiB, each through another thread. With
+		// two emulated processors that takes seconds.
 		"vfs.cd9660.use_buf_pager": "0",
-		// Emulated memory is not tested.
+		// The kernel does not test emulated memory.
 		"hw.memtest.tests": "0",
 	}
 	if arch != "amd64" {
-		// A device tree tells them of their machine. They would tick a thousand
-		// times a second, where amd64 knows that it is emulated and ticks a hundred.
+		// On arm64 and riscv64 a device tree describes the machine, and a kernel would tick a
+		// thousand times a second. On amd64 the kernel knows that it is emulated, and ticks a
+		// hundred times.
 		env["kern.hz"] = "100"
 		return env
 	}
@@ -137,7 +138,7 @@ func kernelEnvironment(arch string) map[string]string {
 		"hint.uart.0.irq":   "4",
 		"hint.uart.0.baud":  "115200",
 		"hw.uart.console":   "io:0x3f8,br:115200",
-		// A keyboard is not waited for.
+		// The kernel does not wait for a keyboard.
 		"hint.atkbdc.0.disabled": "1",
 		"hint.atkbd.0.disabled":  "1",
 	} {

@@ -37,7 +37,7 @@ type client struct {
 	nc   net.Conn
 	conn *wire.Conn
 	join wire.JoinRequest
-	in   chan frame // closed when the runner is gone
+	in   chan frame // closed when the runner has gone
 }
 
 type frame struct {
@@ -45,8 +45,8 @@ type frame struct {
 	body []byte
 }
 
-// Serve is the body of the server process. arg is what [Dial] passed on,
-// watcher the command that watches over QEMU.
+// Serve is the body of the server process. [Dial] has passed arg on. watcher is the command that
+// watches over QEMU.
 func Serve(arg string, watcher []string) error {
 	const readyFD = 3
 	ready := os.NewFile(readyFD, "ready")
@@ -58,7 +58,7 @@ func Serve(arg string, watcher []string) error {
 	if s.paths, err = s.cfg.paths(); err != nil {
 		return err
 	}
-	// Our parent holds the lock: a socket that is there has no owner.
+	// The parent holds the lock. So if there is a socket, no server listens on it.
 	if err := os.Remove(s.paths.socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -78,8 +78,8 @@ func Serve(arg string, watcher []string) error {
 	return nil
 }
 
-// sweep removes boot images and disks that a killed server left in the midst of
-// a boot. Those in use are younger.
+// sweep removes boot images and disks that a killed server left in the middle of a boot. Files that
+// are in use are younger.
 func sweep(dir string, now time.Time) {
 	for _, pattern := range []string{"boot-*", "disk-*", "tar-*", "overlay-*"} {
 		names, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -105,8 +105,8 @@ func (s *server) accept() {
 	}
 }
 
-// welcome takes a runner into the queue. It is counted before it is welcomed,
-// and it holds the lock until then, so that finish cannot miss it.
+// welcome takes a runner into the queue. It counts the runner before it welcomes it, and holds the
+// lock until then. So finish can't miss the runner.
 func (s *server) welcome(nc net.Conn) {
 	c := &client{nc: nc, conn: wire.NewConn(bufio.NewReaderSize(nc, 256<<10), nc),
 		in: make(chan frame, 4)}
@@ -132,8 +132,8 @@ func (s *server) welcome(nc net.Conn) {
 	}
 }
 
-// count keeps the number of runners; the clock of the server's end runs while
-// there are none.
+// count keeps the number of runners. While there are none, the time runs after which the server
+// ends.
 func (s *server) count(d int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,8 +159,8 @@ func (s *server) finish() {
 		unlock()
 		return
 	}
-	// The lock is held to the end: the next runner finds no socket and
-	// starts a server of its own.
+	// The server holds the lock to its end. So the next runner finds no socket, and starts another
+	// server.
 	s.exit(0)
 }
 
@@ -206,7 +206,7 @@ func (s *server) lend(c *client) {
 	if err := c.conn.WriteJSON(wire.Ready, wire.ReadyReport{
 		Reused: reused, Accel: g.accel, Kernel: g.kernel, BootNanoseconds: g.bootTime.Nanoseconds(),
 	}); err != nil {
-		return // the runner is gone before it had the guest
+		return // the runner left before it had the guest
 	}
 	if err := g.serve(c); err != nil {
 		log.Print(err)
@@ -247,7 +247,7 @@ func (c *client) gone() bool {
 }
 
 func (c *client) note(format string, a ...any) {
-	// a runner that is gone is noticed by its reader
+	// the runner's reader notices that it has gone
 	_ = c.conn.Write(wire.Note, fmt.Appendf(nil, format, a...))
 }
 
@@ -264,10 +264,10 @@ func (c *client) fault(err error) {
 	_ = c.conn.WriteJSON(wire.Fault, r)
 }
 
-// fault is the end of a guest, with the end of its console.
+// fault describes the end of a guest, with the end of its console.
 type fault struct {
 	sentence, console string
-	again             bool // another boot may do better
+	again             bool // another boot may help
 }
 
 func (f *fault) Error() string { return f.sentence }

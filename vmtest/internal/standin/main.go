@@ -1,5 +1,5 @@
-// Standin takes QEMU's place in tests: it plays a guest's console from the file
-// that STANDIN names, and can speak as the guest's agent. A line of the file is
+// Standin replaces QEMU in tests. It plays a guest's console from the file that STANDIN names, and
+// can speak as the guest's agent. A line of the file is
 //
 //	boot N         what follows is for the Nth start alone (counted beside the file)
 //	say TEXT       print TEXT and a line's end
@@ -14,8 +14,8 @@
 //	               and fall silent
 //	agent          call the host as the agent and serve one program after another
 //
-// It ends behind the last line. Its own command line goes to the file's name with
-// .args behind it.
+// It ends after the last line. It writes its command line to a file with the same name and .args at
+// the end.
 package main
 
 import (
@@ -44,7 +44,7 @@ func main() {
 	}
 }
 
-// play acts out the file.
+// play runs the lines of the file.
 func play(path string) error {
 	script, err := os.ReadFile(path)
 	if err != nil {
@@ -100,7 +100,7 @@ func play(path string) error {
 	return nil
 }
 
-// count raises the number in the file at path by one.
+// count adds one to the number in the file at path.
 func count(path string) (int, error) {
 	b, err := os.ReadFile(path)
 	n := 0
@@ -136,7 +136,7 @@ func typed(keyboard *bufio.Reader, want string) error {
 	return nil
 }
 
-// settings finds the agent's settings in the files that the machine was given.
+// settings finds the agent's settings in the files that the machine got.
 func settings() (s wire.Settings, err error) {
 	for _, a := range os.Args[1:] {
 		if i := strings.LastIndex(a, "file="); i >= 0 {
@@ -154,13 +154,13 @@ func settings() (s wire.Settings, err error) {
 	return s, fmt.Errorf("no settings in the files of %q", os.Args)
 }
 
-// agent plays the guest's end of the wire, well-behaved or not.
+// agent plays the guest's end of the protocol, with or without faults.
 type agent struct {
 	files, forged []string
 	dies          string
 }
 
-// serve tells of each program that it was asked to run, and that it ended well.
+// serve answers for each program that it ran and ended well.
 func (a *agent) serve() error {
 	s, err := settings()
 	if err != nil {
@@ -187,7 +187,7 @@ func (a *agent) serve() error {
 	for {
 		t, body, err := conn.Read()
 		if err != nil {
-			return nil // the host is gone, as hosts go
+			return nil // the host has gone, which is no failure
 		}
 		switch t {
 		case wire.Run:
@@ -205,7 +205,7 @@ func (a *agent) serve() error {
 				select {}
 			}
 			if err := a.misbehave(conn, run.Dir); err != nil {
-				return nil // the host has had enough
+				return nil // the host has closed the connection
 			}
 			if err := conn.WriteJSON(wire.Exit, wire.ExitStatus{}); err != nil {
 				return err
@@ -220,7 +220,7 @@ func (a *agent) serve() error {
 	}
 }
 
-// misbehave sends what the script asks for besides a program's output.
+// misbehave sends the frames that the script adds to a program's output.
 func (a *agent) misbehave(conn *wire.Conn, dir string) error {
 	for _, f := range a.files {
 		path := strings.ReplaceAll(f, "{dir}", dir)

@@ -6,24 +6,24 @@ import (
 	"io"
 )
 
-// A guest's network card moves 1500 bytes at a time, which is dear where every
-// packet is emulated. Large bodies therefore take another way: the sender puts
-// them into a slot of a small disk that both ends can read and write, and only
-// the slot's number goes over the stream, in its place among the other frames.
+// A guest's network card moves 1500 bytes at a time, and emulating each packet costs much. Large
+// bodies therefore take another way. The sender puts them into a slot of a small disk that both
+// ends can read and write. Only the slot's number goes over the stream, in its place among the
+// other frames.
 const (
 	slotSize  = 128 << 10
 	slotCount = 32 // per direction
 	sector    = 512
-	// bulkMin is the shortest body worth a slot.
+	// bulkMin is the length of the shortest body that goes through a slot.
 	bulkMin = 8 << 10
 	// BulkSize is the size of the shared disk.
 	BulkSize = 2 * slotCount * slotSize
 
 	// bulkBit marks the type of a frame whose body is a slot and a length.
 	bulkBit = 0x80
-	// freeBatch is how many slots are given back at once.
+	// freeBatch is the number of slots that the receiver gives back at once.
 	freeBatch = slotCount / 4
-	// slotFree says that the receiver is through with freeBatch more slots.
+	// slotFree says that the receiver has read freeBatch more slots.
 	slotFree Type = 's'
 )
 
@@ -38,14 +38,14 @@ type bulk struct {
 	disk   Disk
 	tx, rx int64         // offsets of the two halves
 	free   chan struct{} // a token for each slot that may be written
-	next   int64         // slot to write next: they come free in order
+	next   int64         // slot to write next: they become free in order
 	out    []byte
 	read   int // slots read and not yet given back
 }
 
-// ShareDisk makes c send and accept large bodies through disk. The host's end
-// writes the first half, the guest's the second. It must be called before the
-// first frame that may be large, and c must be read all the time.
+// ShareDisk makes c send and accept large bodies through disk. The host's end writes the first
+// half, and the guest's the second. Call it before the first frame that may be large, and read c
+// all the time.
 func (c *Conn) ShareDisk(disk Disk, host bool) {
 	const half = slotCount * slotSize
 	b := &bulk{disk: disk, tx: 0, rx: half, free: make(chan struct{}, slotCount),
@@ -65,7 +65,7 @@ func (b *bulk) put(body []byte) ([]byte, error) {
 	slot := b.next % slotCount
 	b.next++
 	n := copy(b.out, body)
-	// Disks take whole sectors; what is behind the body is not looked at.
+	// Disks take whole sectors. Nobody reads the bytes behind the body.
 	n = (n + sector - 1) / sector * sector
 	if _, err := b.disk.WriteAt(b.out[:n], b.tx+slot*slotSize); err != nil {
 		return nil, fmt.Errorf("shared disk: %w", err)
@@ -74,7 +74,7 @@ func (b *bulk) put(body []byte) ([]byte, error) {
 	return binary.BigEndian.AppendUint32(ref, uint32(len(body))), nil
 }
 
-// get reads the body that ref stands for into buf.
+// get reads the body that ref refers to into buf.
 func (b *bulk) get(ref, buf []byte) ([]byte, error) {
 	if b == nil || len(ref) != 8 {
 		return nil, fmt.Errorf("%w: no shared disk", ErrFrame)
@@ -94,7 +94,7 @@ func (b *bulk) get(ref, buf []byte) ([]byte, error) {
 	return buf[:n], nil
 }
 
-// release takes back what slotFree gives.
+// release takes back the slots that a slotFree frame frees.
 func (b *bulk) release() error {
 	if b == nil {
 		return fmt.Errorf("%w: no shared disk", ErrFrame)

@@ -1,8 +1,8 @@
-// Package wire is the protocol between a runner on the host and the agent in
-// the guest: frames of a type, a length and a body over any byte stream.
+// Package wire is the protocol between a runner on the host and the agent in the guest. A frame has
+// a type, a length and a body, and goes over any byte stream.
 //
-// The agent is compiled from a copy of this package, so it imports the
-// standard library alone. See docs/vmtest.md for the order of frames.
+// The agent is compiled from a copy of this package, so the package imports only the standard
+// library. See docs/vmtest.md for the order of frames.
 package wire
 
 import (
@@ -16,50 +16,50 @@ import (
 	"time"
 )
 
-// Version is raised with every change of the protocol; both ends must agree.
+// Version grows with every change of the protocol. Both ends must have the same version.
 const Version = 3
 
-// AlivePeriod is how often the agent says that it lives.
+// AlivePeriod is the interval at which the agent says that it is alive.
 const AlivePeriod = 2 * time.Second
 
-// SilenceLimit is how long the host waits for a frame before it takes the guest
-// for dead.
+// SilenceLimit is the time for which the host waits for a frame. After that the guest counts as
+// dead.
 const SilenceLimit = 15 * time.Second
 
-// Type says what a frame's body is.
+// Type says which body a frame has.
 type Type byte
 
 // Frames towards the guest.
 const (
-	// Run carries a [RunRequest]; what it needs follows as File and Data.
+	// Run carries a [RunRequest]. The files for it follow as File and Data.
 	Run Type = 'R'
-	// Start says that all files are there: run the program.
+	// Start says that all files have come: run the program.
 	Start Type = 'S'
 	// Signal carries a [SignalRequest] for the running program.
 	Signal Type = 'K'
-	// Stdin carries bytes for the program's standard input; an empty one ends
-	// it. The next may be sent when StdinTaken has come.
+	// Stdin carries bytes for the program's standard input. An empty body ends the input. The next
+	// Stdin may follow when StdinTaken has come.
 	Stdin Type = 'I'
 )
 
 // Frames towards the host.
 const (
-	// Hello carries a [Greeting], the first frame of all.
+	// Hello carries a [Greeting]. It is the first frame.
 	Hello Type = 'h'
-	// Alive is sent every [AlivePeriod], whatever the program does.
+	// Alive comes every [AlivePeriod], whether or not a program runs.
 	Alive Type = 'a'
 	// Stdout and Stderr carry the program's output.
 	Stdout Type = 'o'
 	Stderr Type = 'e'
 	// StdinTaken says that the program took the last Stdin.
 	StdinTaken Type = 'i'
-	// Exit carries an [ExitStatus]; no output comes after it.
+	// Exit carries an [ExitStatus]. No output comes after it.
 	Exit Type = 'x'
 	// End is the end mark: output, status and files are complete.
 	End Type = 'z'
-	// Idle carries an [IdleReport]: the state is put back, or is not.
+	// Idle carries an [IdleReport]. It says whether the agent could put the state back.
 	Idle Type = 'c'
-	// Fail carries a sentence: the agent could not do what was asked.
+	// Fail carries a sentence: the agent could not do its task.
 	Fail Type = 'f'
 )
 
@@ -79,9 +79,9 @@ const (
 	Note Type = 'n'
 	// Notice carries a sentence for everybody.
 	Notice Type = 'N'
-	// Ready carries a [ReadyReport]: the guest is the runner's.
+	// Ready carries a [ReadyReport]. From now on the runner has the guest.
 	Ready Type = 'r'
-	// Fault carries a [FaultReport]: the guest is lost.
+	// Fault carries a [FaultReport]. The guest is lost.
 	Fault Type = '!'
 	// Console carries bytes of the guest's console.
 	Console Type = 'k'
@@ -89,13 +89,13 @@ const (
 	Join Type = 'J'
 )
 
-// Settings is what the agent finds in the file [SettingsFile] of its own folder.
+// Settings are in the file [SettingsFile] in the agent's folder. The agent reads them there.
 type Settings struct {
-	Token string // to be shown in the greeting
+	Token string // for the greeting
 	Addr  string // where the guest's network leads to the host
 	Disk  string // device of the shared disk
-	// Load lists kernel modules in the order of loading; Required those that
-	// must be there afterwards, loaded or built in.
+	// Load lists kernel modules in the order of loading. Required lists those that must be there
+	// afterwards, loaded or built in.
 	Load, Required []string
 }
 
@@ -110,7 +110,7 @@ type RunRequest struct {
 	Dir  string
 	// Dirs are folders to make before the run.
 	Dirs []string
-	// Sysctls are set in order before the run and put back after it.
+	// Sysctls are set in order before the run, and put back after it.
 	Sysctls []Sysctl
 	// Collect lists the files and folders whose new and changed files go
 	// back to the host.
@@ -145,27 +145,27 @@ type Greeting struct {
 	Missing []string
 }
 
-// ExitStatus is how a program ended.
+// ExitStatus says how a program ended.
 type ExitStatus struct {
 	Code   int
 	Signal int // if not 0, the signal that killed it
-	// Nanoseconds is the program's own time.
+	// Nanoseconds is the time that the program ran.
 	Nanoseconds int64
 }
 
 // IdleReport says whether the guest can serve another program.
 type IdleReport struct {
 	Clean  bool
-	Reason string // why not
+	Reason string // why it can't
 }
 
-// JoinRequest is what a runner tells the server.
+// JoinRequest is the message of a runner that joins a server.
 type JoinRequest struct {
 	Version int
 	Verbose bool
 }
 
-// ReadyReport is what the server tells a runner when the guest is free for it.
+// ReadyReport is the message of the server to a runner when the guest is free for it.
 type ReadyReport struct {
 	Reused bool
 	Accel  string
@@ -174,16 +174,17 @@ type ReadyReport struct {
 	BootNanoseconds int64
 }
 
-// FaultReport is the end of a guest that was not asked for.
+// FaultReport describes the unexpected end of a guest.
 type FaultReport struct {
 	Sentence string
 	Console  string // the last lines
 }
 
-// MaxBody is the longest body of a frame. Longer data is cut into several.
+// MaxBody is the length of the longest body of a frame. The sender cuts longer data into several
+// bodies.
 const MaxBody = 1 << 20
 
-// ErrFrame is returned for bytes that cannot be a frame.
+// ErrFrame is in the error for bytes that can't be a frame.
 var ErrFrame = errors.New("broken frame")
 
 const headerSize = 5
@@ -196,8 +197,8 @@ type Conn struct {
 	w   io.Writer
 	buf []byte
 
-	// bulk is nil without a shared disk. Readers look at it without the lock,
-	// which a writer holds while it waits for the other end to read.
+	// bulk is nil without a shared disk. Readers look at it without the lock, because a writer
+	// holds the lock while it waits for the other end to read.
 	bulk atomic.Pointer[bulk]
 	gone chan struct{}
 	once sync.Once
@@ -205,12 +206,12 @@ type Conn struct {
 	body []byte
 }
 
-// NewConn returns a Conn over rw. Reads should be buffered by the caller if
-// they are costly; every frame is written by one Write.
+// NewConn returns a Conn over rw. If reads are costly, the caller should buffer them. Each frame is
+// written by one Write.
 func NewConn(r io.Reader, w io.Writer) *Conn { return &Conn{r: r, w: w, gone: make(chan struct{})} }
 
-// Write sends one frame. With a shared disk it may wait for a slot until the
-// other end has read one.
+// Write sends one frame. With a shared disk it may wait for a slot, until the other end has read
+// one.
 func (c *Conn) Write(t Type, body []byte) error {
 	if len(body) > MaxBody {
 		return fmt.Errorf("%w: %d bytes", ErrFrame, len(body))
@@ -223,11 +224,11 @@ func (c *Conn) Write(t Type, body []byte) error {
 	return c.write(t, body)
 }
 
-// writeBulk sends body by way of the disk, in as many frames as it takes.
+// writeBulk sends body through the disk, in as many frames as it needs.
 func (c *Conn) writeBulk(b *bulk, t Type, body []byte) error {
 	for len(body) > 0 {
 		n := min(len(body), slotSize)
-		// The token is waited for without the lock: small frames pass.
+		// The writer waits for the token without the lock, so small frames pass.
 		select {
 		case <-b.free:
 		case <-c.gone:
@@ -265,9 +266,8 @@ func (c *Conn) WriteJSON(t Type, v any) error {
 	return c.Write(t, b)
 }
 
-// Read returns the next frame. The body is valid until the next Read. io.EOF
-// means that the other end closed between two frames. After an error writers
-// that wait for a slot give up.
+// Read returns the next frame. The body is valid until the next Read. io.EOF means that the other
+// end closed the stream between two frames. After an error, writers that wait for a slot give up.
 func (c *Conn) Read() (Type, []byte, error) {
 	for {
 		t, body, err := c.read()
@@ -339,13 +339,13 @@ func (c *Conn) SendFile(h FileHeader, r io.Reader) error {
 	return nil
 }
 
-// Reader is where frames come from.
+// Reader is a source of frames.
 type Reader interface {
 	Read() (Type, []byte, error)
 }
 
-// ReceiveFile writes the file announced by h, whose Data frames come next on r,
-// to w. An error of w comes back only when the file's frames have been read.
+// ReceiveFile writes the file announced by h to w. The file's Data frames come next on r. If w
+// fails, ReceiveFile first reads the rest of the file's frames, and then returns the error.
 func ReceiveFile(r Reader, h FileHeader, w io.Writer) error {
 	var werr error
 	for left := h.Size; left > 0; {
@@ -369,8 +369,8 @@ func ReceiveFile(r Reader, h FileHeader, w io.Writer) error {
 	return werr
 }
 
-// WriteError is what ReceiveFile returns when the file could not be written,
-// while the stream of frames is still in order.
+// WriteError is in the error of ReceiveFile when it could not write the file. The stream of frames
+// is still in order.
 type WriteError struct{ Err error }
 
 func (e *WriteError) Error() string { return e.Err.Error() }
