@@ -65,6 +65,14 @@ func (e *Expr) Compile(opt Options) ([]bpf.RawInstruction, error) {
 	if err != nil {
 		return nil, whole(err.Error(), "a shorter calculation")
 	}
+	for changed := g.optimize; changed; {
+		if root, changed = g.dropImplied(root); changed {
+			root = g.improve(root)
+			if p, err := g.shortest(root, opt.snap()); err == nil && len(p) < len(prog) {
+				prog = p
+			}
+		}
+	}
 	if n := len(prog); n > opt.limit() {
 		return nil, whole(fmt.Sprintf("the program has %d instructions, and the kernel takes %d", n,
 			opt.limit()),
@@ -102,7 +110,8 @@ func (g *graph) shortest(root *block, snap uint32) ([]bpf.RawInstruction, error)
 		best, err = other, nil
 		return true
 	}
-	kept := shared(blocks)
+	all := shared(blocks)
+	kept := all[:min(len(all), mostKept)]
 	if len(kept) == 0 || !try(places(kept)) {
 		return best, err
 	}
@@ -112,8 +121,16 @@ func (g *graph) shortest(root *block, snap uint32) ([]bpf.RawInstruction, error)
 			i--
 		}
 	}
+	for _, v := range all[min(len(all), mostKept):] { // and there is room for another
+		if more := append(slices.Clone(kept), v); len(more) <= mostKept && try(places(more)) {
+			kept = more
+		}
+	}
 	return best, err
 }
+
+// mostKept is how many values a program keeps in memory. Calculations need the other words.
+const mostKept = memory - 6
 
 // places gives each value a word of memory.
 func places(values []*value) map[*value]uint32 {
@@ -134,7 +151,7 @@ func shared(blocks []*block) (kept []*value) {
 			return
 		}
 		uses[v]++
-		if uses[v] == 2 && len(kept) < memory-6 {
+		if uses[v] == 2 {
 			kept = append(kept, v)
 		}
 		if uses[v] > 1 {

@@ -199,10 +199,11 @@ func (b *block) loads() []*value {
 	return append(b.v.loads[:len(b.v.loads):len(b.v.loads)], b.w.loads...)
 }
 
-// has reports whether a load from the same base that ends no earlier has succeeded.
+// has reports whether a load from the same base that ends no earlier has succeeded. A block that was
+// bypassed meanwhile may not have made its loads.
 func (e facts) has(l *value) bool {
 	for b := e.b; b != nil; b = b.over {
-		if (facts{b: b}).makes(l) {
+		if (b == e.b || !b.bypassed) && (facts{b: b}).makes(l) {
 			return true
 		}
 	}
@@ -256,14 +257,14 @@ func (g *graph) improve(root *block) *block {
 		changed := false
 		blocks := g.order(root)
 		dominate(blocks)
-		if r := g.skip(root, facts{}); r != root {
+		if r := g.skip(root, facts{}, 0); r != root {
 			root, changed = r, true
 		}
 		for _, b := range blocks {
-			if t := g.skip(b.t, facts{b, 1}); t != b.t {
+			if t := g.skip(b.t, facts{b, 1}, 0); t != b.t {
 				b.t, changed = t, true
 			}
-			if f := g.skip(b.f, facts{b, 0}); f != b.f {
+			if f := g.skip(b.f, facts{b, 0}, 0); f != b.f {
 				b.f, changed = f, true
 			}
 		}
@@ -280,9 +281,10 @@ func (g *graph) improve(root *block) *block {
 	}
 }
 
-// skip follows blocks whose outcome the edge decides.
-func (g *graph) skip(b *block, e facts) *block {
-	for b.v != nil {
+// skip follows blocks whose outcome the edge decides. The caller leads the edge to where skip ends,
+// or only looks ahead, at no more than that many blocks.
+func (g *graph) skip(b *block, e facts, ahead int) *block {
+	for n := 1; b.v != nil && (ahead == 0 || n <= ahead); n++ {
 		out := e.decides(b)
 		if b.t == b.f {
 			out = 1
@@ -302,10 +304,44 @@ func (g *graph) skip(b *block, e facts) *block {
 		if !e.loaded(b) && !g.demands(next, b, e) {
 			return b
 		}
+		b.bypassed = b.bypassed || ahead == 0
 		b = next
 	}
 	return b
 }
+
+// dropImplied drops tests without which packets come to the same place: the tests behind them decide
+// the same. It reports whether it has dropped any. A packet may pass more tests then, so this pays
+// only if the program gets shorter.
+func (g *graph) dropImplied(root *block) (_ *block, changed bool) {
+	blocks := g.order(root)
+	dominate(blocks)
+	drop := func(b *block, e facts) *block {
+		for b.v != nil {
+			next := b.f
+			if g.skip(b.f, facts{b, 1}, lookAhead) != b.t {
+				next = b.t
+				if g.skip(b.t, facts{b, 0}, lookAhead) != b.f {
+					break
+				}
+			}
+			if !e.loaded(b) && !g.demands(next, b, e) {
+				break
+			}
+			b.bypassed = true
+			b, changed = next, true
+		}
+		return b
+	}
+	root = drop(root, facts{})
+	for _, b := range blocks {
+		b.t, b.f = drop(b.t, facts{b, 1}), drop(b.f, facts{b, 0})
+	}
+	return root, changed
+}
+
+// lookAhead is how many tests behind a test dropImplied looks at.
+const lookAhead = 6
 
 // searchLimit bounds the number of blocks that a search looks at. Beyond it, the answer is the
 // careful one.
@@ -380,7 +416,7 @@ func (g *graph) demands(b, lost *block, e facts) bool {
 // dominate sets over, known and depth of every block. The blocks are in order.
 func dominate(blocks []*block) {
 	for _, b := range blocks {
-		b.over, b.known, b.depth, b.among, b.set = nil, -1, -1, nil, nil
+		b.over, b.known, b.depth, b.among, b.set, b.bypassed = nil, -1, -1, nil, nil, false
 	}
 	if len(blocks) > 0 {
 		blocks[0].depth = 0

@@ -30,6 +30,8 @@ type block struct {
 	set   []uint32
 	out   int    // index in the program's order
 	now   *block // what the block has become
+
+	bypassed bool // a way here leads past it since the facts were collected
 }
 
 type blockKey struct {
