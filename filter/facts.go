@@ -199,8 +199,8 @@ func (b *block) loads() []*value {
 	return append(b.v.loads[:len(b.v.loads):len(b.v.loads)], b.w.loads...)
 }
 
-// has reports whether a load from the same base that ends no earlier has succeeded. A block that was
-// bypassed meanwhile may not have made its loads.
+// has reports whether a load from the same base that ends no earlier has succeeded. A block that
+// was bypassed meanwhile may not have made its loads.
 func (e facts) has(l *value) bool {
 	for b := e.b; b != nil; b = b.over {
 		if (b == e.b || !b.bypassed) && (facts{b: b}).makes(l) {
@@ -281,8 +281,8 @@ func (g *graph) improve(root *block) *block {
 	}
 }
 
-// skip follows blocks whose outcome the edge decides. The caller leads the edge to where skip ends,
-// or only looks ahead, at no more than that many blocks.
+// skip follows blocks whose outcome the edge decides. The caller leads the edge to where skip
+// ends, or only looks ahead, at no more than that many blocks.
 func (g *graph) skip(b *block, e facts, ahead int) *block {
 	for n := 1; b.v != nil && (ahead == 0 || n <= ahead); n++ {
 		out := e.decides(b)
@@ -310,9 +310,9 @@ func (g *graph) skip(b *block, e facts, ahead int) *block {
 	return b
 }
 
-// dropImplied drops tests without which packets come to the same place: the tests behind them decide
-// the same. It reports whether it has dropped any. A packet may pass more tests then, so this pays
-// only if the program gets shorter.
+// dropImplied drops tests without which packets come to the same place: the tests behind them
+// decide the same. It reports whether it has dropped any. A packet may pass more tests then. So
+// this pays only if the program gets shorter.
 func (g *graph) dropImplied(root *block) (_ *block, changed bool) {
 	blocks := g.order(root)
 	dominate(blocks)

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// readsUnwritten reports whether a packet may make the program load a word of memory in which it has
-// stored nothing.
+// readsUnwritten reports whether a packet may make the program load a word of memory in which the
+// program has stored nothing.
 func readsUnwritten(prog []bpf.RawInstruction) bool {
 	written := make([]uint16, len(prog)+1) // on every way to an instruction, a bit for each word
 	reached := make([]bool, len(prog)+1)
