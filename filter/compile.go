@@ -11,6 +11,9 @@ import (
 // optimiser rarely removes more than three quarters.
 const blocksPerInstruction = 16
 
+// mostDropped bounds the passes for tests that others imply.
+const mostDropped = 32
+
 const fewer = "nets or ranges instead of many single hosts or ports"
 
 // Compile translates an expression of pcap-filter(7) into a program for bpf(4). "" is the program
@@ -65,9 +68,15 @@ func (e *Expr) Compile(opt Options) ([]bpf.RawInstruction, error) {
 	if err != nil {
 		return nil, whole(err.Error(), "a shorter calculation")
 	}
-	for changed := g.optimize; changed; {
-		if root, changed = g.dropImplied(root); changed {
-			root = g.improve(root)
+	if g.optimize {
+		dropped := 0
+		for more := true; more && dropped < mostDropped; {
+			if root, more = g.dropImplied(root); more {
+				root = g.improve(root)
+				dropped++
+			}
+		}
+		if dropped > 0 {
 			if p, err := g.shortest(root, opt.snap()); err == nil && len(p) < len(prog) {
 				prog = p
 			}

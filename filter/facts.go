@@ -310,34 +310,45 @@ func (g *graph) skip(b *block, e facts, ahead int) *block {
 	return b
 }
 
-// dropImplied drops tests without which packets come to the same place: the tests behind them
-// decide the same. It reports whether it has dropped any. A packet may pass more tests then. So
-// this pays only if the program gets shorter.
-func (g *graph) dropImplied(root *block) (_ *block, changed bool) {
+// dropImplied drops a test without which packets come to the same place: the tests behind it decide
+// the same. It reports whether there was one. A packet may pass more tests then. So this pays only
+// if the program gets shorter.
+//
+// It drops one at a time, because more packets come to the tests behind it then, and what was known
+// of them need not hold any more.
+func (g *graph) dropImplied(root *block) (_ *block, dropped bool) {
 	blocks := g.order(root)
 	dominate(blocks)
-	drop := func(b *block, e facts) *block {
-		for b.v != nil {
-			next := b.f
-			if g.skip(b.f, facts{b, 1}, lookAhead) != b.t {
-				next = b.t
-				if g.skip(b.t, facts{b, 0}, lookAhead) != b.f {
-					break
-				}
-			}
-			if !e.loaded(b) && !g.demands(next, b, e) {
-				break
-			}
-			b.bypassed = true
-			b, changed = next, true
+	without := func(b *block, e facts) *block {
+		if b.v == nil {
+			return b
 		}
-		return b
+		next := b.f
+		if g.skip(b.f, facts{b, 1}, lookAhead) != b.t {
+			next = b.t
+			if g.skip(b.t, facts{b, 0}, lookAhead) != b.f {
+				return b
+			}
+		}
+		if !e.loaded(b) && !g.demands(next, b, e) {
+			return b
+		}
+		return next
 	}
-	root = drop(root, facts{})
+	if r := without(root, facts{}); r != root {
+		return r, true
+	}
 	for _, b := range blocks {
-		b.t, b.f = drop(b.t, facts{b, 1}), drop(b.f, facts{b, 0})
+		if t := without(b.t, facts{b, 1}); t != b.t {
+			b.t = t
+			return root, true
+		}
+		if f := without(b.f, facts{b, 0}); f != b.f {
+			b.f = f
+			return root, true
+		}
 	}
-	return root, changed
+	return root, false
 }
 
 // lookAhead is how many tests behind a test dropImplied looks at.
