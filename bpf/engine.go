@@ -53,6 +53,7 @@ type batch struct {
 	epoch uint64 // of the gate, when the engine took it
 	gen   uint32 // of the lent buffer: the generation to acknowledge
 	idx   int8   // which lent buffer, or copied
+	part  bool   // the store buffer had more
 }
 
 // copied is the idx of a batch in the process's own memory. There is nothing to acknowledge.

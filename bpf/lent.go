@@ -316,7 +316,7 @@ func (e *lent) readInPlace() (b batch, ok, again bool, err error) {
 	e.read[i] = from + size
 	e.more = e.read[i] < stored
 	e.n.readInPlace.Add(1)
-	return batch{buf: e.copies[:size], epoch: e.seen, idx: copied}, true, false, nil
+	return batch{buf: e.copies[:size], epoch: e.seen, idx: copied, part: e.more}, true, false, nil
 }
 
 // storeBuffer returns the buffer that the kernel has written to since it was acknowledged, while

@@ -133,3 +133,40 @@ func TestReadIsOverUnderOverload(t *testing.T) {
 		}
 	}
 }
+
+// What sticks in the store buffer comes in pieces. All of them were captured before the end.
+func TestEndDeliversAllPiecesOfABuffer(t *testing.T) {
+	cause := errors.New("enough")
+	for _, rd := range reading {
+		t.Run(rd.name, func(t *testing.T) {
+			modes(t, func(t *testing.T, mode bpf.Mode) {
+				w := newCapture(t, bpf.Config{Mode: mode, BufferSize: 512 << 10})
+				const first = 200 // too many to be copied out, so the lease is of a buffer
+				w.receive(0, first)
+				l, err := w.r.Lease(t.Context())
+				require.NoError(t, err)
+				require.Equal(t, first, count(l))
+				const pieces = 5
+				const more = pieces * 32 << 10 / 84 // packets that take more than so many pieces
+				w.receive(first, more)
+				require.NoError(t, l.Release())
+				ctx, cancel := context.WithCancelCause(t.Context())
+				cancel(cause)
+				var got []uint32
+				for err == nil {
+					err = rd.read(ctx, w.r, func(p []byte) { got = append(got, number(t, p)) })
+				}
+				require.ErrorIs(t, err, cause)
+				assert.Equal(t, sequence(first, more), got)
+			})
+		})
+	}
+}
+
+// count goes over a lease and returns how many packets it has.
+func count(l bpf.Lease) (n int) {
+	for range l.Packets() {
+		n++
+	}
+	return n
+}

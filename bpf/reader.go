@@ -37,7 +37,7 @@ type Reader struct {
 	at      uint   // where the stream's next record begins
 	chunk   chunk  // for what ReadPacket returns
 	ending  ending // that ended a read last
-	after   int    // batches that were asked for since then
+	after   int    // buffers that were read to their ends since then
 	out     bool   // somebody may look at current's memory, so a collection must not unmap it
 
 	reached atomic.Uint64 // how far the last iteration over the lease went
@@ -120,13 +120,14 @@ func (r *Reader) forget() {
 	}
 }
 
-// mostKept is how many batches the kernel keeps for the reader: the hold and the store buffer.
+// mostKept is in how many buffers the kernel keeps packets: the hold and the store buffer.
 const mostKept = 2
 
 // next makes the next batch current. It waits for one if need be. Once the read is over it delivers
 // at most what the kernel kept then: under overload there is always more.
 func (r *Reader) next(ctx context.Context) error {
-	if e, over := r.sig.ending(ctx); over != nil {
+	e, over := r.sig.ending(ctx)
+	if over != nil {
 		if !e.is(r.ending) {
 			r.ending, r.after = e, 0
 		}
@@ -134,7 +135,6 @@ func (r *Reader) next(ctx context.Context) error {
 			r.after = 0
 			return over
 		}
-		r.after++
 	}
 	b, ok := r.eng.take()
 	if !ok {
@@ -143,6 +143,9 @@ func (r *Reader) next(ctx context.Context) error {
 			r.after = 0
 			return err
 		}
+	}
+	if over != nil && !b.part {
+		r.after++
 	}
 	r.current = b
 	if r.guard {
