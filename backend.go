@@ -93,6 +93,18 @@ type FilterFacts interface {
 	Netmask() (uint32, error)
 }
 
+// Multicast has the methods that a [Backend] needs for [Device.AddMulticast] and
+// [Device.DeleteMulticast]. A Backend may lack them.
+type Multicast interface {
+	// AddMulticast is SIOCADDMULTI of the attached interface. Like every ioctl it stops the read
+	// timeout.
+	AddMulticast(addr [6]byte) error
+
+	// DeleteMulticast is SIOCDELMULTI of the attached interface. Like every ioctl it stops the read
+	// timeout.
+	DeleteMulticast(addr [6]byte) error
+}
+
 // Event says why [Backend.Wait] returned. The zero Event says that the timeout has passed, or that
 // a signal came.
 type Event struct {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 	"os"
+	"structs"
 	"syscall"
 	"time"
 	"unsafe"
@@ -207,6 +208,48 @@ func (d *descriptor) Netmask() (uint32, error) {
 		}
 	}
 	return 0, nil
+}
+
+// multicastRequest is struct ifreq with a struct sockaddr_dl, cut to the room that there is.
+type multicastRequest struct {
+	_                             structs.HostLayout
+	name                          [IFNAMSIZ]byte
+	size, family                  uint8
+	index                         uint16
+	kind, nameSize, addrSize, sel uint8
+	addr                          [8]byte
+}
+
+var _ = [1]struct{}{}[unsafe.Sizeof(multicastRequest{})-sizeofIfreq]
+
+func (d *descriptor) AddMulticast(addr [6]byte) error {
+	return d.multicast(unix.SIOCADDMULTI, addr)
+}
+
+func (d *descriptor) DeleteMulticast(addr [6]byte) error {
+	return d.multicast(unix.SIOCDELMULTI, addr)
+}
+
+// multicast makes a request for an address. The kernel copies as many bytes of the sockaddr_dl as
+// its size says, so the size is not that of the whole struct, which does not fit. Two addresses
+// with different sizes are different entries of the kernel's list. So these are never those of
+// IPv4, IPv6 or CARP, whose size is the whole one.
+func (d *descriptor) multicast(req uintptr, addr [6]byte) error {
+	var i Ifreq
+	if err := d.Ioctl(BIOCGETIF, &i); err == syscall.EINVAL {
+		return syscall.ENXIO
+	} else if err != nil {
+		return err
+	}
+	const ether = 6 // IFT_ETHER
+	r := multicastRequest{name: i.Name, family: unix.AF_LINK, kind: ether, addrSize: uint8(len(addr))}
+	r.size = uint8(unsafe.Sizeof(r) - unsafe.Offsetof(r.size))
+	copy(r.addr[:], addr[:])
+	sock, p := uintptr(d.net), unsafe.Pointer(&r)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, sock, req, uintptr(p)); errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 func (d *descriptor) Ioctl(req Request, arg any) error {

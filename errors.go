@@ -84,6 +84,8 @@ func opError(op, iface string, err error) error {
 	return &Error{Op: op, Interface: iface, Err: err, Hint: hint(op, err)}
 }
 
+const multicastOps = opAddMulticast + " " + opDeleteMulticast
+
 // hints say what to do next. The first that fits counts. A hint without operations fits all of
 // them.
 var hints = []struct {
@@ -112,6 +114,15 @@ var hints = []struct {
 	{"BIOCGETIFLIST", syscall.ENOSPC, "the list kept growing: try again"},
 	{"BIOCGETIFLIST", syscall.EINVAL, "the kernel is older than 16.0: use net.Interfaces"},
 	{opIndex, syscall.ENXIO, "the interface has gone or is in another vnet: open a new descriptor"},
+	{multicastOps, syscall.ENXIO,
+		"not attached, or the interface has gone or is in another vnet: open a new descriptor"},
+	{multicastOps, syscall.EADDRINUSE,
+		"somebody else has added the address: the interface accepts it until they delete it"},
+	{multicastOps, syscall.ENOENT, "add the address first"},
+	{multicastOps, syscall.EADDRNOTAVAIL,
+		"a multicast address has an odd first byte: see SetPromiscuous for others"},
+	{multicastOps, syscall.EOPNOTSUPP, "the interface has no multicast: see SetPromiscuous"},
+	{multicastOps, syscall.EPERM, "run as root: access to /dev/bpf is not enough"},
 
 	{"BIOCSETF BIOCSETFNR BIOCSETWF", syscall.EINVAL,
 		"the program is not valid (see Validate), or longer than the sysctl net.bpf.maxinsns"},

@@ -15,6 +15,9 @@ const (
 	opIndex = "SIOCGIFINDEX"
 	opLimit = "cap_ioctls_limit"
 	opMap   = "mmap"
+
+	opAddMulticast    = "SIOCADDMULTI"
+	opDeleteMulticast = "SIOCDELMULTI"
 )
 
 // Read reads all packets of one buffer in buffered mode. It does not block. p must have

@@ -49,7 +49,8 @@ type Conn struct {
 
 	mu      sync.Mutex
 	promisc *zbuf.Device // holds the interface in promiscuous mode
-	counted bpf.Stats    // as of the last call of Stats
+	groups  *grouping
+	counted bpf.Stats // as of the last call of Stats
 }
 
 // Listen opens a Conn on the interface. The Conn reads frames of that protocol, which is an
@@ -210,14 +211,15 @@ func (c *Conn) write(b []byte, addr net.Addr) error {
 func (c *Conn) LocalAddr() net.Addr { return c.addr }
 
 // Close closes the Conn. Calls that are reading or writing end, and return net.ErrClosed. So does
-// the second Close. The interface leaves promiscuous mode if the Conn has made it enter.
+// the second Close. The interface leaves promiscuous mode if the Conn has made it enter. The Conn
+// leaves its groups.
 func (c *Conn) Close() error {
 	if c.closed.Swap(true) {
 		return c.opError(opClose, errClosed)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.opError(opClose, errors.Join(c.r.Close(), c.leavePromiscuous()))
+	return c.opError(opClose, errors.Join(c.r.Close(), c.leavePromiscuous(), c.leaveGroups()))
 }
 
 // A deadline may be changed while calls look at it.

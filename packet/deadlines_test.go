@@ -222,7 +222,8 @@ func afterClose(t *testing.T, w *wire, typ packet.Type) {
 		assert.False(t, oe.Timeout())
 	}
 	for _, err := range []error{a.SetReadDeadline(longAgo), a.SetWriteDeadline(longAgo),
-		a.SetPromiscuous(true), a.SetPromiscuous(false)} {
+		a.SetPromiscuous(true), a.SetPromiscuous(false), a.JoinGroup(someGroup),
+		a.LeaveGroup(someGroup)} {
 		assert.ErrorIs(t, err, net.ErrClosed)
 	}
 	assert.Equal(t, &packet.Addr{HardwareAddr: w.ifi[0].HardwareAddr}, a.LocalAddr())
@@ -243,6 +244,8 @@ func allAtOnce(t *testing.T, w *wire, typ packet.Type) {
 			func() { a.Stats() },
 			func() { a.SetPromiscuous(true) },
 			func() { a.SetPromiscuous(false) },
+			func() { a.JoinGroup(someGroup) },
+			func() { a.LeaveGroup(someGroup) },
 			func() { a.LocalAddr() },
 		} {
 			calls.Go(call)

@@ -35,8 +35,8 @@
 //   - There is no SyscallConn. The reader keeps track of what it asks of its descriptor. A program
 //     that flushes the descriptor, or changes its filter, would make it skip frames. The runtime
 //     can't wait for the descriptor, so a RawConn could not do that either.
-//   - There is no JoinGroup and no LeaveGroup. bpf(4) has no group memberships, and those of an
-//     interface (SIOCADDMULTI) outlive the program that made them. Use [Conn.SetPromiscuous].
+//   - [Conn.JoinGroup] takes multicast addresses alone. The groups of a program that ends without
+//     Close stay, and two programs do not count a group together.
 //
 // # Without FreeBSD
 //

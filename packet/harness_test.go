@@ -28,6 +28,7 @@ type wire struct {
 	sys       zbuf.System
 	ifi       [2]*net.Interface
 	listeners func() ([]zbuf.XbpfD, error)
+	groups    func(at int) ([]net.HardwareAddr, error)
 	mode      bpf.Mode
 }
 
@@ -40,7 +41,10 @@ type end struct {
 }
 
 func modelWire(mode bpf.Mode, opts ...bpftest.Option) *wire {
-	k := bpftest.New(append([]bpftest.Option{zerocopyOn}, opts...)...)
+	return modelWireOf(bpftest.New(append([]bpftest.Option{zerocopyOn}, opts...)...), mode)
+}
+
+func modelWireOf(k *bpftest.Kernel, mode bpf.Mode) *wire {
 	w := &wire{sys: k, mode: mode,
 		listeners: func() ([]zbuf.XbpfD, error) { return k.Stats(), nil }}
 	var pair [2]*bpftest.Interface
@@ -50,6 +54,12 @@ func modelWire(mode bpf.Mode, opts ...bpftest.Option) *wire {
 		w.ifi[i] = &net.Interface{Name: name, HardwareAddr: addr[:]}
 	}
 	bpftest.Pair(pair[0], pair[1])
+	w.groups = func(at int) (list []net.HardwareAddr, err error) {
+		for _, addr := range pair[at].Multicast() {
+			list = append(list, addr[:])
+		}
+		return list, nil
+	}
 	return w
 }
 

@@ -45,25 +45,35 @@ func (c *Conn) SetPromiscuous(enable bool) error {
 	return c.opError(opSetsockopt, c.enterPromiscuous())
 }
 
-// enterPromiscuous opens a descriptor that holds the interface in promiscuous mode and gets no
-// packets. The kernel has no request that takes one out of it again, except closing it. mu is held.
+// enterPromiscuous makes a second descriptor hold the interface in promiscuous mode. The kernel has
+// no request that takes one out of it again, except closing it. mu is held.
 func (c *Conn) enterPromiscuous() error {
-	dev, err := zbuf.OpenOn(c.sys)
+	dev, err := c.second()
 	if err != nil {
 		return err
 	}
-	for _, step := range []func() error{
-		func() error { return dev.SetFilter(nothing) },
-		func() error { return dev.SetInterface(c.r.Interface()) },
-		dev.SetPromiscuous,
-	} {
-		if err := step(); err != nil {
-			dev.Close()
-			return err
-		}
+	if err := dev.SetPromiscuous(); err != nil {
+		dev.Close()
+		return err
 	}
 	c.promisc = dev
 	return nil
+}
+
+// second opens another descriptor on the interface, which gets no packets.
+func (c *Conn) second() (*zbuf.Device, error) {
+	dev, err := zbuf.OpenOn(c.sys)
+	if err != nil {
+		return nil, err
+	}
+	if err = dev.SetFilter(nothing); err == nil {
+		err = dev.SetInterface(c.r.Interface())
+	}
+	if err != nil {
+		dev.Close()
+		return nil, err
+	}
+	return dev, nil
 }
 
 func (c *Conn) leavePromiscuous() error {

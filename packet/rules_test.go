@@ -43,6 +43,12 @@ var rules = []struct {
 	{"all methods at once", allAtOnce},
 	{"Stats counts since the last call", statsSince},
 	{"SetPromiscuous enters and leaves", promiscuous},
+	{"a group joined twice must be left twice", groupTwice},
+	{"Close leaves all groups", closeLeavesGroups},
+	{"the Conns of a process count a group together", groupOfTwoConns},
+	{"a group that another program has joined is left to it", groupOfAnother},
+	{"a group whose program has gone can be joined again", groupThatWasDeleted},
+	{"a group that can't be joined is an error", groupErrors},
 }
 
 func frameArrives(t *testing.T, w *wire, typ packet.Type) {

@@ -41,6 +41,8 @@ type Interface struct {
 	name    string
 	promisc int
 	index   int // if_index; 0 with NoIndex
+
+	multicast map[[6]byte]bool // what SIOCADDMULTI has added
 }
 
 type linkType struct {
