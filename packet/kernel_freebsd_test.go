@@ -74,7 +74,7 @@ func (w *wire) share(t *testing.T) func(t *testing.T) *wire {
 }
 
 // fenceMark is more than any number of a test's frame.
-const fenceMark = 1 << 31
+const fenceMark = 1 << 30
 
 // onKernel runs f on the running kernel, in each buffer mode that it has.
 func onKernel(t *testing.T, f func(t *testing.T, w lab.World, mode bpf.Mode)) {
