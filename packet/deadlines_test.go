@@ -233,7 +233,7 @@ func allAtOnce(t *testing.T, w *wire, typ packet.Type) {
 	a, b := w.ends(t, typ)
 	go echo(b)
 	var calls sync.WaitGroup
-	for range 30 {
+	for range w.many(30) {
 		for _, call := range []func(){
 			func() { a.receive() },
 			func() { a.send(numbered(1, 0)) },

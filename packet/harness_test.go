@@ -30,6 +30,16 @@ type wire struct {
 	listeners func() ([]zbuf.XbpfD, error)
 	groups    func(at int) ([]net.HardwareAddr, error)
 	mode      bpf.Mode
+	brief     bool // a kernel, in short form
+}
+
+// many is how often a rule does something that it repeats n times on the model. An emulated machine
+// takes 20 ms for a question and its answer, and as much for a descriptor.
+func (w *wire) many(n int) int {
+	if w.brief {
+		return n / 4
+	}
+	return n
 }
 
 // An end is a Conn on one end of a wire. It sends to the other one.

@@ -20,7 +20,7 @@ func kernelWire(t testing.TB, w lab.World, mode bpf.Mode) *wire {
 }
 
 func wireOf(t testing.TB, p *lab.Pair, mode bpf.Mode) *wire {
-	made := &wire{sys: p.World, listeners: p.World.Listeners, mode: mode}
+	made := &wire{sys: p.World, listeners: p.World.Listeners, mode: mode, brief: testing.Short()}
 	for i, name := range []string{p.A, p.B} {
 		var err error
 		made.ifi[i], err = net.InterfaceByName(name)

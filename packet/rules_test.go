@@ -68,7 +68,7 @@ func frameArrives(t *testing.T, w *wire, typ packet.Type) {
 }
 
 func pingPong(t *testing.T, w *wire, typ packet.Type) {
-	const rounds = 200
+	rounds := w.many(200)
 	a, b := w.ends(t, typ)
 	var both sync.WaitGroup
 	both.Go(func() {
@@ -279,7 +279,7 @@ func statsSince(t *testing.T, w *wire, typ packet.Type) {
 		want(uint32(n))
 	}
 	want(0)
-	const flood = 1000 // more than both buffers hold
+	const flood = 800 // more than both buffers hold
 	for i := range flood {
 		require.NoError(t, a.send(numbered(i, 1500)))
 	}
