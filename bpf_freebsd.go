@@ -231,9 +231,9 @@ func (d *descriptor) DeleteMulticast(addr [6]byte) error {
 }
 
 // multicast makes a request for an address. The kernel copies as many bytes of the sockaddr_dl as
-// its size says, so the size is not that of the whole struct, which does not fit. Two addresses
-// with different sizes are different entries of the kernel's list. So these are never those of
-// IPv4, IPv6 or CARP, whose size is the whole one.
+// its size says, so the size ends with the address. The kernel compares the sizes of two addresses,
+// but not their families. With the size of a sockaddr_in it would take an entry of IPv4 for this
+// one, and delete it. This size is not that of any address of the kernel's own.
 func (d *descriptor) multicast(req uintptr, addr [6]byte) error {
 	var i Ifreq
 	if err := d.Ioctl(BIOCGETIF, &i); err == syscall.EINVAL {
@@ -243,7 +243,7 @@ func (d *descriptor) multicast(req uintptr, addr [6]byte) error {
 	}
 	const ether = 6 // IFT_ETHER
 	r := multicastRequest{name: i.Name, family: unix.AF_LINK, kind: ether, addrSize: uint8(len(addr))}
-	r.size = uint8(unsafe.Sizeof(r) - unsafe.Offsetof(r.size))
+	r.size = uint8(unsafe.Offsetof(r.addr)-unsafe.Offsetof(r.size)) + r.addrSize
 	copy(r.addr[:], addr[:])
 	sock, p := uintptr(d.net), unsafe.Pointer(&r)
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, sock, req, uintptr(p)); errno != 0 {

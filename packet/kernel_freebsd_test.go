@@ -2,6 +2,7 @@ package packet_test
 
 import (
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -93,6 +94,33 @@ func TestKernelPacketConn(t *testing.T) {
 	onKernel(t, func(t *testing.T, w lab.World, mode bpf.Mode) {
 		conforms(t, kernelWire(t, w, mode).share(t))
 	})
+}
+
+// A group that IPv4 has joined is another entry of the kernel's list, and stays.
+func TestKernelGroupOfIPv4IsLeftToIt(t *testing.T) {
+	w := lab.OnKernel(t)
+	p := lab.NewPair(t, w)
+	require.NoError(t, lab.AddAddress(p.A, netip.MustParsePrefix("192.0.2.1/24")))
+	made := wireOf(t, p, bpf.Buffered)
+	allHosts := net.HardwareAddr{0x01, 0, 0x5e, 0, 0, 1}
+	entries := func() (n int) {
+		list, err := made.groups(0)
+		require.NoError(t, err)
+		for _, g := range list {
+			if g.String() == allHosts.String() {
+				n++
+			}
+		}
+		return n
+	}
+	require.Equal(t, 1, entries(), "IPv4 joins the group of all hosts")
+	a, _ := made.ends(t, packet.Raw)
+	require.NoError(t, a.JoinGroup(allHosts))
+	require.Equal(t, 2, entries())
+	require.NoError(t, a.LeaveGroup(allHosts))
+	require.Equal(t, 1, entries())
+	require.NoError(t, a.LeaveGroup(allHosts))
+	require.Equal(t, 1, entries())
 }
 
 func TestKernelGroupsEndWithTheInterface(t *testing.T) {
