@@ -23,15 +23,7 @@ const readTimeout = 20 * time.Millisecond
 
 // inBothModes runs f in each buffer mode that the kernel has.
 func inBothModes(t *testing.T, f func(t *testing.T, w lab.World, mode bpf.Mode)) {
-	w := lab.OnKernel(t)
-	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
-		t.Run(mode.String(), func(t *testing.T) {
-			if mode == bpf.ZeroCopy {
-				lab.WantZeroCopy(t, w)
-			}
-			f(t, w, mode)
-		})
-	}
+	lab.InModes(t, bpf.ZeroCopy, bpf.Buffered, f)
 }
 
 // seeded is the test's source of chance; ZBUF_SEED repeats a run.

@@ -256,7 +256,7 @@ func (d corruptingDescriptor) Read(p []byte) (int, error) {
 // The packets before and behind it come.
 func TestCorruptIsNotLost(t *testing.T) {
 	const corrupt = 2
-	run := func(t *testing.T, take func(w *capture) (numbers []uint32, said int)) {
+	run := func(t *testing.T, reads func(w *capture) (read func() ([]byte, error))) {
 		synctest.Test(t, func(t *testing.T) {
 			k := bpftest.New()
 			w := &capture{k: k, em0: k.AddInterface("em0", zbuf.DLT_EN10MB)}
@@ -274,10 +274,21 @@ func TestCorruptIsNotLost(t *testing.T) {
 				}
 				w.h.Close()
 			}()
-			numbers, said := take(w)
+			var numbers []uint32
+			said := 0
+			read := reads(w)
+			data, err := read()
+			for ; err != io.EOF; data, err = read() {
+				if err != nil {
+					require.ErrorIs(t, err, bpf.ErrCorrupt)
+					said++
+				} else {
+					numbers = append(numbers, number(data))
+				}
+			}
 			assert.Equal(t, []uint32{0, 2, 4, 5}, numbers)
 			assert.Equal(t, corrupt, said)
-			err := w.h.Err()
+			err = w.h.Err()
 			assert.ErrorIs(t, err, bpf.ErrCorrupt)
 			assert.ErrorIs(t, err, os.ErrClosed)
 			assert.ErrorContains(t, err, "gopacketbpf: 2 corrupt, the first: bpf: corrupt buffer at byte ")
@@ -287,37 +298,25 @@ func TestCorruptIsNotLost(t *testing.T) {
 	}
 	for _, rd := range readings {
 		t.Run(rd.name, func(t *testing.T) {
-			run(t, func(w *capture) (numbers []uint32, said int) {
-				for {
+			run(t, func(w *capture) func() ([]byte, error) {
+				return func() ([]byte, error) {
 					data, _, err := rd.read(w.h)
-					switch {
-					case err == io.EOF:
-						return numbers, said
-					case err != nil:
-						require.ErrorIs(t, err, bpf.ErrCorrupt)
-						said++
-					default:
-						numbers = append(numbers, number(data))
-					}
+					return data, err
 				}
 			})
 		})
 	}
 	for name, source := range sources {
 		t.Run(name, func(t *testing.T) {
-			run(t, func(w *capture) (numbers []uint32, said int) {
-				// NextPacket and not Packets, whose channel lets packets that are not copied grow stale.
-				for packets := source(w.h); ; {
+			run(t, func(w *capture) func() ([]byte, error) {
+				// The channel of Packets would let packets that are not copied grow stale.
+				packets := source(w.h)
+				return func() ([]byte, error) {
 					p, err := packets.NextPacket()
-					switch {
-					case err == io.EOF:
-						return numbers, said
-					case err != nil:
-						require.ErrorIs(t, err, bpf.ErrCorrupt)
-						said++
-					default:
-						numbers = append(numbers, number(p.Data()))
+					if err != nil {
+						return nil, err
 					}
+					return p.Data(), nil
 				}
 			})
 		})

@@ -122,7 +122,8 @@ func TestLinkType(t *testing.T) {
 		decoded gopacket.LayerType // 0 if gopacket has no decoder
 	}{
 		{zbuf.DLT_NULL, layers.LinkTypeNull, append([]byte{2, 0, 0, 0}, ipv4...), layers.LayerTypeIPv4},
-		{zbuf.DLT_EN10MB, layers.LinkTypeEthernet, append(append(make([]byte, 12), 8, 0), ipv4...), layers.LayerTypeIPv4},
+		{zbuf.DLT_EN10MB, layers.LinkTypeEthernet, append(append(make([]byte, 12), 8, 0), ipv4...),
+			layers.LayerTypeIPv4},
 		{zbuf.DLT_RAW, layers.LinkTypeRaw, ipv4, layers.LayerTypeIPv4},
 		{zbuf.DLT_LOOP, layers.LinkTypeLoop, append([]byte{0, 0, 0, 2}, ipv4...), layers.LayerTypeIPv4},
 		{zbuf.DLT_PFLOG, layers.LinkTypePFLog, nil, 0},

@@ -20,15 +20,7 @@ import (
 
 // onKernel runs f on the running kernel, in each buffer mode that it has.
 func onKernel(t *testing.T, f func(t *testing.T, w lab.World, mode bpf.Mode)) {
-	w := lab.OnKernel(t)
-	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
-		t.Run(mode.String(), func(t *testing.T) {
-			if mode == bpf.ZeroCopy {
-				lab.WantZeroCopy(t, w)
-			}
-			f(t, w, mode)
-		})
-	}
+	lab.InModes(t, bpf.ZeroCopy, bpf.Buffered, f)
 }
 
 func openOn(

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zbuf-go/zbuf/internal/lab"
 	"github.com/zbuf-go/zbuf/packet"
 )
 
@@ -40,9 +41,7 @@ func racyRead(t *testing.T, w *wire, typ packet.Type) {
 	require.NoError(t, b.SetReadDeadline(time.Time{}))
 	require.NoError(t, a.Close())
 	others.Go(func() { s.drain(b) }) // so the sender goes on, and sees that it is over
-	for len(s.room) > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	require.NoError(t, lab.Until(func() (bool, error) { return len(s.room) == 0, nil }))
 	b.Close()
 	others.Wait()
 }
@@ -116,11 +115,9 @@ func pastDeadline(t *testing.T, w *wire, typ packet.Type) {
 
 // waiting returns when n goroutines have begun, and have had time to wait. Nobody sees from outside
 // that they do. If they don't, a test finds less, and holds nevertheless.
-func waiting(begun *atomic.Int32, n int32) {
-	for begun.Load() < n {
-		time.Sleep(time.Millisecond)
-	}
-	time.Sleep(20 * time.Millisecond)
+func waiting(t *testing.T, begun *atomic.Int32, n int32) {
+	require.NoError(t, lab.Until(func() (bool, error) { return begun.Load() >= n, nil }))
+	time.Sleep(20 * time.Millisecond) // the time that they have
 }
 
 func presentDeadline(t *testing.T, w *wire, typ packet.Type) {
@@ -143,7 +140,7 @@ func presentDeadline(t *testing.T, w *wire, typ packet.Type) {
 		assertTimeout(t, s.send(a, -1))
 		assert.True(t, set.Load(), "it ended before the deadline was set")
 	})
-	waiting(&begun, 4)
+	waiting(t, &begun, 4)
 	set.Store(true)
 	require.NoError(t, a.SetDeadline(longAgo))
 	calls.Wait()
@@ -195,7 +192,7 @@ func closeEndsCalls(t *testing.T, w *wire, typ packet.Type) {
 		begun.Add(1)
 		assert.ErrorIs(t, s.send(a, -1), net.ErrClosed)
 	})
-	waiting(&begun, 4)
+	waiting(t, &begun, 4)
 	require.NoError(t, a.Close())
 	calls.Wait()
 	b.Close()

@@ -111,7 +111,7 @@ func TestListenErrors(t *testing.T) {
 
 func TestListenWithoutAKernel(t *testing.T) {
 	if runtime.GOOS == "freebsd" {
-		t.Skip("there is a kernel here")
+		t.Skip("this system has bpf: TestKernelPacketConn listens there")
 	}
 	_, err := packet.Listen(&net.Interface{Name: "em0"}, packet.Raw, experiment, nil)
 	require.ErrorIs(t, err, errors.ErrUnsupported)

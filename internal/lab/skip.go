@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"runtime"
 	"testing"
 
@@ -35,6 +36,18 @@ func WantZeroCopy(t testing.TB, w World) {
 	if on, err := w.Sysctl("net.bpf.zerocopy_enable"); err != nil || on == 0 {
 		t.Skip("net.bpf.zerocopy_enable is 0")
 	}
+}
+
+// InModes runs f on the running kernel, once in each buffer mode that it has. It skips the test
+// where there is no kernel.
+func InModes[M fmt.Stringer](t *testing.T, zeroCopy, buffered M, f func(*testing.T, World, M)) {
+	t.Helper()
+	w := OnKernel(t)
+	t.Run(zeroCopy.String(), func(t *testing.T) {
+		WantZeroCopy(t, w)
+		f(t, w, zeroCopy)
+	})
+	t.Run(buffered.String(), func(t *testing.T) { f(t, w, buffered) })
 }
 
 // WantStorm skips a test where no storm can be had.

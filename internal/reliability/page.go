@@ -44,7 +44,8 @@ var suites = []suite{
 	{"bpf", regexp.MustCompile(`^TestKernelOverload/`), false, "an in-kernel storm with two numbered, checksummed writers on top, accounted for at rest"},
 	{"filter", regexp.MustCompile(`^TestSameVerdictsAsLibpcap$`), true, "filter expressions, compiled by libpcap too, with packets made for both programs"},
 	{"filter", regexp.MustCompile(`^TestSameVerdictsAsOracle$`), true, "filter expressions against an evaluator of their trees"},
-	{"filter", regexp.MustCompile(`^TestSameVerdictsAsOracleInArithmetic$`), true, "filter expressions of arithmetic alone, against the same"},
+	{"filter", regexp.MustCompile(`^TestSameVerdictsAsOracleInArithmetic$`), true,
+		"filter expressions of arithmetic alone, against the same"},
 	{"faults", regexp.MustCompile(`^Test`), false, "faults: "},
 }
 
