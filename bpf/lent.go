@@ -2,16 +2,14 @@ package bpf
 
 import "github.com/zbuf-go/zbuf"
 
-const (
-	// copySize is the size in bytes of the memory that small batches are copied to. A single longer
-	// record makes it grow.
-	copySize = 32 << 10
+// copySize is the size in bytes of the memory that small batches are copied to. A single longer
+// record makes it grow. It is a variable because tests make pieces small with it.
+var copySize = 32 << 10
 
-	// copyOut is the most bytes of a partly filled buffer that the engine copies out. The copy lets
-	// the engine acknowledge the buffer at once. Until it does, the next packet would stick. More
-	// bytes than this are hardly the last before a silence: the next packet frees what sticks.
-	copyOut = 8 << 10
-)
+// copyOut is the most bytes of a partly filled buffer that the engine copies out. The copy lets the
+// engine acknowledge the buffer at once. Until it does, the next packet would stick. More bytes
+// than this are hardly the last before a silence: the next packet frees what sticks.
+const copyOut = 8 << 10
 
 // lent is the engine for the two buffers that the process has lent to the kernel. docs/design.md,
 // "The lent buffers", has the states and the reasons.
@@ -238,7 +236,7 @@ func (e *lent) takeRotated() (batch, bool) {
 	if !ok {
 		return batch{}, false
 	}
-	if len(b.buf) > copyOut || e.mem.open(e.copies) != nil {
+	if len(b.buf) > min(copyOut, len(e.copies)) || e.mem.open(e.copies) != nil {
 		e.n.lent.Add(1)
 		return b, true
 	}

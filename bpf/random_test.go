@@ -101,6 +101,9 @@ func randomUse(
 	if cfg.Immediate {
 		h.timeout = 0
 	}
+	if rnd.IntN(2) == 0 { // what sticks in a buffer comes in pieces of a few packets
+		defer bpf.SetCopySize(bpf.SetCopySize(704))
+	}
 	burst := 80 // of which 40 are more than a buffer
 	if inFlight {
 		// The kernel's counters can't tell which packet in flight was dropped, so none may be.
