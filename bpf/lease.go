@@ -28,8 +28,8 @@ type Lease struct {
 //   - os.ErrDeadlineExceeded after the time of SetReadDeadline;
 //   - ErrInterfaceGone when the interface was destroyed or moved to another vnet.
 //
-// These packets are at most two leases. Lease returns the error then, even if more packets arrive.
-// The next call goes on with those.
+// The kernel holds at most two buffers. After them Lease returns the error, even if more packets
+// arrive. The next call goes on with those.
 //
 // An error of a system call comes as a [zbuf.Error].
 func (r *Reader) Lease(ctx context.Context) (Lease, error) {
