@@ -48,7 +48,7 @@ type Conn struct {
 	scratch []byte
 
 	mu      sync.Mutex
-	promisc *zbuf.Device // holds the interface in promiscuous mode
+	promisc *zbuf.Device // keeps the interface in promiscuous mode
 	groups  *grouping
 	counted bpf.Stats // as of the last call of Stats
 }

@@ -18,9 +18,9 @@ import (
 //
 // The kernel has a list of addresses for each interface, and does not count who has added them. The
 // Conns of a process on one [Config].System count together. Two programs with this package do not:
-// a group ends when the one that joined first leaves it. Groups that the kernel's own protocols
-// have joined are never concerned. The groups of an interface end if it is destroyed or moves to
-// another vnet.
+// a group ends when the program that joined first leaves it. JoinGroup and LeaveGroup never change
+// the groups that the kernel's own protocols have joined. The groups of an interface end if it is
+// destroyed or moves to another vnet.
 //
 // JoinGroup does not change what the Conn reads. Its protocol and its filter decide that.
 //
@@ -34,7 +34,8 @@ func (c *Conn) JoinGroup(group net.HardwareAddr) error {
 	return c.changeGroup(group, c.join)
 }
 
-// LeaveGroup ends what JoinGroup began. To leave a group that the Conn has not joined does nothing.
+// LeaveGroup ends what JoinGroup began. If the Conn has not joined the group, LeaveGroup does
+// nothing.
 //
 // Errors are a net.OpError. In it are:
 //   - EINVAL: group has no 6 bytes.
@@ -57,8 +58,8 @@ func (c *Conn) changeGroup(group net.HardwareAddr, change func([addressLength]by
 	return c.opError(opSetsockopt, change([addressLength]byte(group)))
 }
 
-// grouping is what a Conn has joined. dev is a descriptor for the requests alone, because they stop
-// the read timeout of theirs.
+// A grouping has the groups that a Conn has joined. The requests have a descriptor of their own,
+// dev, because they stop the read timeout of theirs.
 type grouping struct {
 	dev    *zbuf.Device
 	index  int

@@ -85,7 +85,7 @@ func (c *Conn) leavePromiscuous() error {
 	return dev.Close()
 }
 
-// Stats are what happened since the last call of [Conn.Stats], or since [Listen].
+// Stats counts frames since the last call of [Conn.Stats], or since [Listen].
 type Stats struct {
 	// Packets is the number of frames that ReadFrom has returned, plus Drops.
 	Packets uint32
