@@ -315,7 +315,7 @@ type program struct {
 // emit writes the program for blocks in order. Values in kept stay in memory.
 func emit(blocks []*block, g *graph, kept map[*value]uint32, snap uint32) (*program, error) {
 	p := &program{accept: &piece{}, reject: &piece{}, snap: snap, pieces: make([]*piece, len(blocks))}
-	e := &emitter{kept: kept}
+	e := &emitter{kept: kept, ins: make([]bpf.RawInstruction, 0, 3*len(blocks))}
 	states := make([]machine, len(blocks))
 	seen := make([]bool, len(blocks))
 	pieces := make([]piece, len(blocks))
@@ -334,7 +334,7 @@ func emit(blocks []*block, g *graph, kept map[*value]uint32, snap uint32) (*prog
 	}
 	for i, b := range blocks {
 		e.s = states[i]
-		e.ins = nil
+		first := len(e.ins)
 		q := p.pieces[i]
 		q.op, q.k = codeJmp|jumps[b.rel], b.k
 		if b.w != nil {
@@ -347,7 +347,7 @@ func emit(blocks []*block, g *graph, kept map[*value]uint32, snap uint32) (*prog
 		if e.err != nil {
 			return nil, e.err
 		}
-		q.ins, q.t, q.f = e.ins, of(b.t), of(b.f)
+		q.ins, q.t, q.f = e.ins[first:], of(b.t), of(b.f)
 		for _, next := range []*block{b.t, b.f} {
 			if next.v == nil {
 				continue

@@ -13,8 +13,7 @@ type domain struct {
 
 // structure returns the domain that follows from the way in which v is computed.
 func structure(v *value) domain {
-	c := ceiling(v)
-	d := domain{hi: c, zero: ^c}
+	d := domain{hi: v.ceiling, zero: ^v.ceiling}
 	if v.op == opConst {
 		d.lo, d.one = v.k, v.k
 	}
@@ -257,14 +256,14 @@ func (g *graph) improve(root *block) *block {
 		changed := false
 		blocks := g.order(root)
 		dominate(blocks)
-		if r := g.skip(root, facts{}, 0); r != root {
+		if r := g.skip(root, facts{}, nil); r != root {
 			root, changed = r, true
 		}
 		for _, b := range blocks {
-			if t := g.skip(b.t, facts{b, 1}, 0); t != b.t {
+			if t := g.skip(b.t, facts{b, 1}, nil); t != b.t {
 				b.t, changed = t, true
 			}
-			if f := g.skip(b.f, facts{b, 0}, 0); f != b.f {
+			if f := g.skip(b.f, facts{b, 0}, nil); f != b.f {
 				b.f, changed = f, true
 			}
 		}
@@ -282,9 +281,10 @@ func (g *graph) improve(root *block) *block {
 }
 
 // skip follows blocks whose outcome the edge decides. The caller leads the edge to where skip
-// ends, or only looks ahead, at no more than that many blocks.
-func (g *graph) skip(b *block, e facts, ahead int) *block {
-	for n := 1; b.v != nil && (ahead == 0 || n <= ahead); n++ {
+// ends. With a goal, the caller only asks whether skip ends there, and skip looks at no more than
+// lookAhead blocks.
+func (g *graph) skip(b *block, e facts, goal *block) *block {
+	for n := 1; b.v != nil && (goal == nil || n <= lookAhead); n++ {
 		out := e.decides(b)
 		if b.t == b.f {
 			out = 1
@@ -292,6 +292,9 @@ func (g *graph) skip(b *block, e facts, ahead int) *block {
 		next := b.t
 		switch out {
 		case -1:
+			if goal != nil && goal != b && goal != g.reject {
+				return b // elsewhere, whether it reaches the end or not
+			}
 			if !g.reaches(b, e) {
 				return g.reject
 			}
@@ -304,7 +307,7 @@ func (g *graph) skip(b *block, e facts, ahead int) *block {
 		if !e.loaded(b) && !g.demands(next, b, e) {
 			return b
 		}
-		b.bypassed = b.bypassed || ahead == 0
+		b.bypassed = b.bypassed || goal == nil
 		b = next
 	}
 	return b
@@ -324,9 +327,9 @@ func (g *graph) dropImplied(root *block) (_ *block, dropped bool) {
 			return b
 		}
 		next := b.f
-		if g.skip(b.f, facts{b, 1}, lookAhead) != b.t {
+		if g.skip(b.f, facts{b, 1}, b.t) != b.t {
 			next = b.t
-			if g.skip(b.t, facts{b, 0}, lookAhead) != b.f {
+			if g.skip(b.t, facts{b, 0}, b.f) != b.f {
 				return b
 			}
 		}
@@ -362,27 +365,27 @@ const searchLimit = 64
 func (g *graph) reaches(b *block, e facts) bool {
 	g.mark++
 	left := searchLimit
-	var visit func(*block) bool
-	visit = func(b *block) bool {
-		if b.v == nil {
-			return b == g.accept
-		}
-		if b.mark == g.mark {
-			return false
-		}
-		b.mark = g.mark
-		if left--; left < 0 {
-			return true
-		}
-		switch e.decides(b) {
-		case 1:
-			return visit(b.t)
-		case 0:
-			return visit(b.f)
-		}
-		return visit(b.t) || visit(b.f)
+	return g.reachesFrom(b, e, &left)
+}
+
+func (g *graph) reachesFrom(b *block, e facts, left *int) bool {
+	if b.v == nil {
+		return b == g.accept
 	}
-	return visit(b)
+	if b.mark == g.mark {
+		return false
+	}
+	b.mark = g.mark
+	if *left--; *left < 0 {
+		return true
+	}
+	switch e.decides(b) {
+	case 1:
+		return g.reachesFrom(b.t, e, left)
+	case 0:
+		return g.reachesFrom(b.f, e, left)
+	}
+	return g.reachesFrom(b.t, e, left) || g.reachesFrom(b.f, e, left)
 }
 
 // demands reports whether every packet that takes the edge and is accepted passes loads, from b

@@ -348,7 +348,7 @@ func (l *lowerer) field(a *Load, checks *[]*form) (*value, error) {
 		return nil, err
 	}
 	if c := index.b; index.op == opALU && index.alu == aluAdd && c.op == opConst &&
-		c.k < 1<<16 && ceiling(index.a) < 1<<31 {
+		c.k < 1<<16 && index.a.ceiling < 1<<31 {
 		return l.load(a.Size, l.moved(at, index.a).plus(c.k)), nil
 	}
 	return l.load(a.Size, l.moved(at, index)), nil

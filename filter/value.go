@@ -23,8 +23,9 @@ type value struct {
 	k    uint32
 	a, b *value
 
-	cost  int      // instructions to compute it
-	loads []*value // every load within it, innermost first
+	cost    int      // instructions to compute it
+	loads   []*value // every load within it, innermost first
+	ceiling uint32   // has every bit that the value can have
 }
 
 const (
@@ -78,6 +79,7 @@ func (p *pool) make(v value) *value {
 		v.cost += 13
 	}
 	v.id = len(p.all)
+	v.ceiling = ceiling(&v)
 	if len(p.slab) == 0 {
 		p.slab = make([]value, 16)
 	}
@@ -158,7 +160,7 @@ func (p *pool) compute(alu uint16, a, b *value) *value {
 				return a
 			}
 		case aluAnd:
-			if hi := ceiling(a); hi&^b.k == 0 {
+			if a.ceiling&^b.k == 0 {
 				return a
 			}
 			if a.op == opALU && a.alu == aluAnd && a.b.op == opConst {
@@ -172,14 +174,14 @@ func (p *pool) compute(alu uint16, a, b *value) *value {
 	}
 	if alu == aluLsh || alu == aluRsh {
 		// Machines shift differently by a count above 31. The language takes it modulo 32.
-		if b.op != opConst && ceiling(b) > 31 {
+		if b.op != opConst && b.ceiling > 31 {
 			b = p.compute(aluAnd, b, p.constant(31))
 		}
 	}
 	return p.make(value{op: opALU, alu: alu, a: a, b: b})
 }
 
-// ceiling returns a number that has every bit which v can have.
+// ceiling computes the ceiling of v from those of its operands.
 func ceiling(v *value) uint32 {
 	switch v.op {
 	case opConst:
@@ -189,7 +191,7 @@ func ceiling(v *value) uint32 {
 	case opHeader:
 		return 60
 	case opALU:
-		a, b := ceiling(v.a), ceiling(v.b)
+		a, b := v.a.ceiling, v.b.ceiling
 		switch v.alu {
 		case aluAnd:
 			return a & b
