@@ -86,6 +86,7 @@ func TestSameVerdictsAsLibpcap(t *testing.T) {
 		len(list), equal, refused, torn)
 	for i, r := range deliberate {
 		t.Logf("%4d deliberate: %s", rows[i], r.construct)
+		assert.True(t, rows[i] > 0 || testing.Short(), "nothing needs the row: %s", r.construct)
 	}
 	t.Logf("%d instructions, libpcap %d; executed on ordinary packets %d, libpcap %d", ours, pcap,
 		steps[0], steps[1])
@@ -137,12 +138,6 @@ var deliberate = []struct {
 		verdict: func(q question, _ sample, _ []bpf.RawInstruction) bool {
 			e, err := Parse(q.expression)
 			return err == nil && fieldOnTheRight(e.Root)
-		}},
-	{construct: "an IPv6 net on 802.11 whose last words do not count",
-		reason: "libpcap reads them all the same",
-		verdict: func(q question, s sample, theirs []bpf.RawInstruction) bool {
-			return (q.dlt == DLTWLAN || q.dlt == DLTWLANRadio) && strings.Contains(q.expression, "::/") &&
-				endsInLoad(theirs, s)
 		}},
 	{construct: "geneve on a packet cut within its header",
 		reason: "libpcap reads the header to its end even if the expression needs none of it",
