@@ -1,5 +1,5 @@
-// Package contest measures readers of packets beside what a user would pick instead. All have the
-// same interface, filter and buffer memory. Each runs in a process of its own.
+// Package contest compares readers of packets. All have the same interface, filter and buffer
+// memory. Each runs in a separate process.
 //
 //	Contest  packets, drops, CPU time, system calls, context switches and memory, idle to overload
 //	Delay    from sending to delivery, at a low rate

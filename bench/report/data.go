@@ -12,8 +12,8 @@ import (
 	"golang.org/x/perf/benchfmt"
 )
 
-// A result is one line of a benchmark, or the medians of several with the same name: first of those
-// of a run, which is a file, then of the runs.
+// A result is one line of a benchmark, or the medians of several lines with the same name. The
+// medians of a run, which is one file, come first, and those of the runs after them.
 type result struct {
 	file   string    // of a run's result
 	runs   []*result // of all runs' result
@@ -26,7 +26,7 @@ type result struct {
 	all map[string][]float64
 }
 
-// where names the keys that set the result apart, without those in the arguments.
+// where names the keys that distinguish the result, without those in the arguments.
 func (r *result) where(out ...string) string {
 	var b strings.Builder
 	for _, k := range r.keys {
@@ -37,7 +37,7 @@ func (r *result) where(out ...string) string {
 	return strings.TrimPrefix(b.String(), "/")
 }
 
-// data is everything that was measured.
+// data has all results.
 type data struct {
 	results []*result // of all runs
 	single  []*result // of each run
@@ -51,7 +51,7 @@ type run1 struct {
 	config  map[string]string // goos, goarch, cpu, pkg
 }
 
-// variant is the key of a part of a name that has none.
+// variant is the key of a part of a name that has no key.
 const variant = "variant"
 
 func read(files []string) (*data, error) {
@@ -69,8 +69,8 @@ func read(files []string) (*data, error) {
 	return d, nil
 }
 
-// ended looks whether a run got to its end without a failure. `go test` says so of each package; a
-// test binary run by itself says PASS.
+// ended reports whether a run reached its end without a failure. `go test` prints a line for each
+// package. A test binary that runs by itself prints PASS.
 func ended(text []byte) error {
 	ok := false
 	for line := range strings.Lines(string(text)) {
@@ -175,7 +175,7 @@ func newResult(file string, rec *benchfmt.Result) *result {
 	return r
 }
 
-// collect adds a line's values; the reader has converted some of the units.
+// collect adds a line's values. The reader has converted some of the units.
 func (r *result) collect(rec *benchfmt.Result) {
 	for _, v := range rec.Values {
 		unit, value := v.Unit, v.Value
@@ -183,7 +183,7 @@ func (r *result) collect(rec *benchfmt.Result) {
 			unit, value = v.OrigUnit, v.OrigValue
 		}
 		if unit == "ns/op" && value == 0 {
-			continue // what benchmarks write that count something else
+			continue // benchmarks that count something else write this
 		}
 		r.add(unit, value)
 	}
@@ -241,7 +241,8 @@ func (r *result) each(figure func(run *result) (float64, bool)) (float64, bool) 
 	return median(all), true
 }
 
-// ratio is r's value to that of the result of the same run that differs in the keys given.
+// ratio returns r's value divided by that of another result of the same run, which differs in the
+// keys given.
 func (d *data) ratio(r *result, other map[string]string, unit string) (float64, bool) {
 	return r.each(func(run *result) (float64, bool) {
 		o := d.against(run, other)

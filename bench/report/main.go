@@ -2,9 +2,9 @@
 //
 //	report -in out/bench -doc docs/performance.md -plots docs/performance
 //
-// It replaces what is between the document's markers, as far as it was measured anew. The rest
-// stays. People write the text around the markers. Report refuses input without results, and of a
-// run that failed or broke off. It writes nothing then.
+// Report replaces the results between the document's markers that somebody measured anew. It keeps
+// the others. People write the text around the markers. Report refuses input without results, and
+// input of a run that failed or broke off. It writes nothing then.
 package main
 
 import (

@@ -1,14 +1,14 @@
 package main
 
-// A column shows a unit: a ratio to the section's reference, or as it is.
+// A column shows a unit, as a ratio to the section's reference or as it is.
 type column struct {
 	unit  string
 	head  string
 	ratio bool
 }
 
-// A plot has a ratio or a share over one key, with a line or a colour of bars for each value of
-// others.
+// A plot has a ratio or a share over one key. It has a line, or a colour of bars, for each value of
+// other keys.
 type plotSpec struct {
 	file   string // without .svg
 	title  string
@@ -26,14 +26,14 @@ type plotSpec struct {
 // A section shows one benchmark.
 type section struct {
 	bench   string
-	split   []string // keys of which each combination of values has a table of its own
+	split   []string // each combination of values of these keys has a separate table
 	rows    []string // keys that name a row
 	against map[string]string
 	columns []column
 	plots   []plotSpec
 }
 
-// sections are the benchmarks that are known; others are shown as they are.
+// sections has the benchmarks that the report knows. It shows others as they are.
 var sections = []section{
 	{
 		bench: "Contest", split: []string{"size", "load"}, rows: []string{"reader"},

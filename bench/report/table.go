@@ -57,7 +57,7 @@ func title(key string) string {
 	return key
 }
 
-// value is how a key's value is written.
+// value returns the text for a key's value.
 func value(key, v string) string {
 	n, err := strconv.Atoi(v)
 	switch {
@@ -69,7 +69,7 @@ func value(key, v string) string {
 	return v
 }
 
-// reference names the result that the ratios are to.
+// reference names the result that the ratios relate to.
 func (s *section) reference() string {
 	var parts []string
 	for _, k := range []string{"reader", "mode", "interfaces", "readers", "buffer"} {
@@ -138,7 +138,8 @@ func (s *section) table(b *strings.Builder, d *data, rs []*result) {
 	}
 }
 
-// plain is the section of a benchmark that is not known: everything there is, as it is.
+// plain returns the section of a benchmark that the report does not know. It has all values as
+// they are.
 func plain(d *data, bench string) *section {
 	s := &section{bench: bench}
 	for _, r := range d.of(bench) {

@@ -8,28 +8,28 @@ import (
 	"strings"
 )
 
-// A target is a promise about one figure, and how well it is kept at the worst of the results that
-// it is about.
+// A target is a promise about one figure. The worst result that has the figure shows how well the
+// promise is kept.
 type target struct {
 	text  string
 	limit float64
 	least bool // the figure must be at least limit; else at most
 	unit  string
-	// figure returns the value of a result; ok if the target is about it.
+	// figure returns the value of a result. ok is true if the target is about it.
 	figure func(d *data, r *result) (v float64, ok bool)
-	// chance is how far off that may be; nil for figures that have no error of their own.
+	// chance returns how far the figure may be off. It is nil for figures without an error.
 	chance func(d *data, r *result) float64
 	bench  string
 }
 
-// apart is how far the values of two results may be from their true difference: three standard
-// errors, which is 95 % certain for four runs, and more for more. unit is that of the standard
-// errors.
+// apart returns how far the difference of two results' values may be from the true one: three
+// standard errors. That is 95 % certain for four runs, and more for more runs. unit is the unit of
+// the standard errors.
 func apart(a, b *result, unit string) float64 {
 	return 3 * math.Hypot(a.values[unit], b.values[unit])
 }
 
-// to is the ratio of one reader's value to another's in the same run, where both deliver packets.
+// to returns the ratio of two readers' values in the same run, if both deliver packets.
 func to(reader, other, unit string, only func(r *result) bool) func(
 	*data, *result,
 ) (float64, bool) {
@@ -45,7 +45,7 @@ func at(key string, values ...string) func(r *result) bool {
 	return func(r *result) bool { return slices.Contains(values, r.at[key]) }
 }
 
-// work tells the loads at which each packet is worked on, which takes most of the time.
+// work reports whether the load has work on each packet. That work takes most of the time.
 func work(r *result) bool { return r.at["load"] == "overload" || r.at["load"] == shared }
 
 func noWork(r *result) bool { return !work(r) }
@@ -54,8 +54,8 @@ func noWork(r *result) bool { return !work(r) }
 // that bring the packets.
 const shared = "shared-overload"
 
-// beyond is by how many points of packets lease drops more than another contestant in the same run,
-// and how far off that may be: of the contestant to whom that is the most for certain.
+// beyond returns by how many points lease drops more packets than another contestant of the same
+// run, and how far that may be off. It takes the contestant for which this is certainly the most.
 func (d *data) beyond(run *result) (points, off float64, ok bool) {
 	for _, o := range d.single {
 		if o == run || d.against(run, map[string]string{"reader": o.at["reader"]}) != o {
@@ -90,7 +90,7 @@ func dropChance(d *data, r *result) float64 {
 	return off
 }
 
-// delayChance is how far off the ratio of lease's to buffered's may be.
+// delayChance returns how far the ratio of the delays of lease and buffered may be off.
 func delayChance(unit, errorUnit string) func(*data, *result) float64 {
 	return func(d *data, r *result) float64 {
 		off, _ := r.each(func(run *result) (float64, bool) {
@@ -149,7 +149,8 @@ var targets = []target{
 		}},
 }
 
-// targets shows how well each is kept. The lines of old stay for what was not measured anew.
+// targets shows how well the results keep each target. It keeps the lines of old about results that
+// nobody measured anew.
 func (d *data) targets(old string) string {
 	lines := linesOf(old, "")
 	var b strings.Builder
@@ -205,7 +206,8 @@ func (d *data) targets(old string) string {
 	return b.String()
 }
 
-// short is by how much a figure misses the limit, for certain; negative if it keeps it.
+// short returns by how much a figure certainly misses the limit. It is negative if the figure keeps
+// the limit.
 func (t *target) short(v, off float64) float64 {
 	if t.least {
 		return t.limit - v - off

@@ -4,5 +4,5 @@
 //	Readers  by the number of readers in a process, all on one interface or on up to four
 //	Buffers  by the size of each buffer, from one page to the largest that the kernel grants
 //
-// Lengths are for -benchtime 1x. With 3x, every run takes three times as long.
+// The times are for -benchtime 1x. With 3x, every run takes three times as long.
 package scaling

@@ -1,4 +1,4 @@
-// Package child runs a part of a measurement in a process of its own. The process runs the same
+// Package child runs a part of a measurement in a separate process. The process runs the same
 // program. Its environment says what to do.
 package child
 
@@ -9,8 +9,8 @@ import (
 	"os/exec"
 )
 
-// Command is the child that does what spec says, once it is started. The variable tells one kind of
-// child from another.
+// Command returns a command that starts the child. The child does what spec says. The variable
+// tells one kind of child from another.
 func Command(variable string, spec any) (*exec.Cmd, error) {
 	text, err := json.Marshal(spec)
 	if err != nil {
@@ -21,8 +21,8 @@ func Command(variable string, spec any) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// Main is for the beginning of the program: in a child of that kind it calls do and exits; else it
-// returns.
+// Main belongs at the beginning of the program. In a child of that kind it calls do and exits.
+// Otherwise it returns.
 func Main[Spec any](variable string, do func(Spec) error) {
 	text, ok := os.LookupEnv(variable)
 	if !ok {

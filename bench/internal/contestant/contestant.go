@@ -12,23 +12,24 @@ import (
 	"github.com/zbuf-go/zbuf/bench/internal/load"
 )
 
-// Config is the same for all of them.
+// Config is the same for all contestants.
 type Config struct {
 	Interface string
 	Filter    []bpf.RawInstruction
 	Memory    int           // bytes of all packet buffers together, the kernel's and the reader's
-	Timeout   time.Duration // the longest that packets may gather
+	Timeout   time.Duration // the longest time that packets may gather
 	Immediate bool          // deliver each packet at once; Timeout is not used
 }
 
 // A Contestant reads packets from one interface.
 type Contestant interface {
-	// Run reads, and gives every packet to t, until Stop. It may be called again after Start.
+	// Run reads until Stop, and gives every packet to t. The caller may call it again after Start.
 	Run(t *Tally) error
-	// Stop ends Run within Config.Timeout or at the next packet. Start undoes it.
+	// Stop ends Run within Config.Timeout or at the next packet. Start undoes Stop.
 	Stop()
 	Start()
-	// Syscalls is how many system calls Run has made by the contestant's own count, ok if it has one.
+	// Syscalls returns the number of system calls that Run has counted. ok is false if it counts
+	// none.
 	Syscalls() (n uint64, ok bool)
 	Close() error
 }
@@ -38,12 +39,13 @@ type opener func(Config) (Contestant, error)
 
 var openers = map[string]opener{}
 
-// Names are all of them, ours first, the limit last.
+// Names are the names of all contestants. Those of this module come first, and the limit last.
 var Names = []string{"zbuf-lease", "zbuf-packet", "zbuf-copy", "zbuf-buffered", "gopacket",
 	"go-pcap", "read2", "bare"}
 
-// Buffers says into how many pieces each divides Config.Memory: lending has the kernel's two, and
-// read(2) two of the kernel's and the reader's own. 0 is one that can't be told.
+// Buffers are the numbers of pieces into which each contestant divides Config.Memory. Lending has
+// the two buffers of the kernel. read(2) has two of the kernel and one of the reader. 0 means that
+// the contestant has no setting for it.
 func Buffers(name string) int {
 	switch name {
 	case "zbuf-lease", "zbuf-packet", "zbuf-copy", "bare":
@@ -73,7 +75,7 @@ type stop struct{ atomic.Bool }
 func (s *stop) Stop()  { s.Store(true) }
 func (s *stop) Start() { s.Store(false) }
 
-// Tally is where the packets go.
+// Tally counts the packets of a contestant.
 type Tally struct {
 	Packets uint64
 	Bytes   uint64
@@ -81,23 +83,23 @@ type Tally struct {
 
 	// Work is the number of turns of a loop for each packet. It stands for the work of an analyser.
 	Work int
-	// Delays, if it has capacity, gets the nanoseconds since each packet was sent, which load.StampAt
-	// says.
+	// Delays, if it has capacity, gets the nanoseconds since each packet was sent. load.StampAt
+	// says where the packet has that time.
 	Delays []int64
-	// Gate, if set, is called for each packet.
+	// Gate, if it is set, runs for each packet.
 	Gate func()
 
 	slow bool
 	now  func() int64
 }
 
-// Slow tells the tally that there is more to do than touching, after Work, Delays or Gate were set.
-// now is the clock for Delays.
+// Slow tells the tally that Work, Delays or Gate is set, so touching a packet is not all. now is
+// the clock for Delays.
 func (t *Tally) Slow(now func() int64) {
 	t.slow, t.now = t.Work > 0 || cap(t.Delays) > 0 || t.Gate != nil, now
 }
 
-// Packet counts and touches a packet: a word of every cache line.
+// Packet counts a packet and touches it: it loads a word of every cache line.
 func (t *Tally) Packet(data []byte) {
 	t.Packets++
 	t.Bytes += uint64(len(data))
@@ -123,7 +125,7 @@ func (t *Tally) more(data []byte) {
 	}
 }
 
-// Spin goes n times round a loop that the compiler can't leave out.
+// Spin runs a loop n times. The compiler can't leave the loop out.
 //
 //go:noinline
 func Spin(n int) uint64 {
@@ -136,7 +138,7 @@ func Spin(n int) uint64 {
 	return x
 }
 
-// Quantiles returns the median, the 99th percentile and the greatest of d, which is sorted.
+// Quantiles returns the median, the 99th percentile and the maximum of d. d is sorted.
 func Quantiles(d []int64) (p50, p99, most int64) {
 	slices.Sort(d)
 	if len(d) == 0 {

@@ -17,8 +17,8 @@ func init() {
 	openers["go-pcap"] = openGoPcap
 }
 
-// gopacket is github.com/gopacket/gopacket/bsdbpf, the fork of google/gopacket that lives; the file
-// is the same.
+// gopacket is github.com/gopacket/gopacket/bsdbpf, the fork of google/gopacket that has
+// maintainers. The file is the same in both.
 type gopacket struct {
 	stop
 	*bsdbpf.BPFSniffer
@@ -34,7 +34,7 @@ func openGopacket(c Config) (Contestant, error) {
 	if err != nil {
 		return nil, err
 	}
-	// It has no filters, and keeps its descriptor to itself.
+	// It has no filters, and does not export its descriptor.
 	fd, err := descriptor()
 	if err == nil {
 		err = setFilter(fd, unix.BIOCSETF, c.Filter)
@@ -45,7 +45,7 @@ func openGopacket(c Config) (Contestant, error) {
 	return &gopacket{BPFSniffer: s}, nil
 }
 
-// descriptor finds the only bpf descriptor of this process.
+// descriptor returns the only bpf descriptor of this process.
 func descriptor() (int, error) {
 	found := -1
 	for fd := range 64 {
@@ -72,7 +72,7 @@ func (g *gopacket) Run(t *Tally) error {
 		if err != nil {
 			return err
 		}
-		if len(data) > 0 { // what it makes of a read timeout is a packet of no bytes
+		if len(data) > 0 { // it returns a packet of no bytes at a read timeout
 			t.Packet(data)
 		}
 	}
@@ -81,8 +81,8 @@ func (g *gopacket) Run(t *Tally) error {
 
 func (g *gopacket) Syscalls() (uint64, bool) { return 0, false }
 
-// goPcap is github.com/packetcap/go-pcap. It is always in immediate mode, takes the system's buffer
-// size, and delivers the first packet of each read(2): the others are gone.
+// goPcap is github.com/packetcap/go-pcap. It is always in immediate mode, and takes the system's
+// buffer size. It delivers the first packet of each read(2), and loses the others.
 type goPcap struct {
 	stop
 	*pcap.Handle

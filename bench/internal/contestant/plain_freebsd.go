@@ -11,7 +11,7 @@ func init() {
 	openers["bare"] = openBare
 }
 
-// setUp opens a descriptor; buffers gives it some.
+// setUp opens a descriptor. buffers gives the descriptor its buffers.
 func setUp(c Config, buffers func(fd int) error) (fd int, err error) {
 	fd, err = unix.Open("/dev/bpf", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -72,7 +72,8 @@ func (r *plain) Run(t *Tally) error {
 func (r *plain) Syscalls() (uint64, bool) { return r.calls, true }
 func (r *plain) Close() error             { return unix.Close(r.fd) }
 
-// bare is the protocol of the lent buffers and nothing else: no tails, no detach, no deadline.
+// bare is the protocol of the lent buffers and nothing else: it handles no tails, no detach and no
+// deadline.
 type bare struct {
 	stop
 	fd    int

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ioctl passes a pointer to the struct that the request's number has the size of.
+// ioctl passes a pointer to a struct. The request's number has the size of that struct.
 func ioctl[T any](fd int, req uintptr, arg *T) error {
 	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), req,
 		uintptr(unsafe.Pointer(arg))); e != 0 {
@@ -19,7 +19,7 @@ func ioctl[T any](fd int, req uintptr, arg *T) error {
 	return nil
 }
 
-// lend makes two buffers of size bytes the kernel's.
+// lend lends two buffers of size bytes to the kernel.
 func lend(fd, size int) (mem [2][]byte, err error) {
 	for i := range mem {
 		if mem[i], err = unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE,
@@ -37,7 +37,7 @@ func setFilter(fd int, req uintptr, prog []bpf.RawInstruction) error {
 	return ioctl(fd, req, &p)
 }
 
-// attach is BIOCSETIF.
+// attach calls BIOCSETIF.
 func attach(fd int, name string) error {
 	var req struct {
 		name  [unix.IFNAMSIZ]byte
@@ -70,7 +70,7 @@ func header(mem []byte) *unix.BpfZbufHeader {
 	return (*unix.BpfZbufHeader)(unsafe.Pointer(&mem[0]))
 }
 
-// walk goes over the records as a C program does: it believes the kernel.
+// walk visits the records as a C program does: it does not check them.
 func walk(t *Tally, mem []byte) {
 	p, n := unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem))
 	for at := uintptr(0); at < n; {

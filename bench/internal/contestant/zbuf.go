@@ -24,7 +24,7 @@ func init() {
 	}
 }
 
-// reader is our own.
+// reader is the reader of this module.
 type reader struct {
 	stop
 	*bpf.Reader
@@ -40,7 +40,7 @@ func openReader(c Config, mode bpf.Mode, run func(*reader, *Tally) error) (Conte
 	r, err := bpf.Open(c.Interface, bpf.Config{
 		Mode: mode, BufferSize: c.Memory / pieces, Filter: c.Filter, ReadTimeout: c.Timeout,
 		Immediate:  c.Immediate,
-		Resolution: bpf.Microseconds, // what all the others take
+		Resolution: bpf.Microseconds, // as all the others have it
 	})
 	if err != nil {
 		return nil, err

@@ -1,3 +1,2 @@
-// Package ktrace counts the system calls of this process, thread by thread, as ktrace(2) reports
-// them.
+// Package ktrace counts the system calls of this process, by thread. ktrace(2) reports them.
 package ktrace

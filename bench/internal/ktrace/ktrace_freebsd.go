@@ -13,8 +13,8 @@ const (
 	facilityCall = 1 << 1 // KTRFAC_SYSCALL
 )
 
-// Count traces the process while f runs. The call that ends the trace is not counted, nor is one
-// that a thread was in already. Count fails if the trace does not show the call that ended it.
+// Count traces the process while f runs. It does not count the call that ends the trace, nor a call
+// that a thread had begun before. Count fails if the trace does not show the call that ended it.
 func Count(f func() error) (Calls, error) {
 	file, err := os.CreateTemp("", "ktrace")
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Calls are how often system calls were made.
+// Calls has the number of each call.
 type Calls map[Call]uint64
 
 // Call is a thread, the number of a system call, and its first argument.
@@ -16,7 +16,8 @@ type Call struct {
 	First  uint64
 }
 
-// Of returns how many calls a thread made, of the given numbers, or of all if there are none.
+// Of returns the number of calls that a thread made. It counts calls with the given numbers, or all
+// calls if there are none.
 func (c Calls) Of(thread int64, numbers ...int) uint64 {
 	var n uint64
 	for k, v := range c {
@@ -27,7 +28,7 @@ func (c Calls) Of(thread int64, numbers ...int) uint64 {
 	return n
 }
 
-// All returns how many calls all threads made.
+// All returns the number of calls that all threads made.
 func (c Calls) All() uint64 {
 	var n uint64
 	for _, v := range c {
@@ -45,8 +46,8 @@ func contains(all []int, n int) bool {
 	return false
 }
 
-// struct ktr_header of a 64-bit kernel, with a time and a thread (sys/ktrace.h). A record whose
-// type says that its header has a version has one more word in it (14).
+// This is struct ktr_header of a 64-bit kernel, with a time and a thread (sys/ktrace.h). On 14 the
+// type can say that the header has a version. Then the header has one more word.
 const (
 	offType       = 4
 	offThread     = 48
@@ -66,7 +67,7 @@ var (
 		"so it may have none of others: this kernel writes another format")
 )
 
-// withoutEnd takes the call that ended the trace away, which always is in it.
+// withoutEnd removes the call that ended the trace. That call is always in the trace.
 func (c Calls) withoutEnd(number int) (Calls, error) {
 	ended := false
 	for k := range c {

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ktrace is ktrace(2).
+// ktrace calls ktrace(2).
 func ktrace(file string, op, facilities uintptr, pid int) error {
 	name, err := unix.BytePtrFromString(file)
 	if err != nil {
@@ -22,7 +22,7 @@ func ktrace(file string, op, facilities uintptr, pid int) error {
 	return nil
 }
 
-// Thread returns the number of the calling thread, as records have it.
+// Thread returns the number of the calling thread, as the records have it.
 func Thread() int64 {
 	var id int64
 	unix.RawSyscall(unix.SYS_THR_SELF, uintptr(unsafe.Pointer(&id)), 0, 0)

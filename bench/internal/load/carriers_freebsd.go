@@ -11,7 +11,8 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// interrupts is the number of the kernel's process of interrupt threads, netisr's among them.
+// interrupts is the number of the kernel's process that has the interrupt threads, also those of
+// netisr.
 var interrupts = sync.OnceValues(func() (int, error) {
 	list, err := lab.Processes("kern.proc.proc")
 	if err != nil {
@@ -25,8 +26,8 @@ var interrupts = sync.OnceValues(func() (int, error) {
 	return 0, errors.New("there is no process intr")
 })
 
-// carriers returns the processor time of all that carry a Writer's packets: this process, which
-// writes them, and the kernel's interrupt threads.
+// carriers returns the processor time of everything that carries a Writer's packets: this process,
+// which writes them, and the kernel's interrupt threads.
 func carriers() (time.Duration, error) {
 	pid, err := interrupts()
 	if err != nil {

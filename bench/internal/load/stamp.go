@@ -1,4 +1,5 @@
 package load
 
-// StampAt is where a stamped packet has the time it was sent, in nanoseconds of Now, little-endian.
+// StampAt is the offset of the send time in a stamped packet. The time is in nanoseconds of Now,
+// little-endian.
 const StampAt = 24

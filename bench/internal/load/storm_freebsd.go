@@ -11,8 +11,8 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// Frames is how many frames go round: a filter can pass any number of them, and so that share of
-// the full rate.
+// Frames is the number of frames that go round. A filter can pass any number of them, and so that
+// share of the full rate.
 const Frames = 64
 
 const (
@@ -20,13 +20,13 @@ const (
 	tagAt     = 14     // the number of a frame follows the Ethernet header
 )
 
-// Storm is broadcasts that go round for ever between two bridges.
+// Storm has broadcasts that go round for ever between two bridges.
 type Storm struct {
 	*lab.Storm
 	dev *zbuf.Device
 }
 
-// NewStorm builds the loop; nothing goes round before Fill.
+// NewStorm builds the loop. Nothing goes round before Fill.
 func NewStorm() (*Storm, error) {
 	l, err := lab.NewStorm()
 	if err != nil {
@@ -52,7 +52,7 @@ func (s *Storm) Fill(n, size int) error {
 	return nil
 }
 
-// frame is a broadcast with number i.
+// frame returns a broadcast with number i.
 func frame(i, size int) []byte {
 	f := lab.Frame(size, uint32(i))
 	for j := range 6 {
@@ -62,19 +62,19 @@ func frame(i, size int) []byte {
 	return f
 }
 
-// Now is the clock of stamps, the same in all processes.
+// Now returns the time of the clock of stamps. All processes have the same clock.
 func Now() int64 {
 	var ts unix.Timespec
 	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
 	return ts.Nano()
 }
 
-// mute attaches a descriptor that gets nothing, to write to an interface.
+// mute attaches a descriptor that receives nothing. It is for writing to an interface.
 func mute(d *zbuf.Device, ifname string) error {
 	return errors.Join(d.SetFilter(Nothing()), d.SetHeaderComplete(true), d.SetInterface(ifname))
 }
 
-// Close takes everything down.
+// Close removes the storm and its interfaces.
 func (s *Storm) Close() error {
 	var errs []error
 	if s.dev != nil {
@@ -83,10 +83,10 @@ func (s *Storm) Close() error {
 	return errors.Join(append(errs, s.Storm.Close())...)
 }
 
-// Nothing is a filter that passes nothing.
+// Nothing returns a filter that passes nothing.
 func Nothing() []bpf.RawInstruction { return []bpf.RawInstruction{{Op: 0x06}} }
 
-// Share is a filter that passes n of the Frames frames, whole.
+// Share returns a filter that passes n of the Frames frames, whole.
 func Share(n int) []bpf.RawInstruction {
 	prog, err := bpf.Assemble([]bpf.Instruction{
 		bpf.LoadAbsolute{Off: 12, Size: 2},

@@ -12,8 +12,8 @@ import (
 // rtprio is struct rtprio.
 type rtprio struct{ kind, prio uint16 }
 
-// realTime lets the threads of this process run before all that have no real-time priority; r is
-// read during the call.
+// realTime lets the threads of this process run before all threads that have no real-time priority.
+// The kernel reads r during the call.
 func realTime() error {
 	const set, realtime = 1, 2 // RTP_SET, RTP_PRIO_REALTIME
 	r := rtprio{kind: realtime}
@@ -23,8 +23,8 @@ func realTime() error {
 	return nil
 }
 
-// send is write(2), and pause nanosleep(2), without a word to Go's scheduler; the kernel reads what
-// they point to during the call.
+// send calls write(2), and pause calls nanosleep(2). They do not tell Go's scheduler. The kernel
+// reads the memory that the arguments point to during the call.
 func send(fd int, frame []byte) error {
 	_, _, e := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&frame[0])),
 		uintptr(len(frame)))

@@ -17,10 +17,10 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// Rate is how many packets a Writer makes in a second, when it makes them all.
+// Rate is the number of packets that a Writer makes in a second, when it makes all of them.
 const Rate = 100 * Frames
 
-// A Writer sends the packets that are due this often. Tests that compare packets need smaller
+// A Writer sends the packets that are due at this interval. Tests that compare packets need smaller
 // bursts.
 const (
 	tick     = 10 * time.Millisecond
@@ -28,8 +28,8 @@ const (
 )
 
 // Writer writes the frames that a storm would carry, in the same order, at a steady rate. It is for
-// machines with one processor, where a storm would leave nobody else time: a process of its own,
-// which runs whenever it is due, before all others, and sleeps in between.
+// machines with one processor, where a storm would leave no time to other threads. It is a separate
+// process. That process runs before all others whenever packets are due, and sleeps in between.
 type Writer struct {
 	cmd   *exec.Cmd
 	share io.WriteCloser
@@ -43,21 +43,22 @@ type writerSpec struct {
 	Stamped bool
 }
 
-// environment keeps Go's scheduler out of the loop, which does not tell it when it is in the
-// kernel: it must not interrupt, and leaves a processor to the readers of Share.
+// environment keeps Go's scheduler out of the loop, because the loop does not tell it when it is in
+// the kernel. The scheduler must not interrupt the loop. The loop leaves a processor to the readers
+// of Share.
 var environment = []string{"GODEBUG=asyncpreemptoff=1", "GOMAXPROCS=2"}
 
 // variable passes the writerSpec.
 const variable = "ZBUF_WRITER"
 
 // NewWriter starts a writer of frames of size bytes on an interface. It writes none before Share.
-// Main has to be called at the beginning of the program.
+// The program must call Main at its beginning.
 func NewWriter(size int, ifname string) (*Writer, error) {
 	return start(writerSpec{Size: size, Ifname: ifname})
 }
 
-// NewStamped starts a writer of single frames of 64 bytes, each with the time at which it was sent
-// (StampAt), from 2 to 8 ms after the last. It writes none before Share(1).
+// NewStamped starts a writer of single frames of 64 bytes. Each frame has the time at which it was
+// sent (StampAt). It comes 2 to 8 ms after the last one. The writer writes none before Share(1).
 func NewStamped(ifname string) (*Writer, error) {
 	return start(writerSpec{Size: 64, Ifname: ifname, Stamped: true})
 }
@@ -84,14 +85,14 @@ func start(spec writerSpec) (*Writer, error) {
 	return w, w.Share(0)
 }
 
-// Share makes it write n of the Frames frames, at that share of Rate.
+// Share makes the writer write n of the Frames frames, at that share of Rate.
 func (w *Writer) Share(n int) error {
 	return w.order(order{share: n})
 }
 
-// ShareOfTheRest is Share by another clock. That clock does not count the processor time of this
-// writer and of the kernel's interrupt threads, which carry the packets. So the reader gets the
-// packets that it would get with a processor of its own, and the packets on another.
+// ShareOfTheRest does the same as Share, by another clock. That clock does not count the processor
+// time of this writer and of the kernel's interrupt threads, which carry the packets. So the reader
+// gets as many packets as if it had one processor to itself, and the packets had another.
 func (w *Writer) ShareOfTheRest(n int) error { return w.order(order{share: n, rest: true}) }
 
 // order is a command to a writer, of two bytes. The writer answers with one byte.
@@ -112,14 +113,14 @@ func (w *Writer) order(o order) error {
 	return err
 }
 
-// Close ends it.
+// Close ends the writer.
 func (w *Writer) Close() error { return errors.Join(w.share.Close(), w.cmd.Wait()) }
 
-// Main is for TestMain: in a writer's process it writes, and exits; else it returns.
+// Main is for TestMain. In a writer's process it writes, and exits. Otherwise it returns.
 func Main() { child.Main(variable, write) }
 
 func write(spec writerSpec) error {
-	debug.SetGCPercent(-1) // a few seconds of nothing to collect
+	debug.SetGCPercent(-1) // in a few seconds there is nothing to collect
 	if err := realTime(); err != nil {
 		return fmt.Errorf("real-time priority: %w", err)
 	}

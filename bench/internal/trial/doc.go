@@ -1,3 +1,3 @@
-// Package trial runs one contestant in a process of its own. So the system's figures for that
-// process are those of the contestant alone, without the process that makes the load.
+// Package trial runs one contestant in a separate process. So the system's figures for that process
+// are those of the contestant alone, without the process that makes the load.
 package trial

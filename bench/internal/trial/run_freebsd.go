@@ -18,8 +18,8 @@ import (
 	"github.com/zbuf-go/zbuf/sysctl"
 )
 
-// scheduling are calls that are not the reader's: those that Go's scheduler makes on the thread of
-// the threads that it stops and wakes.
+// scheduling has the calls that Go's scheduler makes on the reader's thread, for the threads that
+// it stops and wakes. They are not the reader's.
 var scheduling = map[int]bool{
 	unix.SYS_SIGRETURN: true, unix.SYS__UMTX_OP: true, unix.SYS_NANOSLEEP: true,
 	unix.SYS_SCHED_YIELD: true, unix.SYS_THR_KILL: true, unix.SYS_SIGPROCMASK: true,
@@ -49,7 +49,7 @@ func queues() map[uint64]bool {
 
 var pid = os.Getpid()
 
-// listener is how the system sees the only bpf descriptor of this process.
+// listener returns the kernel's entry of the only bpf descriptor of this process.
 func listener() (sysctl.Listener, error) {
 	b, err := unix.SysctlRaw("net.bpf.stats")
 	if err != nil {
@@ -67,8 +67,8 @@ func listener() (sysctl.Listener, error) {
 	return sysctl.Listener{}, errors.New("net.bpf.stats does not show this process")
 }
 
-// behind returns a function that waits until the kernel has dropped a packet since it was called
-// last.
+// behind returns a function. That function waits until the kernel has dropped a packet since the
+// last call.
 func behind() func() {
 	var last uint64
 	return func() {
@@ -82,7 +82,7 @@ func behind() func() {
 	}
 }
 
-// runFor runs c, which was started, for a time.
+// runFor runs c for a time. The caller has started c.
 func runFor(c contestant.Contestant, t *contestant.Tally, d time.Duration) (time.Duration, error) {
 	stopped := make(chan struct{})
 	timer := time.AfterFunc(d, func() {
@@ -93,7 +93,7 @@ func runFor(c contestant.Contestant, t *contestant.Tally, d time.Duration) (time
 	err := c.Run(t)
 	took := time.Since(begin)
 	if !timer.Stop() {
-		<-stopped // else it would stop the next run
+		<-stopped // otherwise it would stop the next run
 	}
 	return took, err
 }
@@ -121,7 +121,7 @@ func run(s Spec) (r Result, err error) {
 		t.Gate = behind()
 	}
 	t.Slow(load.Now)
-	debug.FreeOSMemory() // else it goes on in the background for seconds
+	debug.FreeOSMemory() // otherwise it goes on in the background for seconds
 	if _, err = runFor(c, t, s.Warm); err != nil {
 		return r, err
 	}
@@ -166,8 +166,8 @@ func run(s Spec) (r Result, err error) {
 	r.Packets, r.Bytes = t.Packets-before, t.Bytes-bytes
 	r.Matched, r.Dropped = seen[1].Matched-seen[0].Matched, seen[1].Dropped-seen[0].Dropped
 	if s.Contestant == "go-pcap" && r.Matched > r.Dropped+r.Packets {
-		// The only one that does not deliver what it has read. Something may be in the kernel's buffers
-		// still.
+		// go-pcap is the only contestant that does not deliver all packets that it has read. Some
+		// packets may still be in the kernel's buffers.
 		r.Lost = r.Matched - r.Dropped - r.Packets
 	}
 	r.User = time.Duration(use[1].Utime.Nano() - use[0].Utime.Nano())
@@ -185,7 +185,7 @@ func run(s Spec) (r Result, err error) {
 	return r, err
 }
 
-// trace runs c with its system calls traced; scheduler are the kqueues of Go itself.
+// trace runs c and traces its system calls. scheduler has the kqueues of Go itself.
 func trace(
 	c contestant.Contestant, t *contestant.Tally, s Spec, scheduler map[uint64]bool,
 ) (r Traced, err error) {

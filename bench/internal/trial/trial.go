@@ -10,7 +10,7 @@ import (
 	"github.com/zbuf-go/zbuf/bench/internal/child"
 )
 
-// Spec says what to run.
+// Spec says what a trial runs.
 type Spec struct {
 	Contestant string
 	Interface  string
@@ -19,28 +19,28 @@ type Spec struct {
 	Timeout    time.Duration
 	Immediate  bool
 	Work       int // see contestant.Tally
-	Delays     int // how many delays to note at most
+	Delays     int // the greatest number of delays to note
 
-	// Behind holds the reader up at each packet until the kernel has dropped another: then both
-	// buffers are full, and it is behind, however fast the machine.
+	// Behind stops the reader at each packet until the kernel has dropped another one. Then both
+	// buffers are full, and the reader is behind, on a machine of any speed.
 	Behind bool
 
 	Warm   time.Duration // run before anything is measured
 	Length time.Duration // run for the figures
-	Trace  time.Duration // run once more with system calls traced; 0 is not at all
+	Trace  time.Duration // run once more and trace system calls; 0 is not at all
 	Enough uint64        // packets after which that may end early; 0 is none
 
 	Profile string // file for a CPU profile, which disturbs the figures; empty is none
 }
 
-// Result is what came of it.
+// Result has the figures of a trial.
 type Result struct {
 	Elapsed time.Duration
 	Packets uint64 // delivered
 	Bytes   uint64
 	Matched uint64 // passed the filter [net.bpf.stats]
 	Dropped uint64 // found no room in the kernel [net.bpf.stats]
-	Lost    uint64 // were taken from the kernel and not delivered
+	Lost    uint64 // that the contestant read and did not deliver
 
 	User, System           time.Duration // CPU time of the process [getrusage]
 	Voluntary, Involuntary int64         // context switches of the process [getrusage]
@@ -54,13 +54,13 @@ type Result struct {
 	Traced Traced
 }
 
-// Traced is from the run with ktrace.
+// Traced has the figures of the run with ktrace.
 type Traced struct {
 	Elapsed time.Duration
 	Packets uint64
 	Reader  uint64 // calls of the reading thread, without Go's scheduler and Behind (__sysctl)
 	Process uint64 // calls of all threads
-	Own     uint64 // calls by the contestant's own count
+	Own     uint64 // calls that the contestant itself counted
 	HasOwn  bool
 	ByName  map[string]uint64 // of the reading thread, by name or number, all of them
 }
@@ -68,7 +68,7 @@ type Traced struct {
 // variable passes the Spec to the child.
 const variable = "ZBUF_TRIAL"
 
-// Start starts a trial; the function returned waits for its end.
+// Start starts a trial. The function that it returns waits for the end.
 func Start(s Spec) (wait func() (Result, error), err error) {
 	cmd, err := child.Command(variable, s)
 	if err != nil {
@@ -96,7 +96,7 @@ func Run(s Spec) (Result, error) {
 	return wait()
 }
 
-// Main is for TestMain: in a child it runs the trial and exits; else it returns.
+// Main is for TestMain. In a child it runs the trial and exits. Otherwise it returns.
 func Main() {
 	child.Main(variable, func(s Spec) error {
 		r, err := run(s)
