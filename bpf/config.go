@@ -55,12 +55,12 @@ func ParseMode(s string) (Mode, error) {
 type Direction int
 
 const (
-	// InOut is what the interface receives and what this host sends. So a program that writes packets
-	// reads its own.
+	// InOut selects the packets that the interface receives and those that this host sends. So a
+	// program that writes packets reads its own.
 	InOut Direction = iota
-	// In is what the interface receives.
+	// In selects the packets that the interface receives.
 	In
-	// Out is what this host sends, also with [Reader.Write].
+	// Out selects the packets that this host sends, also with [Reader.Write].
 	Out
 )
 

@@ -12,7 +12,7 @@ import (
 	"github.com/zbuf-go/zbuf/bpf"
 )
 
-// read is what a benchmark has seen of the packets.
+// read has what a benchmark counts of the packets.
 type read struct{ packets, bytes, first uint64 }
 
 func (r *read) packet(data []byte, wirelen int) {

@@ -11,8 +11,8 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// signals is what other goroutines tell the one that reads: Close, the deadline, and a context that
-// is done. Setting one wakes the reader.
+// signals tells the reading goroutine what others did: Close, the deadline, and a context that is
+// done. Setting one wakes the reader.
 type signals struct {
 	dev      *zbuf.Device
 	closed   atomic.Bool

@@ -15,7 +15,7 @@ import (
 // wake-ups a second.
 const backstop = 700 * time.Millisecond
 
-// early is how long before its time a reader that is awake anyway may look at the interface. Waking
+// early is the time by which a reader that is awake anyway may look at the interface sooner. Waking
 // up costs more than the look.
 const early = 200 * time.Millisecond
 

@@ -11,7 +11,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// poll is poll(2); it returns the events and how long it took.
+// poll calls poll(2). It returns the events and the time that it took.
 func (s *sess) poll(events int16, timeout time.Duration) (int16, time.Duration) {
 	s.t.Helper()
 	from := time.Now()

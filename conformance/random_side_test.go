@@ -6,7 +6,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// seats is how many descriptors a sequence plays with.
+// seats is the number of descriptors in a sequence.
 const seats = 3
 
 // side is one of the two kernels that play the same sequence.

@@ -417,7 +417,7 @@ func parse(t *testing.T, data []byte, l layout) (recs []record) {
 	return recs
 }
 
-// contents is what a buffer that the process owns says it holds.
+// contents returns the length that the header of a buffer gives. The process owns the buffer.
 func (s *sess) contents(i int) []byte {
 	return s.buf[i][32:][:s.h[i].KernelLen.Load()]
 }
@@ -451,7 +451,7 @@ func (s *sess) wait(rearm bool) zbuf.Event {
 	return s.await(rearm, lab.Patience)
 }
 
-// quiet is how long nothing must happen for a test to believe that nothing will.
+// quiet is the time without an event after which a test believes that none will come.
 const quiet = 250 * time.Millisecond
 
 // requireQuiet waits for an event that must not come.

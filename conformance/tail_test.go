@@ -15,7 +15,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// soak is how long the random tests run each: ZBUF_SOAK, a duration.
+// soak is the time that each random test runs: ZBUF_SOAK, a duration.
 func soak(short time.Duration) time.Duration {
 	if d, err := time.ParseDuration(os.Getenv("ZBUF_SOAK")); err == nil {
 		return d

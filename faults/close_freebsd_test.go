@@ -82,7 +82,7 @@ func (c *closing) inject(t *testing.T, n int) {
 	c.p.Settle(t)
 }
 
-// chance is how long until the next moment at random; often none at all.
+// chance returns the time until the next random moment. It is often 0.
 func (c *closing) chance() time.Duration {
 	if c.rng.IntN(3) == 0 {
 		return 0

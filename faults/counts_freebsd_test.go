@@ -38,7 +38,7 @@ func (c count) n() int {
 	return c.short
 }
 
-// atLeast is how long a fault without a count goes on.
+// atLeast is the time that a fault without a count goes on.
 func atLeast(t *testing.T) time.Duration {
 	if !full() {
 		return 0

@@ -138,7 +138,8 @@ func (g *graph) shortest(root *block, snap uint32) ([]bpf.RawInstruction, error)
 	return best, err
 }
 
-// mostKept is how many values a program keeps in memory. Calculations need the other words.
+// mostKept is the number of values that a program keeps in memory. Calculations need the other
+// words.
 const mostKept = memory - 6
 
 // places gives each value a word of memory.

@@ -20,7 +20,7 @@ func structure(v *value) domain {
 	return d
 }
 
-// decides returns 1 if every value of the domain satisfies the relation, 0 if none does, else -1.
+// decides returns 1 if every value of the domain satisfies the relation, 0 if none does, or -1.
 func (d *domain) decides(rel relation, k uint32) int {
 	if d.set != nil {
 		known := -1
@@ -132,7 +132,7 @@ type facts struct {
 	outcome int8
 }
 
-// decides returns 1 or 0 if the test has that outcome on every way along the edge, else -1.
+// decides returns 1 or 0 if the test has that outcome on every way along the edge, or -1.
 func (e facts) decides(b *block) int {
 	for d, out := e.b, e.outcome; d != nil; d, out = d.over, d.known {
 		if out >= 0 && d.v == b.v && d.w == b.w && d.rel == b.rel && d.k == b.k {
@@ -354,7 +354,7 @@ func (g *graph) dropImplied(root *block) (_ *block, dropped bool) {
 	return root, false
 }
 
-// lookAhead is how many tests behind a test dropImplied looks at.
+// lookAhead is the number of tests behind a test that dropImplied looks at.
 const lookAhead = 6
 
 // searchLimit bounds the number of blocks that a search looks at. Beyond it, the answer is the

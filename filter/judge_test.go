@@ -18,13 +18,13 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// judgeOptions are what libpcap on Linux compiles for.
+// judgeOptions has the options that libpcap on Linux compiles with.
 func judgeOptions(dlt uint32) Options {
 	return Options{LinkType: dlt, AFInet6: 10, ByteOrder: binary.LittleEndian, Names: systemNames(),
 		MaxInstructions: 1 << 20}
 }
 
-// verdict is what was found about one question.
+// verdict has the findings about one question.
 type verdict struct {
 	question
 	problem    string

@@ -9,7 +9,7 @@ import (
 // The oracle decides whether an expression matches a packet by walking the tree, as the manual page
 // describes the primitives. It shares nothing with the compiler but the parser. It is slow.
 
-// cut is what the oracle panics with when a byte is needed that the packet does not have.
+// The oracle panics with cut when it needs a byte that the packet does not have.
 type cut struct{}
 
 // spot is an offset: what is known from the link type, and what the packet adds.
@@ -43,7 +43,7 @@ type oracle struct {
 
 func at(n uint32) func(*oracle) spot { return func(*oracle) spot { return spot{fixed: n} } }
 
-// oracleFor prepares an expression; it is nil if the oracle cannot tell.
+// oracleFor prepares an expression. It returns nil if the oracle does not know the answer.
 func oracleFor(e *Expr, dlt, inet6 uint32) *oracle {
 	o := &oracle{inet6: inet6, scenes: map[Node]scene{}, loads: map[*Load]scene{}}
 	s := scene{dlt: dlt, header: at(0), proto: at(0), payload: at(0)}
@@ -127,7 +127,7 @@ func (o *oracle) walk(n Node) {
 	}
 }
 
-// move is what a word does to the layers behind it.
+// move says how a word shifts the layers behind it.
 func (o *oracle) move(w *Word) {
 	old := o.now
 	switch w.Name {

@@ -32,10 +32,10 @@ const (
 	termLen // the length on the wire
 )
 
-// longestPacket is what libpcap and tcpdump take as the most that a packet can be long.
+// longestPacket is the length of the longest packet for libpcap and tcpdump.
 const longestPacket = 262144
 
-// values are what a byte may be.
+// values is a set of values that a byte may have.
 type values [256]bool
 
 type state struct {
@@ -185,7 +185,7 @@ func (p *prover) follow(at int, s state) bool {
 	return false
 }
 
-// load is what a load gives. A packet that ends before does not come here.
+// load returns the result of a load. A packet that ends before does not come here.
 func (s *state) load(ins bpf.RawInstruction) *term {
 	size := map[uint16]int{sizeW: 4, sizeH: 2, sizeB: 1}[ins.Op&0x18]
 	switch mode := ins.Op & 0xe0; mode {

@@ -79,7 +79,7 @@ func (streams) New(
 	return stream{tcp}
 }
 
-// captureInfo is what package reassembly wants to know of a packet.
+// captureInfo gives package reassembly the facts about a packet.
 type captureInfo gopacket.CaptureInfo
 
 func (c captureInfo) GetCaptureInfo() gopacket.CaptureInfo { return gopacket.CaptureInfo(c) }

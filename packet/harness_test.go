@@ -94,7 +94,7 @@ func (w *wire) ends(t testing.TB, typ packet.Type) (a, b *end) {
 		w.listen(t, 1, typ, experiment, packet.Config{})
 }
 
-// frame is what an end writes to send a payload.
+// frame returns the bytes that an end writes to send a payload.
 func (e *end) frame(protocol uint16, payload []byte) []byte {
 	if e.typ == packet.Datagram {
 		return payload

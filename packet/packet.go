@@ -96,7 +96,7 @@ func hardwareAddr(addr net.Addr) (net.HardwareAddr, error) {
 	return hw, nil
 }
 
-// errClosed is what programs look for in errors of the net package, and in those of files.
+// errClosed is both net.ErrClosed and os.ErrClosed for errors.Is. Programs look for either.
 var errClosed = fmt.Errorf("%w: %w", net.ErrClosed, os.ErrClosed)
 
 // opError gives err the form of errors of the net package, or returns nil if err is.

@@ -41,7 +41,7 @@ type Packet struct {
 	Reader  int       // which of the readers captured it, from 0, in the order of New
 	Time    time.Time // as bpf.Packet.Time returns it
 	WireLen int       // bytes the packet had
-	Data    []byte    // what was captured, from the link header on
+	Data    []byte    // the captured bytes, from the link header on
 }
 
 // A Merger merges what its readers capture. One goroutine at a time uses it, but any goroutine may
@@ -59,7 +59,7 @@ type Merger struct {
 	late     uint64
 }
 
-// input is what one reader has delivered and the loop has not.
+// input holds the packets that one reader has delivered and the loop has not.
 type input struct {
 	r     *bpf.Reader
 	queue []item // in the order of arrival

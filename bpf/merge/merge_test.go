@@ -64,7 +64,7 @@ type event struct {
 	stamp       int
 }
 
-// turn is what the loop must have.
+// turn is what one round of the loop gives.
 type turn struct {
 	n  uint32 // 0 is an error
 	at int

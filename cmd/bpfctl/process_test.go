@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience is how long something that must happen may take.
+// patience is the longest time that a test waits for something that must happen.
 const patience = 30 * time.Second
 
 // process is bpfctl at work.

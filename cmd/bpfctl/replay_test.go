@@ -23,7 +23,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/capgen"
 )
 
-// enough is how many packets a replay of some size has.
+// enough is the number of packets in a replay of some size.
 const enough = 100_000
 
 // bpfctl runs the program in this process.

@@ -15,7 +15,7 @@ type look struct {
 	live    bool // it is a terminal on which a picture can change
 	color   bool // false if NO_COLOR (no-color.org) is set
 	unicode bool
-	width   int // columns; 0 is not limited
+	width   int // columns; 0 means no limit
 	height  int // lines
 }
 

@@ -25,7 +25,7 @@ type speed struct {
 	rate                  float64       // of output, in MB/s
 }
 
-// limits are how long first and next may be.
+// limits are the longest times of first and next.
 func (s speed) limits() (first, next time.Duration) {
 	if s.arch == "amd64" {
 		return 8 * time.Second, time.Second

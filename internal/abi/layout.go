@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// ABI is how the C compiler of one family of architectures lays out structs.
+// ABI has the rules by which the C compiler of one family of architectures lays out structs.
 type ABI struct {
 	Name    string // in file names
 	Tag     string // the build constraint

@@ -39,7 +39,7 @@ func ForFile(i pcapio.Interface) filter.Options {
 	return opt
 }
 
-// Form is how a program is printed, by the number of d in tcpdump's option.
+// Form is a form of printing a program, by the number of d in tcpdump's option.
 type Form int
 
 const (

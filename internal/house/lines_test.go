@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// widest is how many characters a line of code or prose may have.
+// widest is the number of characters that a line of code or prose may have.
 const widest = 100
 
 // No line of a Go file or of a document has more than 100 characters. mayBeLong has the exceptions.

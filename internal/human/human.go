@@ -74,7 +74,7 @@ func Elapsed(d time.Duration) time.Duration {
 	return d.Round(100 * time.Millisecond)
 }
 
-// packageName is what package bpf's errors begin with. "/dev/bpf: " does not match.
+// packageName begins the errors of package bpf. "/dev/bpf: " does not match.
 var packageName = regexp.MustCompile(`(^| )bpf: `)
 
 // OneLine returns the text of an error without line breaks and package names.

@@ -33,7 +33,7 @@ var users = []user{
 	{"clients/", "clients", []string{"-test", "./..."}, false},
 }
 
-// usersOf returns who uses a module, by its path.
+// usersOf returns the packages that use a module, by its path.
 func usersOf() (map[string][]string, error) {
 	all := map[string][]string{}
 	for _, u := range users {

@@ -31,7 +31,7 @@ type Interface struct {
 	OS          string
 	BigEndian   bool   // the byte order of the file; the writers always write little-endian
 	LinkType    uint16 // LINKTYPE_ number
-	SnapLen     uint32 // bytes; 0 is not limited
+	SnapLen     uint32 // bytes; 0 means no limit
 }
 
 // Packet is one packet of a capture file.

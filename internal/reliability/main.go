@@ -112,7 +112,7 @@ func record(file string, command []string, show io.Writer) (err error) {
 	return werr
 }
 
-// readable is what a line of go test -json says, and every other line as it is.
+// readable returns the text of a line of go test -json. It returns any other line unchanged.
 func readable(line []byte) []byte {
 	var e event
 	if !bytes.HasPrefix(line, []byte("{")) || json.Unmarshal(line, &e) != nil {

@@ -239,7 +239,7 @@ func newTable(left int) table.Writer {
 	return t
 }
 
-// numbers are the figures in order, nothing for what was not counted.
+// numbers returns the figures in order. A figure that nobody counted is empty.
 func numbers(sum map[lab.Figure]uint64) (cells []any) {
 	for _, f := range figures {
 		if n, counted := sum[f]; counted {

@@ -42,7 +42,7 @@ type run struct {
 	plays      map[string]*ruled // by the test that plays it on the kernel
 }
 
-// ruled is what a run says of a rule of the table in conformance/.
+// ruled is the result of a run for a rule of the table in conformance/.
 type ruled struct {
 	lab.Rule
 	held    bool
@@ -50,7 +50,7 @@ type ruled struct {
 	said    string // the last line of the test
 }
 
-// test is what one test reported of itself.
+// test has the figures that one test reported.
 type test struct {
 	figures map[lab.Figure]uint64
 	elapsed time.Duration

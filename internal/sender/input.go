@@ -51,7 +51,7 @@ func (f *File) Close() {
 // Again reports whether the file can be read more than once. A pipe can't.
 func (f *File) Again() bool { return f.again }
 
-// Notes says what is wrong with the file, as far as it was read, although it could be read.
+// Notes returns the faults that a reader of the file has met and could pass over.
 func (f *File) Notes() []string { return f.notes }
 
 // each calls do for all packets of the file. Its errors name the file.
@@ -88,7 +88,7 @@ func (f *File) explain(err error) error {
 	return fmt.Errorf("%s: %w", f.Name, err)
 }
 
-// Plan is what is known of a file before any of it is sent.
+// Plan has the facts about a file that the sender knows before it sends a packet.
 type Plan struct {
 	Packets   uint64
 	LinkTypes []uint16 // LINKTYPE_ numbers of its packets

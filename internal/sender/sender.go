@@ -19,7 +19,7 @@ type Config struct {
 	TopSpeed bool
 	PPS      float64 // packets in a second
 	Rate     float64 // bits in a second
-	Loop     uint64  // how often the file is sent; 0 is for ever
+	Loop     uint64  // how often to send the file; 0 means for ever
 }
 
 // Sender sends a file. Its counters count for all rounds.

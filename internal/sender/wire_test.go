@@ -73,7 +73,7 @@ func modelWire(features bpftest.Features) wire {
 	return w
 }
 
-// arrived is what arrives at an interface.
+// arrived returns the packets that arrive at an interface.
 type arrived struct {
 	mu      sync.Mutex
 	packets [][]byte
