@@ -44,7 +44,7 @@ func TestThreeLinesOfThePage(t *testing.T) {
 	cmd.Dir = work
 	cmd.Env = append(os.Environ(), "GOBIN="+bin,
 		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "CGO_ENABLED=0", "GOWORK=off",
-		"GOPROXY=file://"+proxy+",file://"+strings.TrimSpace(string(downloads))+"/cache/download", "GOSUMDB=off", "GOMODCACHE="+t.TempDir(), "GOFLAGS=-modcacherw")
+		"GOPROXY=file://"+proxy+",file://"+strings.TrimSpace(string(downloads))+"/cache/download", "GOSUMDB=off", "GOMODCACHE="+t.TempDir(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -modcacherw")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Contains(t, string(out), "ok  \texample.com/scratch\t")

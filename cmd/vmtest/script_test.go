@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -105,7 +106,7 @@ func params(t *testing.T, dir string) testscript.Params {
 			e.Setenv("GOCACHE", cache)
 			e.Setenv("GOMODCACHE", modcache)
 			e.Setenv("GOPROXY", "off")
-			e.Setenv("GOFLAGS", "-buildvcs=false")
+			e.Setenv("GOFLAGS", strings.TrimSpace(os.Getenv("GOFLAGS")+" -buildvcs=false"))
 			e.Setenv("CGO_ENABLED", "0")
 			return nil
 		},

@@ -77,7 +77,7 @@ func Build(source fs.FS, prefix, cache, goarch string) (string, error) {
 		filepath.Join(dir, "agent"), "./"+prefix+"/agent")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOOS=freebsd", "GOARCH="+goarch, "GOAMD64=v1", "CGO_ENABLED=0",
-		"GOFLAGS=-mod=mod", "GOWORK=off", "GO111MODULE=on")
+		"GOFLAGS="+flags(os.Getenv("GOFLAGS")), "GOWORK=off", "GO111MODULE=on")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); err != nil {
@@ -92,6 +92,18 @@ func Build(source fs.FS, prefix, cache, goarch string) (string, error) {
 		return "", fmt.Errorf("build the agent: %w", err)
 	}
 	return target, nil
+}
+
+// flags returns the flags of the user that the agent's build has too. With the same flags of the
+// compiler, the standard library is in the user's cache. Others might not fit the agent's module.
+func flags(user string) string {
+	kept := []string{"-mod=mod"}
+	for _, f := range strings.Fields(user) {
+		if strings.HasPrefix(f, "-gcflags=") {
+			kept = append(kept, f)
+		}
+	}
+	return strings.Join(kept, " ")
 }
 
 func write(path string, data []byte) error {

@@ -68,3 +68,15 @@ func TestBuildSaysWhatIsWrong(t *testing.T) {
 	_, err := Build(source(program), "p", t.TempDir(), "amd64")
 	assert.ErrorContains(t, err, "no go command in PATH")
 }
+
+// The agent's build shares the compiler's flags with the user's, and no others.
+func TestFlagsOfTheUser(t *testing.T) {
+	for user, want := range map[string]string{
+		"":                                       "-mod=mod",
+		"-gcflags=all=-dwarf=false":              "-mod=mod -gcflags=all=-dwarf=false",
+		"-mod=vendor -race -gcflags=-N -v":       "-mod=mod -gcflags=-N",
+		"'-gcflags=all=-N -l' -ldflags=-X=a.b=c": "-mod=mod",
+	} {
+		assert.Equal(t, want, flags(user), "%q", user)
+	}
+}
