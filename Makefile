@@ -72,14 +72,16 @@ announce:
 format:
 	@f=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$f" || { echo "gofmt would change: $$f"; exit 1; }
 
-# Nobody debugs what these targets build. Without debug information and with a larger heap the
-# compiler and the linker need two thirds of the CPU. Measurements and the tests in guests are built
-# as everybody builds.
+# Nobody debugs what these targets build. Without debug information, without threads and without
+# collecting garbage, the compiler and the linker need two thirds of the CPU. Nobody runs what the
+# cross targets link, so the compiler does not optimise it. Measurements and the tests in guests are
+# built as everybody builds.
 USERSFLAGS := $(shell $(GO) env GOFLAGS)
-vet staticcheck short unit race elsewhere $(addprefix cross-,$(LAYOUTS)): \
-  export GOFLAGS = $(USERSFLAGS) -gcflags=all=-dwarf=false -ldflags=-s
-vet staticcheck short unit race elsewhere $(addprefix cross-,$(LAYOUTS)): \
-  export GOGC = 400
+FRUGAL = -ldflags=-s '-toolexec=env GOMAXPROCS=1 GOGC=off GOMEMLIMIT=1GiB'
+vet staticcheck short unit race elsewhere: \
+  export GOFLAGS = $(USERSFLAGS) -gcflags=all=-dwarf=false $(FRUGAL)
+$(addprefix cross-,$(LAYOUTS)): \
+  export GOFLAGS = $(USERSFLAGS) '-gcflags=all=-dwarf=false -N -l' $(FRUGAL)
 
 # go vet would compile the library, and look for facts in all of it.
 vet: $(ELSEWHERE_BIN)
@@ -101,7 +103,8 @@ short:
 
 # The race detector runs on the packages that start goroutines, and on those that share memory with
 # the model's kernel. The rules share the model too, and make soak races them.
-RACE := . ./bpf/... ./gopacketbpf ./internal/capture/... ./internal/interruptible ./internal/sender ./packet ./sysctl/... ./vmtest/...
+RACE := . ./bpf/... ./gopacketbpf ./internal/capture/... ./internal/interruptible ./internal/sender ./packet ./sysctl/... \
+  ./vmtest ./vmtest/agent/... $(addprefix ./vmtest/internal/,flock qemu server standin wire)
 unit: ## the tests that run here without the race detector
 	$(TEST) -timeout 20m $$($(GO) list $(PKGS) | grep -vxF "$$($(GO) list $(RACE))")
 
@@ -278,6 +281,7 @@ soak: soak-model $(addprefix soak-kernel/,$(SOAKON)) ## the long forms (hours): 
 
 soak-model: $(RELIABILITY)
 	$(GO) test -count=1 -timeout 0 ./filter ./internal/... ./cmd/bpfctl
+	$(GO) test -count=1 -timeout 0 -race $(RACE)
 	ZBUF_PACKETS=$(PACKETS) $(RECORD)/model-accounting.json $(LONG) -race -run 'TestAccounting$$' ./bpf
 	$(RECORD)/model-pauses.json $(LONG) -race -run 'TestNumberedPacketsWithPauses$$' ./bpf
 	ZBUF_SEEDS=$(SEEDS) $(RECORD)/model-random-use.json $(LONG) -race -run 'TestRandomUse$$' ./bpf

@@ -91,6 +91,10 @@ func TestBehindNoSystemCallsNoAllocations(t *testing.T) {
 // A reset looks through the pending packets, but it is no reader: it never makes a reader get
 // ErrLeaseOut, whether or not the reader has left a batch in part.
 func TestReadingWhileOthersReset(t *testing.T) {
+	flushes := int64(100_000)
+	if testing.Short() {
+		flushes = 20_000
+	}
 	for name, read := range map[string]func(*bpf.Reader, context.Context) error{
 		"Lease": func(r *bpf.Reader, ctx context.Context) error {
 			l, err := r.Lease(ctx)
@@ -120,7 +124,7 @@ func TestReadingWhileOthersReset(t *testing.T) {
 						}
 					})
 				}
-				for i := uint32(0); made.Load() < 100_000; i++ {
+				for i := uint32(0); made.Load() < flushes; i++ {
 					if i%4 == 0 {
 						w.receive(i, 3)
 					}

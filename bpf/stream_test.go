@@ -80,6 +80,10 @@ func TestStatsOfALeaseOfTheRest(t *testing.T) {
 // Stats from another goroutine lies between what has been returned and what has been asked for, and
 // its two counters belong together.
 func TestStatsBesideReads(t *testing.T) {
+	packets := uint32(20_000)
+	if testing.Short() {
+		packets = 4000
+	}
 	for _, rd := range readers[1:] {
 		for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
 			t.Run(fmt.Sprintf("%s/%v", rd.name, mode), func(t *testing.T) {
@@ -104,7 +108,7 @@ func TestStatsBesideReads(t *testing.T) {
 						}
 					}
 				})
-				for i := range uint32(20_000) {
+				for i := range packets {
 					if i%40 == 0 {
 						w.receive(i, 40)
 					}

@@ -222,6 +222,10 @@ func TestStatsWhileListenersComeAndGo(t *testing.T) {
 	everywhere(t, func(t *testing.T, w target) {
 		listen(t, w, 2)
 		const most = 60
+		times := 300
+		if testing.Short() {
+			times = 60
+		}
 		errs := make(chan error, 1)
 		stop := make(chan struct{})
 		var wg sync.WaitGroup
@@ -251,7 +255,7 @@ func TestStatsWhileListenersComeAndGo(t *testing.T) {
 			}
 		})
 		seen := map[int]bool{}
-		for i := 0; i < 300 || len(seen) < 3 && i < 100000; i++ {
+		for i := 0; i < times || len(seen) < 3 && i < 100000; i++ {
 			all, err := w.tree.BPF().Stats()
 			require.NoError(t, err)
 			require.GreaterOrEqual(t, len(all), 2)
