@@ -117,11 +117,12 @@ race: ## the tests that run here under the race detector
 # for other systems.
 cross: $(addprefix cross-,$(LAYOUTS)) elsewhere ## link for each layout of structs; vet the rest
 
-# The target cross links the packages that may ask a kernel, and bpfctl. It links packages whose
-# files have no layout once.
-LINKED       := . ./bpf ./cmd/bpfctl ./conformance ./sysctl
-LINKED-amd64 := ./bpf/fanout ./bpf/merge ./cmd/vmtest ./faults ./gopacketbpf ./internal/lab ./internal/sender ./packet ./vmtest/agent
+# The target cross links bpfctl, and the tests of the packages that ask a kernel and have structs of
+# its layout. It links the other tests once.
+LINKED       := . ./bpf ./conformance ./sysctl
+LINKED-amd64 := ./bpf/fanout ./bpf/merge ./cmd/bpfctl ./cmd/vmtest ./faults ./gopacketbpf ./internal/lab ./internal/sender ./packet ./vmtest/agent
 $(addprefix cross-,$(LAYOUTS)): cross-%:
+	GOOS=freebsd GOARCH=$* $(GO) build -o /dev/null ./cmd/bpfctl
 	GOOS=freebsd GOARCH=$* $(GO) test -vet=off -exec=true $(LINKED) $(LINKED-$*) >/dev/null
 
 elsewhere: $(ELSEWHERE_BIN)
