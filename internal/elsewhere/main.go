@@ -147,9 +147,13 @@ func (c *checker) check(p *goPackage) *types.Package {
 	if p.Module != nil && p.Module.GoVersion != "" {
 		conf.GoVersion = "go" + p.Module.GoVersion
 	}
+	mode := parser.SkipObjectResolution
+	if len(ofImports) > 0 {
+		mode |= parser.ParseComments
+	}
 	var files []*ast.File
 	for _, name := range p.GoFiles {
-		f, err := parser.ParseFile(c.fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+		f, err := parser.ParseFile(c.fset, filepath.Join(p.Dir, name), nil, mode)
 		if err != nil {
 			c.errs = append(c.errs, err)
 			continue
@@ -157,7 +161,7 @@ func (c *checker) check(p *goPackage) *types.Package {
 		files = append(files, f)
 	}
 	path, _, _ := strings.Cut(p.ImportPath, " ")
-	info := &types.Info{}
+	info := &types.Info{Defs: map[*ast.Ident]types.Object{}}
 	if p.ours() {
 		info = &types.Info{
 			Types: map[ast.Expr]types.TypeAndValue{}, Instances: map[*ast.Ident]types.Instance{},
@@ -168,8 +172,12 @@ func (c *checker) check(p *goPackage) *types.Package {
 	}
 	pkg, err := conf.Check(path, c.fset, files, info) // Error has them all
 	c.checked[p.ImportPath] = pkg
-	if p.ours() && err == nil {
-		c.vet(files, pkg, info, conf.GoVersion)
+	switch {
+	case err != nil:
+	case p.ours():
+		c.vet(analyzers, files, pkg, info, conf.GoVersion)
+	default:
+		c.vet(ofImports, files, pkg, info, conf.GoVersion)
 	}
 	return pkg
 }

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"go/ast"
 	"go/types"
+	"iter"
 	"os"
 	"reflect"
+	"slices"
 
 	"golang.org/x/tools/go/analysis"
 	"golang.org/x/tools/go/analysis/passes/appends"
@@ -61,6 +63,9 @@ var analyzers = []*analysis.Analyzer{
 	unusedresult.Analyzer,
 }
 
+// ofImports are analyzers that look at the declarations of imported packages too.
+var ofImports []*analysis.Analyzer
+
 // A factKey names what an analyzer knows of an object or, if object is nil, of a package.
 type factKey struct {
 	pkg    *types.Package
@@ -68,8 +73,11 @@ type factKey struct {
 	fact   reflect.Type
 }
 
-// vet runs the analyzers on a package, and keeps what they know for the packages that import it.
-func (c *checker) vet(files []*ast.File, pkg *types.Package, info *types.Info, version string) {
+// vet runs analyzers on a package, and keeps the facts that they find for the packages that import
+// it.
+func (c *checker) vet(
+	with []*analysis.Analyzer, files []*ast.File, pkg *types.Package, info *types.Info, version string,
+) {
 	results := map[*analysis.Analyzer]any{}
 	var run func(a *analysis.Analyzer) any
 	run = func(a *analysis.Analyzer) any {
@@ -91,8 +99,22 @@ func (c *checker) vet(files []*ast.File, pkg *types.Package, info *types.Info, v
 			ExportPackageFact: func(f analysis.Fact) {
 				c.facts[factKey{pkg, nil, reflect.TypeOf(f)}] = f
 			},
-			AllObjectFacts:  func() []analysis.ObjectFact { return nil },
-			AllPackageFacts: func() []analysis.PackageFact { return nil },
+			AllObjectFacts: func() (all []analysis.ObjectFact) {
+				for k, f := range c.factsOf(a) {
+					if k.object != nil {
+						all = append(all, analysis.ObjectFact{Object: k.object, Fact: f})
+					}
+				}
+				return all
+			},
+			AllPackageFacts: func() (all []analysis.PackageFact) {
+				for k, f := range c.factsOf(a) {
+					if k.pkg != nil {
+						all = append(all, analysis.PackageFact{Package: k.pkg, Fact: f})
+					}
+				}
+				return all
+			},
 		}
 		for _, needed := range a.Requires {
 			pass.ResultOf[needed] = run(needed)
@@ -104,8 +126,20 @@ func (c *checker) vet(files []*ast.File, pkg *types.Package, info *types.Info, v
 		results[a] = result
 		return result
 	}
-	for _, a := range analyzers {
+	for _, a := range with {
 		run(a)
+	}
+}
+
+// factsOf returns the facts that an analyzer has found in all packages.
+func (c *checker) factsOf(a *analysis.Analyzer) iter.Seq2[factKey, analysis.Fact] {
+	return func(yield func(factKey, analysis.Fact) bool) {
+		for k, f := range c.facts {
+			isOne := func(of analysis.Fact) bool { return reflect.TypeOf(of) == k.fact }
+			if slices.ContainsFunc(a.FactTypes, isOne) && !yield(k, f) {
+				return
+			}
+		}
 	}
 }
 
