@@ -267,8 +267,8 @@ func (g *graph) improve(root *block) *block {
 				b.f, changed = f, true
 			}
 		}
-		g.blocks.clear()
 		left := g.order(root)
+		g.blocks.clear()
 		for i := len(left) - 1; i >= 0; i-- {
 			b := left[i]
 			b.now = g.renew(b, b.v, b.rel, b.k, b.w, b.t.now, b.f.now)

@@ -189,6 +189,9 @@ func in(v *value, ranges []interval) *form {
 
 // merged sorts ranges and joins those that touch.
 func merged(ranges []interval) []interval {
+	if len(ranges) < 2 {
+		return ranges
+	}
 	s := slices.Clone(ranges)
 	slices.SortFunc(s, func(a, b interval) int {
 		if a.lo < b.lo {

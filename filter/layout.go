@@ -72,7 +72,11 @@ func (p *program) assemble(root *piece) []bpf.RawInstruction {
 	// From the end, so that the way to every target is known when a jump is written. A target too far
 	// away gets an island between two pieces: a return, or a jump that can be long. No piece runs into
 	// the island, because every piece ends in a jump. Later jumps use it as well.
-	var out []bpf.RawInstruction // the last instruction first
+	n := 2
+	for _, q := range kept {
+		n += len(q.ins) + 1
+	}
+	out := make([]bpf.RawInstruction, 0, n) // the last instruction first
 	for _, end := range []*piece{p.reject, p.accept} {
 		if end.reached {
 			end.pos = len(out)
