@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,22 +23,24 @@ import (
 
 // captureFlags has the flags of capture.
 type captureFlags struct {
-	iface, write, replay, filter string
-	mode, timestamp, direction   string
-	count                        uint64
-	duration                     time.Duration
-	bufsize                      size
-	snaplen                      int
-	noPromisc                    bool
+	ifaces                     []string
+	write, replay, filter      string
+	mode, timestamp, direction string
+	window                     time.Duration
+	count                      uint64
+	duration                   time.Duration
+	bufsize                    size
+	snaplen                    int
+	noPromisc                  bool
 	expressionFlags
 }
 
 func newCapture(t *target) *cobra.Command {
 	var f captureFlags
 	c := &cobra.Command{
-		Use:   "capture {-i IFACE | --replay FILE} [-w FILE] [EXPRESSION]",
+		Use:   "capture {-i IFACE... | --replay FILE} [-w FILE] [EXPRESSION]",
 		Short: "Capture packets into a pcapng file",
-		Long: `Capture writes the packets that an interface sees to a pcapng file. Time stamps
+		Long: `Capture writes the packets that interfaces see to a pcapng file. Time stamps
 are in nanoseconds. Without -w, capture prints a line for each packet instead:
 seconds since 1970, the interface, the bytes captured and, if the packet had
 more, "/" and the bytes on the wire.
@@ -46,10 +49,15 @@ A capture ends
   - after a signal: SIGINT (Ctrl-C), SIGTERM or SIGHUP,
   - after -c packets,
   - after the time of --duration,
-  - when the interface has gone, which is an error.
+  - when the last interface has gone, which is an error.
 Every packet captured by then is written. Capture then says how many packets
 are in the output, and how many the kernel received and dropped. A packet is
 written out within half a second after it was captured.
+
+With several interfaces, capture merges their packets by time. A packet waits
+for older ones of the other interfaces for at most the time of --merge-window.
+If an interface goes, capture says so, and goes on with the others. The link
+types may differ.
 
 With --replay, the packets come from a pcap or pcapng file. A model of the
 kernel in memory puts them into shared buffers, as FreeBSD does. They keep
@@ -68,6 +76,7 @@ The FILE of --filter has a program of numbers instead, as tcpdump(1) and
 "bpfctl filter -ddd" print it.`,
 		Example: `  bpfctl capture -i em0 -w out.pcapng
   bpfctl capture -i em0 -w web.pcapng 'tcp port 80 or 443'
+  bpfctl capture -i em0,em1 -i pflog0 -w out.pcapng
   bpfctl capture -i em0 -w - | tshark -r -
   bpfctl capture -i em0 -c 1000 --mode zerocopy --bufsize 2M -w out.pcapng
   bpfctl capture --replay in.pcap -w out.pcapng
@@ -78,7 +87,10 @@ The FILE of --filter has a program of numbers instead, as tcpdump(1) and
 	}
 	fl := c.Flags()
 	fl.SortFlags = false
-	fl.VarP(once(&f.iface), "interface", "i", "capture on `IFACE`")
+	fl.StringSliceVarP(&f.ifaces, "interface", "i", nil,
+		"capture on `IFACE`; several may be given, or a list with commas")
+	fl.DurationVar(&f.window, "merge-window", 100*time.Millisecond,
+		"how long (`D`) a packet waits for older ones of other interfaces\n")
 	fl.Var(once(&f.replay), "replay",
 		"capture the packets of `FILE`, pcap or pcapng, instead;\n- is standard input")
 	fl.VarP(once(&f.write), "write", "w", "write pcapng to `FILE`; - is standard output")
@@ -113,10 +125,14 @@ The FILE of --filter has a program of numbers instead, as tcpdump(1) and
 // config checks the flags and makes the reader's configuration of them.
 func (f *captureFlags) config(c *cobra.Command, args []string) (cfg bpf.Config, err error) {
 	switch {
-	case f.iface == "" && f.replay == "":
+	case len(f.ifaces) == 0 && f.replay == "":
 		return cfg, usagef("which interface? -i IFACE, or --replay FILE")
-	case f.iface != "" && f.replay != "":
+	case len(f.ifaces) > 0 && f.replay != "":
 		return cfg, usagef("give either -i or --replay, not both")
+	case c.Flags().Changed("merge-window") && len(f.ifaces) < 2:
+		return cfg, usagef("--merge-window is for several interfaces")
+	case f.window <= 0:
+		return cfg, usagef("--merge-window %v: must be more than 0", f.window)
 	case f.replay != "" && c.Flags().Changed("model"):
 		return cfg, usagef("--replay has its own model: leave --model out")
 	case c.Flags().Changed("count") && f.count == 0:
@@ -127,6 +143,14 @@ func (f *captureFlags) config(c *cobra.Command, args []string) (cfg bpf.Config, 
 		return cfg, usagef("--bufsize 0: a buffer needs some bytes")
 	case c.Flags().Changed("snaplen") && f.snaplen <= 0:
 		return cfg, usagef("--snaplen %d: must be at least 1", f.snaplen)
+	}
+	for i, name := range f.ifaces {
+		switch {
+		case name == "":
+			return cfg, usagef("-i: the name of an interface is empty")
+		case slices.Contains(f.ifaces[:i], name):
+			return cfg, usagef("-i: %s is given twice", name)
+		}
 	}
 	if cfg.Mode, err = bpf.ParseMode(f.mode); err != nil {
 		return cfg, usagef("--mode: %w", err)
@@ -207,7 +231,7 @@ func runCapture(c *cobra.Command, t *target, f *captureFlags, args []string) err
 			err = source.CheckFilter(cfg, n)
 		}
 		if err == nil {
-			src, err = source.OpenLive(f.iface, cfg)
+			src, err = f.openLive(cfg)
 		}
 		begin()
 	}
@@ -231,6 +255,14 @@ func runCapture(c *cobra.Command, t *target, f *captureFlags, args []string) err
 		p.Stages = append(p.Stages, stage.Limit(f.count))
 	}
 	return show(ctx, p, c.ErrOrStderr(), f.write == "" && isTerminal(c.OutOrStdout()))
+}
+
+// openLive opens the interfaces.
+func (f *captureFlags) openLive(cfg bpf.Config) (capture.Source, error) {
+	if len(f.ifaces) == 1 {
+		return source.OpenLive(f.ifaces[0], cfg)
+	}
+	return source.OpenSeveral(f.ifaces, cfg, f.window)
 }
 
 // openSink opens the file that -w names, or the list of packets on standard output.

@@ -26,6 +26,13 @@ func show(ctx context.Context, p *capture.Pipeline, stderr io.Writer, listed boo
 func showOn(ctx context.Context, p *capture.Pipeline, stderr io.Writer, live bool) error {
 	start := time.Now()
 	fmt.Fprintf(stderr, "bpfctl: %s\n", human.Printable(p.Source.Describe()))
+	p.Say = func(note string) {
+		clear := ""
+		if live {
+			clear = "\r\x1b[K"
+		}
+		fmt.Fprintf(stderr, "%sbpfctl: %s\n", clear, human.Printable(note))
+	}
 	done := make(chan struct{})
 	var showing sync.WaitGroup
 	if live {

@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/internal/capture"
 	"github.com/zbuf-go/zbuf/internal/capture/sink"
 	"github.com/zbuf-go/zbuf/internal/fixture"
@@ -20,7 +19,7 @@ import (
 
 // still is a source that has some packets and then nothing.
 type still struct {
-	packets []bpf.Packet
+	packets []capture.Packet
 	told    bool
 }
 

@@ -15,21 +15,40 @@ import (
 // batchSize is the number of packets that a batch has at most.
 const batchSize = 256
 
-// Batch has some packets of one interface, in the order of capture.
+// Packet is one captured packet.
+type Packet struct {
+	Interface int   // the number of its interface
+	Sec, Nsec int64 // the time stamp
+	WireLen   int   // bytes on the wire
+	Data      []byte
+}
+
+// PacketOf returns a packet that a reader has captured on an interface. It is valid as long as p.
+func PacketOf(iface int, p bpf.Packet) Packet {
+	sec, nsec := p.Timestamp()
+	return Packet{Interface: iface, Sec: sec, Nsec: nsec, WireLen: p.WireLen(), Data: p.Data()}
+}
+
+// Batch has some packets in the order in which the sink shall have them.
 type Batch struct {
 	// New are interfaces that no batch has had before. Interfaces are numbered from 0, in the
 	// order in which they come. They come before the packets.
 	New []pcapio.Interface
 
-	Interface int
-	Packets   []bpf.Packet // valid until the next batch; their capacity bounds a batch
+	// Notes are sentences that the user shall read at once.
+	Notes []string
+
+	Packets []Packet // valid until the next batch; their capacity bounds a batch
 }
 
 // Reset empties a batch.
-func (b *Batch) Reset() { b.New, b.Packets = nil, b.Packets[:0] }
+func (b *Batch) Reset() { b.New, b.Notes, b.Packets = nil, nil, b.Packets[:0] }
+
+// Full reports whether a batch has no room for a packet.
+func (b *Batch) Full() bool { return len(b.Packets) == cap(b.Packets) }
 
 // NewBatch returns an empty batch with room for packets.
-func NewBatch() *Batch { return &Batch{Packets: make([]bpf.Packet, 0, batchSize)} }
+func NewBatch() *Batch { return &Batch{Packets: make([]Packet, 0, batchSize)} }
 
 // Source gives packets. It captures them on an interface, or reads them from a file.
 type Source interface {

@@ -21,6 +21,7 @@ type Pipeline struct {
 	Source Source
 	Stages []Stage
 	Sink   Sink
+	Say    func(note string) // gets the notes of batches; nil drops them
 
 	mu      sync.Mutex // of what follows: Run against the timer
 	pending bool       // the sink keeps something back, and the timer runs
@@ -91,6 +92,11 @@ func (p *Pipeline) write(b *Batch, timer *time.Timer) error {
 			return err
 		}
 	}
+	for _, n := range b.Notes {
+		if p.Say != nil {
+			p.Say(n)
+		}
+	}
 	for _, i := range b.New {
 		if p.failed = p.Sink.AddInterface(i); p.failed != nil {
 			return p.failed
@@ -101,7 +107,7 @@ func (p *Pipeline) write(b *Batch, timer *time.Timer) error {
 	}
 	n := uint64(0)
 	for _, q := range b.Packets {
-		n += uint64(q.CapLen())
+		n += uint64(len(q.Data))
 	}
 	p.packets.Add(uint64(len(b.Packets)))
 	p.bytes.Add(n)

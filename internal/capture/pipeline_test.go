@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/internal/capture"
 	"github.com/zbuf-go/zbuf/internal/capture/stage"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
@@ -49,7 +48,7 @@ func (s *timed) Next(ctx context.Context, b *capture.Batch) error {
 		return io.EOF
 	}
 	s.next++
-	b.Packets = append(b.Packets, bpf.Packet{})
+	b.Packets = append(b.Packets, capture.Packet{})
 	return nil
 }
 

@@ -3,7 +3,7 @@ package sink
 import (
 	"bufio"
 
-	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/capture"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
 
@@ -20,9 +20,8 @@ func (f *pcapng) addInterface(i pcapio.Interface) error {
 	return err
 }
 
-func (f *pcapng) packet(iface int, p bpf.Packet) error {
-	sec, nsec := p.Timestamp()
-	return f.w.WritePacket(iface, sec, nsec, p.Data(), p.WireLen())
+func (f *pcapng) packet(p capture.Packet) error {
+	return f.w.WritePacket(p.Interface, p.Sec, p.Nsec, p.Data, p.WireLen)
 }
 
 func (f *pcapng) finish(stats []pcapio.Statistics) error {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/internal/capture"
 	"github.com/zbuf-go/zbuf/internal/interruptible"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
@@ -19,7 +18,7 @@ import (
 // A reader can read everything up to there.
 type format interface {
 	addInterface(pcapio.Interface) error // numbered from 0
-	packet(iface int, p bpf.Packet) error
+	packet(p capture.Packet) error
 	finish([]pcapio.Statistics) error
 }
 
@@ -69,10 +68,10 @@ func (s *sink) AddInterface(i pcapio.Interface) error {
 
 func (s *sink) Write(b *capture.Batch) error {
 	for _, p := range b.Packets {
-		if err := s.format.packet(b.Interface, p); err != nil {
+		if err := s.format.packet(p); err != nil {
 			return s.out.explain(err)
 		}
-		s.out.unit(1, p.CapLen())
+		s.out.unit(1, len(p.Data))
 	}
 	return nil
 }

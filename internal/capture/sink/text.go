@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"strconv"
 
-	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/capture"
 	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
@@ -31,20 +31,19 @@ func (f *text) addInterface(i pcapio.Interface) error {
 	return nil
 }
 
-func (f *text) packet(iface int, p bpf.Packet) error {
-	sec, nsec := p.Timestamp()
-	b := strconv.AppendInt(f.line[:0], sec, 10)
+func (f *text) packet(p capture.Packet) error {
+	b := strconv.AppendInt(f.line[:0], p.Sec, 10)
 	b = append(b, '.')
 	for unit := int64(1e8); unit > 0; unit /= 10 {
-		b = append(b, byte('0'+nsec/unit%10))
+		b = append(b, byte('0'+p.Nsec/unit%10))
 	}
 	b = append(b, ' ')
-	b = append(b, f.names[iface]...)
+	b = append(b, f.names[p.Interface]...)
 	b = append(b, ' ')
-	b = strconv.AppendInt(b, int64(p.CapLen()), 10)
-	if p.WireLen() != p.CapLen() {
+	b = strconv.AppendInt(b, int64(len(p.Data)), 10)
+	if p.WireLen != len(p.Data) {
 		b = append(b, '/')
-		b = strconv.AppendInt(b, int64(p.WireLen()), 10)
+		b = strconv.AppendInt(b, int64(p.WireLen), 10)
 	}
 	f.line = append(b, '\n')
 	_, err := f.w.Write(f.line)

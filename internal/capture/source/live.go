@@ -87,7 +87,7 @@ func (l *Live) Next(ctx context.Context, b *capture.Batch) error {
 		return nil
 	}
 	for {
-		if fill(b, &l.cursor, math.MaxInt); len(b.Packets) > 0 {
+		if fill(b, 0, &l.cursor, math.MaxInt); len(b.Packets) > 0 {
 			return nil
 		}
 		err := l.cursor.Err()

@@ -34,11 +34,11 @@ func captured(ctx context.Context, src capture.Source, to chan<- capgen.Packet) 
 		}
 		ifaces += len(b.New)
 		for _, p := range b.Packets {
-			if b.Interface >= ifaces {
-				return fmt.Errorf("packet of interface %d of %d", b.Interface, ifaces)
+			if p.Interface >= ifaces {
+				return fmt.Errorf("packet of interface %d of %d", p.Interface, ifaces)
 			}
-			to <- capgen.Packet{Interface: b.Interface, Time: p.Time(), Data: bytes.Clone(p.Data()),
-				WireLen: p.WireLen()}
+			to <- capgen.Packet{Interface: p.Interface, Time: time.Unix(p.Sec, p.Nsec),
+				Data: bytes.Clone(p.Data), WireLen: p.WireLen}
 		}
 	}
 }

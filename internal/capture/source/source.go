@@ -42,12 +42,12 @@ func Refusal(err error) string {
 	return strings.TrimPrefix(human.OneLine(err), "zero-copy refused: ")
 }
 
-// fill adds at most n packets to a batch, until it is full.
-func fill(b *capture.Batch, c *bpf.Cursor, n int) {
+// fill adds at most n packets of an interface to a batch, until it is full.
+func fill(b *capture.Batch, iface int, c *bpf.Cursor, n int) {
 	n = min(n, cap(b.Packets)-len(b.Packets))
 	at := *c // in registers
 	for ; n > 0 && at.Next(); n-- {
-		b.Packets = append(b.Packets, at.Packet())
+		b.Packets = append(b.Packets, capture.PacketOf(iface, at.Packet()))
 	}
 	*c = at
 }

@@ -26,8 +26,7 @@ type stream struct {
 // already.
 func (s *stream) next(ctx context.Context, b *capture.Batch, n uint64) (uint64, error) {
 	for {
-		b.Interface = s.index
-		if fill(b, &s.cursor, int(min(n, math.MaxInt32))); len(b.Packets) > 0 {
+		if fill(b, s.index, &s.cursor, int(min(n, math.MaxInt32))); len(b.Packets) > 0 {
 			return uint64(len(b.Packets)), nil
 		}
 		if err := s.cursor.Err(); err != nil {
