@@ -18,6 +18,7 @@ import (
 	"github.com/zbuf-go/zbuf/internal/capture/source"
 	"github.com/zbuf-go/zbuf/internal/capture/stage"
 	"github.com/zbuf-go/zbuf/internal/human"
+	"github.com/zbuf-go/zbuf/internal/machine"
 	"github.com/zbuf-go/zbuf/internal/program"
 )
 
@@ -51,8 +52,9 @@ A capture ends
   - after the time of --duration,
   - when the last interface has gone, which is an error.
 Every packet captured by then is written. Capture then says how many packets
-are in the output, and how many the kernel received and dropped. A packet is
-written out within half a second after it was captured.
+are in the output, and how many the kernel received and dropped. It says so in
+between after SIGINFO (Ctrl-T) or SIGUSR1. A packet is written out within half a
+second after it was captured.
 
 With several interfaces, capture merges their packets by time. A packet waits
 for older ones of the other interfaces for at most the time of --merge-window.
@@ -233,6 +235,9 @@ func runCapture(c *cobra.Command, t *target, f *captureFlags, args []string) err
 		if err == nil {
 			src, err = f.openLive(cfg)
 		}
+		if err == nil {
+			f.warnOfDown(c.ErrOrStderr(), m)
+		}
 		begin()
 	}
 	switch {
@@ -263,6 +268,18 @@ func (f *captureFlags) openLive(cfg bpf.Config) (capture.Source, error) {
 		return source.OpenLive(f.ifaces[0], cfg)
 	}
 	return source.OpenSeveral(f.ifaces, cfg, f.window)
+}
+
+// warnOfDown names the interfaces that are down.
+func (f *captureFlags) warnOfDown(stderr io.Writer, m *machine.Machine) {
+	all, _ := m.Interfaces()
+	for _, i := range all {
+		if slices.Contains(f.ifaces, i.Name) && !i.Up {
+			name := human.Printable(i.Name)
+			fmt.Fprintf(stderr, "bpfctl: %s is down: it receives nothing until `ifconfig %s up`\n",
+				name, name)
+		}
+	}
 }
 
 // openSink opens the file that -w names, or the list of packets on standard output.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"sync"
 	"time"
 
@@ -25,7 +26,9 @@ func show(ctx context.Context, p *capture.Pipeline, stderr io.Writer, listed boo
 
 func showOn(ctx context.Context, p *capture.Pipeline, stderr io.Writer, live bool) error {
 	start := time.Now()
-	fmt.Fprintf(stderr, "bpfctl: %s\n", human.Printable(p.Source.Describe()))
+	say := func(text string) { fmt.Fprintf(stderr, "bpfctl: %s\n", human.Printable(text)) }
+	mode := p.Source.Describe()
+	say(mode)
 	p.Say = func(note string) {
 		clear := ""
 		if live {
@@ -38,23 +41,67 @@ func showOn(ctx context.Context, p *capture.Pipeline, stderr io.Writer, live boo
 	if live {
 		showing.Go(func() { showProgress(p, stderr, start, done) })
 	}
+	stopAnswering := answer(func() {
+		packets, bytes := p.Progress()
+		p.Say(summary(packets, bytes, start, p.Source.Statistics()))
+	})
 	stats, err := p.Run(ctx)
+	stopAnswering()
 	close(done)
 	showing.Wait()
 
 	for _, n := range p.Source.Notes() {
-		fmt.Fprintf(stderr, "bpfctl: %s\n", human.Printable(n))
+		say(n)
 	}
+	if now := p.Source.Describe(); now != mode { // a replay knows its mode with the first packet
+		say(now)
+	}
+	packets, bytes := p.Sink.Written()
+	say(summary(packets, bytes, start, stats))
+	return err
+}
+
+// summary says how far a capture is.
+func summary(packets, bytes uint64, start time.Time, stats []pcapio.Statistics) string {
 	var received uint64
 	for _, s := range stats {
 		received += s.Received
 	}
-	packets, bytes := p.Sink.Written()
-	fmt.Fprintf(stderr, "bpfctl: %d packets captured, %d bytes, in %v; "+
-		"%d received and %d dropped by the kernel\n",
-		packets, bytes, human.Elapsed(time.Since(start)), received, dropped(stats))
-	fmt.Fprintf(stderr, "bpfctl: %s\n", human.Printable(p.Source.Describe()))
-	return err
+	return fmt.Sprintf("%s captured, %s, in %v; %d received and %d dropped by the kernel",
+		count(packets, "packet"), count(bytes, "byte"),
+		human.Elapsed(time.Since(start)), received, dropped(stats))
+}
+
+func count(n uint64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// answer calls say for each signal that asks for the state: SIGINFO (Ctrl-T) and SIGUSR1.
+func answer(say func()) (stop func()) {
+	if len(askingSignals) == 0 {
+		return func() {}
+	}
+	asked, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(asked, askingSignals...)
+	var answering sync.WaitGroup
+	answering.Go(func() {
+		for {
+			select {
+			case <-asked:
+				say()
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		signal.Stop(asked)
+		close(done)
+		answering.Wait()
+	}
 }
 
 // showProgress draws the line of progress again and again, until done is closed.

@@ -57,7 +57,7 @@ func TestLiveLine(t *testing.T) {
 					"\r\x1b[K"
 			}
 			want += "bpfctl: 150 packets captured, 150000 bytes, in 1.2s; 1500 received and 7 dropped by " +
-				"the kernel\nbpfctl: still\n"
+				"the kernel\n"
 			assert.Equal(t, want, stderr.String())
 		})
 	}

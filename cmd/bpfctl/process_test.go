@@ -121,6 +121,29 @@ func TestSignalEndsCaptureCleanly(t *testing.T) {
 	}
 }
 
+// SIGINFO and SIGUSR1 make a capture say how far it is. It goes on.
+func TestCaptureSaysHowFarItIs(t *testing.T) {
+	state := regexp.MustCompile(`(?m)^bpfctl: \d+ packets captured, \d+ bytes, in .*; ` +
+		`\d+ received and 0 dropped by the kernel$`)
+	for _, sig := range askingSignals {
+		t.Run(sig.String(), func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), "out.pcapng")
+			p := start(t, nil, "capture", "--model", "steady", "-i", "em0", "-w", out)
+			for n := range 2 {
+				size := whole(out)
+				p.until("more packets are in the file", func() bool { return whole(out) > size })
+				require.NoError(t, p.cmd.Process.Signal(sig))
+				p.until("the state is said", func() bool {
+					return len(state.FindAllString(p.said(), -1)) == n+1
+				})
+			}
+			require.NoError(t, p.cmd.Process.Signal(syscall.SIGINT))
+			assert.Equal(t, exitOK, p.exit())
+			assert.Len(t, state.FindAllString(p.said(), -1), 3)
+		})
+	}
+}
+
 func TestClosedPipeIsAnError(t *testing.T) {
 	for _, args := range [][]string{{"-w", "-"}, nil} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
