@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -14,6 +15,8 @@ import (
 
 	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/scenario"
+	"github.com/zbuf-go/zbuf/internal/version"
+	"github.com/zbuf-go/zbuf/sysctl"
 )
 
 // Exit codes.
@@ -88,12 +91,22 @@ Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usagef("%w: see %s --help", err, c.CommandPath())
 	})
+	root.Version = version.Build()
+	root.SetVersionTemplate("{{.Name}} version {{.Version}} on " + system() + "\n")
 	root.PersistentFlags().StringVar(&t.scenario, "model", "", "use a model of the kernel: `SCENARIO`")
 	root.RegisterFlagCompletionFunc("model",
 		cobra.FixedCompletions(scenario.Names(), cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(newCapture(t), newZeroCopy(t), newStats(t), newInfo(t), newSend(t),
 		newFilter(), newMan())
 	return root
+}
+
+// system names the system that the program runs on, and its processor.
+func system() string {
+	if release, err := sysctl.Host().String("kern.osrelease"); err == nil {
+		return "FreeBSD " + release + ", " + runtime.GOARCH
+	}
+	return runtime.GOOS + ", " + runtime.GOARCH
 }
 
 // noArgs refuses arguments behind the flags.

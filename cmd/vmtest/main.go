@@ -11,11 +11,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/zbuf-go/zbuf/internal/version"
 	"github.com/zbuf-go/zbuf/vmtest"
 )
 
@@ -66,7 +66,7 @@ passes on its output, exit code, signals and the files it writes.
 
 Exit codes below 125 are the program's own; 125 means that it could not be run
 to its end, with the reason on standard error.`,
-		Version:       buildVersion(),
+		Version:       version.Build(),
 		Args:          cobra.MinimumNArgs(1),
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -151,20 +151,4 @@ to its end, with the reason on standard error.`,
 	root.SetErr(stderr)
 	eerr := root.ExecuteContext(context.Background())
 	return code, eerr
-}
-
-// buildVersion returns the module's version. If the program was built from a checkout, it has the
-// commit too.
-func buildVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	version := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			version += " " + s.Value
-		}
-	}
-	return version + " " + info.GoVersion
 }

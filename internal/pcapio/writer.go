@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/bpf"
+
+	"github.com/zbuf-go/zbuf/internal/version"
 )
 
 // Writer writes pcapng with one section and time stamps in nanoseconds. It buffers. After
@@ -23,7 +25,6 @@ type Writer struct {
 }
 
 const (
-	application = "bpfctl (zbuf)"
 	writeBuffer = 1 << 20
 
 	optSectionOS    = 3 // of a section
@@ -68,6 +69,9 @@ var zeros [4]byte
 // padding returns the number of bytes that follow n bytes up to a multiple of four.
 func padding(n int) int { return -n & 3 }
 
+// application returns the name of the program that writes the file.
+func application() string { return "bpfctl (zbuf) " + version.Module() }
+
 func (w *Writer) begin() error {
 	if w.begun {
 		return nil
@@ -77,7 +81,7 @@ func (w *Writer) begin() error {
 	b = binary.LittleEndian.AppendUint16(b, 1)
 	b = binary.LittleEndian.AppendUint16(b, 0)
 	b = binary.LittleEndian.AppendUint64(b, sectionUnending)
-	b = appendOption(b, optApplication, []byte(application))
+	b = appendOption(b, optApplication, []byte(application()))
 	b = appendOption(b, optSectionOS, []byte(runtime.GOOS))
 	return w.end(appendOption(b, optEnd, nil))
 }

@@ -77,7 +77,7 @@ func TestWriterAgreesWithPcapgo(t *testing.T) {
 				require.Equal(t, ifaces, number)
 				if ifaces++; ifaces == 1 {
 					ng, err = pcapgo.NewNgWriterInterface(&want, theirs, pcapgo.NgWriterOptions{
-						SectionInfo: pcapgo.NgSectionInfo{Application: application, OS: runtime.GOOS},
+						SectionInfo: pcapgo.NgSectionInfo{Application: application(), OS: runtime.GOOS},
 					})
 				} else {
 					_, err = ng.AddInterface(theirs)
