@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/scenario"
@@ -89,7 +90,7 @@ Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usagef("%w: see %s --help", err, c.CommandPath())
+		return usagef("%w: see %s --help", plainFlagError(err), c.CommandPath())
 	})
 	root.Version = version.Build()
 	root.SetVersionTemplate("{{.Name}} version {{.Version}} on " + system() + "\n")
@@ -99,6 +100,34 @@ Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`
 	root.AddCommand(newCapture(t), newZeroCopy(t), newStats(t), newInfo(t), newSend(t),
 		newFilter(), newMan())
 	return root
+}
+
+// wanted says what values the flags of a type take.
+var wanted = map[string]string{
+	"uint64": "a whole number that is not negative", "int": "a whole number", "float64": "a number",
+	"duration": "a time such as 500ms, 90s or 1h30m",
+}
+
+// plainFlagError says in plain words what is wrong with the value of a flag.
+func plainFlagError(err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	f := bad.GetFlag()
+	want, ok := wanted[f.Value.Type()]
+	if !ok {
+		return err // the type of the flag is this program's, and so is the error
+	}
+	if f.Name == "count" {
+		want = "at least 1"
+	}
+	name, value := "--"+f.Name, bad.GetValue()
+	if f.Shorthand != "" {
+		name = "-" + f.Shorthand
+	}
+	placeholder, _ := pflag.UnquoteUsage(f)
+	return fmt.Errorf("%s %s: %s must be %s", name, value, placeholder, want)
 }
 
 // system names the system that the program runs on, and its processor.
