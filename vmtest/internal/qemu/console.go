@@ -21,6 +21,7 @@ type Console struct {
 	final bool
 	named bool // the text of dead names the process
 	died  chan struct{}
+	news  chan struct{} // the next write closes it; nil if nobody waits for one
 }
 
 // consoleKeep is the number of bytes of the console that a Console keeps.
@@ -66,6 +67,10 @@ func (c *Console) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	c.total += int64(len(b))
 	c.last = time.Now()
+	if c.news != nil {
+		close(c.news)
+		c.news = nil
+	}
 	c.tail = append(c.tail, b...)
 	if over := len(c.tail) - consoleKeep; over > 0 {
 		c.tail = append(c.tail[:0], c.tail[over:]...)
@@ -148,6 +153,29 @@ func (c *Console) Since(mark int64) string {
 	defer c.mu.Unlock()
 	n := min(c.total-mark, int64(len(c.tail)))
 	return string(c.tail[int64(len(c.tail))-n:])
+}
+
+// Await returns the first match in the text that was written after the mark. It waits for at most d
+// until there is one. Then it returns an empty string.
+func (c *Console) Await(mark int64, re *regexp.Regexp, d time.Duration) string {
+	over := time.NewTimer(d)
+	defer over.Stop()
+	for {
+		c.mu.Lock()
+		if c.news == nil {
+			c.news = make(chan struct{})
+		}
+		news := c.news
+		c.mu.Unlock()
+		if m := re.FindString(c.Since(mark)); m != "" {
+			return m
+		}
+		select {
+		case <-news:
+		case <-over.C:
+			return ""
+		}
+	}
 }
 
 // Tail returns the last n lines.

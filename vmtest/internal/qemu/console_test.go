@@ -1,7 +1,10 @@
 package qemu
 
 import (
+	"regexp"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -50,4 +53,43 @@ func TestConsoleKeepsTheEnd(t *testing.T) {
 	assert.Equal(t, "one\r\ntwo\r\n", c.Since(mark))
 	assert.Equal(t, "a line of the boot\none\ntwo", c.Tail(3))
 	assert.Len(t, c.Since(0), consoleKeep)
+}
+
+// Await sees what was written before it and what comes while it waits, but nothing before the mark.
+func TestConsoleAwait(t *testing.T) {
+	killed := regexp.MustCompile(`pid \d+ was killed`)
+	for name, c := range map[string]struct {
+		before, marked, later string
+		after                 time.Duration
+		want                  string
+		took                  time.Duration
+	}{
+		"before the mark":   {"pid 1 was killed\n", "", "", 0, "", 2 * time.Second},
+		"there already":     {"", "pid 2 was killed\n", "", 0, "pid 2 was killed", 0},
+		"later":             {"", "", "pid 3 was killed\n", time.Second, "pid 3 was killed", time.Second},
+		"in two pieces":     {"", "pid 4 was", " killed\n", time.Second, "pid 4 was killed", time.Second},
+		"too late":          {"", "", "pid 5 was killed\n", 3 * time.Second, "", 2 * time.Second},
+		"only another line": {"", "x\n", "y\n", time.Second, "", 2 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				console := NewConsole()
+				write := func(text string) {
+					_, err := console.Write([]byte(text))
+					assert.NoError(t, err)
+				}
+				write(c.before)
+				mark := console.Total()
+				write(c.marked)
+				go func() {
+					time.Sleep(c.after) // in the time of the bubble
+					write(c.later)
+				}()
+				begin := time.Now()
+				assert.Equal(t, c.want, console.Await(mark, killed, 2*time.Second))
+				assert.Equal(t, c.took, time.Since(begin))
+				time.Sleep(c.after)
+			})
+		})
+	}
 }

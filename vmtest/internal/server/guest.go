@@ -28,6 +28,11 @@ const (
 	// settle is the longest time that a dying guest may go on printing. The backtrace of a panic
 	// comes after the line of the panic.
 	settle = 700 * time.Millisecond
+	// killNotice is the longest time until the line comes in which the kernel says why it killed a
+	// program.
+	killNotice = 2 * time.Second
+	// sigKill is FreeBSD's number of SIGKILL.
+	sigKill = 9
 	// tailLines is the number of lines of the console in a report.
 	tailLines = 25
 )
@@ -394,8 +399,9 @@ func (g *guest) serve(c *client) error {
 			return nil
 		case wire.Exit:
 			var st wire.ExitStatus
-			if json.Unmarshal(body, &st) == nil && st.Signal != 0 {
-				if m := outOfMemory.FindString(g.m.Console.Since(mark)); m != "" {
+			if json.Unmarshal(body, &st) == nil && st.Signal == sigKill {
+				// The serial port may be slower than the connection.
+				if m := g.m.Console.Await(mark, outOfMemory, killNotice); m != "" {
 					return &fault{sentence: "the guest ran out of memory and its kernel killed the program " +
 						"(raise --mem): " + strings.TrimSpace(m), console: g.m.Console.Tail(tailLines)}
 				}
