@@ -73,7 +73,7 @@ format:
 	@f=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$f" || { echo "gofmt would change: $$f"; exit 1; }
 
 # Nobody debugs what these targets build. Without debug information, without threads and without
-# collecting garbage, the compiler and the linker need two thirds of the CPU. Nobody runs what
+# collecting garbage, the compiler and the linker need much less CPU. Nobody runs what
 # cross-386 and cross-arm link, so the compiler does not optimise it. Tests build programs for amd64
 # too, with the same flags as cross-amd64. Measurements and the tests in guests are built as
 # everybody builds.
@@ -91,7 +91,7 @@ vet: $(ELSEWHERE_BIN)
 	$(WITHOUT_GC) $(ELSEWHERE_BIN) $(HERE)
 
 # Runs go vet's analyzers and those of staticcheck. The command staticcheck itself analyses every
-# function of the standard library first, which takes three minutes of CPU with nothing cached.
+# function of the standard library first. With nothing cached, that costs more than all tests.
 STATICCHECK := bin/staticcheck
 staticcheck: $(STATICCHECK)
 	$(WITHOUT_GC) $(STATICCHECK) $(HERE)
@@ -112,8 +112,9 @@ short:
 
 # The race detector runs on the packages that start goroutines, and on those that share memory with
 # the model's kernel. The rules share the model too, and make soak races them.
-RACE := . ./bpf/... ./gopacketbpf ./internal/capture/... ./internal/interruptible ./internal/sender ./packet ./sysctl/... \
-  ./vmtest ./vmtest/agent/... $(addprefix ./vmtest/internal/,flock qemu server standin wire)
+RACE := . ./bpf/... ./gopacketbpf ./internal/capture/... ./internal/interruptible \
+  ./internal/sender ./packet ./sysctl/... ./vmtest ./vmtest/agent/... \
+  $(addprefix ./vmtest/internal/,flock qemu server standin wire)
 unit: ## the tests that run here without the race detector
 	$(TEST) -timeout 20m $$($(GO) list $(PKGS) | grep -vxF "$$($(GO) list $(RACE))")
 
@@ -127,7 +128,8 @@ cross: $(addprefix cross-,$(LAYOUTS)) elsewhere ## link for each layout of struc
 # The target cross links bpfctl, and the tests of the packages that ask a kernel and have structs of
 # its layout. It links the other tests once.
 LINKED       := . ./bpf ./conformance ./sysctl
-LINKED-amd64 := ./bpf/fanout ./bpf/merge ./cmd/bpfctl ./cmd/vmtest ./faults ./gopacketbpf ./internal/lab ./internal/sender ./packet ./vmtest/agent
+LINKED-amd64 := ./bpf/fanout ./bpf/merge ./cmd/bpfctl ./cmd/vmtest ./faults ./gopacketbpf \
+  ./internal/lab ./internal/sender ./packet ./vmtest/agent
 $(addprefix cross-,$(LAYOUTS)): cross-%:
 	GOOS=freebsd GOARCH=$* $(GO) build -o /dev/null ./cmd/bpfctl
 	GOOS=freebsd GOARCH=$* $(GO) test -vet=off -exec=true $(LINKED) $(LINKED-$*) >/dev/null
@@ -165,7 +167,8 @@ else
 	@echo "make test: to run them, put a FreeBSD/amd64 kernel at ~/.cache/vmtest/kernel-amd64,"
 	@echo "make test: or name it in VMTEST_KERNEL. Install qemu-system-x86. Then run make vmtest."
 endif
-	@echo "make test: NOT run: the analyzers of staticcheck. make check runs them for this system, make staticcheck-all for FreeBSD too"
+	@echo "make test: NOT run: the analyzers of staticcheck. make check runs them for this system."
+	@echo "make test: make staticcheck-all runs staticcheck itself, for FreeBSD too."
 	@echo "make test: the rest: make soak (every test in its long form, hours), make fuzz,"
 	@echo "make test: make bench bench-vm"
 

@@ -54,7 +54,7 @@ A capture ends
 Every packet captured by then is written. Capture then says how many packets
 are in the output, and how many the kernel received and dropped. It says so in
 between after SIGINFO (Ctrl-T) or SIGUSR1. A packet is written out within half a
-second after it was captured.
+second after it was captured, or later if --merge-window is longer than 100ms.
 
 With several interfaces, capture merges their packets by time. A packet waits
 for older ones of the other interfaces for at most the time of --merge-window.
@@ -113,6 +113,7 @@ The FILE of --filter has a program of numbers instead, as tcpdump(1) and
 	fl.BoolVar(&f.noPromisc, "no-promisc", false, "do not put the interface into promiscuous mode")
 	f.expressionFlags.add(fl)
 	fl.Var(once(&f.filter), "filter", "capture only the packets that the program in `FILE` accepts")
+	c.RegisterFlagCompletionFunc("interface", t.completeInterface)
 	for flag, values := range map[string][]string{
 		"mode":      {"auto", "zerocopy", "buffered"},
 		"timestamp": {"nano", "micro", "bintime", "none"},

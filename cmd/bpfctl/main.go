@@ -126,8 +126,8 @@ func plainFlagError(err error) error {
 	if f.Shorthand != "" {
 		name = "-" + f.Shorthand
 	}
-	placeholder, _ := pflag.UnquoteUsage(f)
-	return fmt.Errorf("%s %s: %s must be %s", name, value, placeholder, want)
+	argument, _ := pflag.UnquoteUsage(f) // as the help calls it
+	return fmt.Errorf("%s %s: %s must be %s", name, value, argument, want)
 }
 
 // system names the system that the program runs on, and its processor.

@@ -42,9 +42,11 @@ func TestThreeLinesOfThePage(t *testing.T) {
 	require.NoError(t, err)
 	cmd := exec.Command("sh", "-exc", string(m[1]))
 	cmd.Dir = work
+	local := "file://" + strings.TrimSpace(string(downloads)) + "/cache/download"
 	cmd.Env = append(os.Environ(), "GOBIN="+bin,
 		"PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "CGO_ENABLED=0", "GOWORK=off",
-		"GOPROXY=file://"+proxy+",file://"+strings.TrimSpace(string(downloads))+"/cache/download", "GOSUMDB=off", "GOMODCACHE="+t.TempDir(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -modcacherw")
+		"GOPROXY=file://"+proxy+","+local, "GOSUMDB=off", "GOMODCACHE="+t.TempDir(),
+		"GOFLAGS="+os.Getenv("GOFLAGS")+" -modcacherw")
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	assert.Contains(t, string(out), "ok  \texample.com/scratch\t")

@@ -13,7 +13,7 @@ import (
 
 // With the tag staticcheck, the command runs staticcheck's analyzers too. The command staticcheck
 // itself first looks into the functions of everything that is imported, the standard library
-// included. That takes ten times the CPU, and finds a little more.
+// included. That takes far more CPU, and finds a little more.
 func init() {
 	ofImports = append(ofImports, deprecated.Analyzer)
 	for _, a := range slices.Concat(simple.Analyzers, staticcheck.Analyzers, stylecheck.Analyzers) {

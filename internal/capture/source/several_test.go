@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,7 +78,8 @@ func (s *several) capture(ctx context.Context) (out outcome) {
 }
 
 // Every packet of each interface comes once and in order, and all together in the order of time,
-// whatever pauses there are. The end delivers what was captured before it.
+// whatever pauses there are, and although an interface goes. The end delivers what was captured
+// before it. Other goroutines ask for the statistics meanwhile.
 func TestSeveralInterfacesLoseNothing(t *testing.T) {
 	for seed := range lab.Setting(t, "ZBUF_SEEDS", uint64(20)) {
 		for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
@@ -86,18 +88,35 @@ func TestSeveralInterfacesLoseNothing(t *testing.T) {
 				s := openSeveral(t, mode)
 				ctx, end := context.WithCancel(t.Context())
 				sent := make([]uint32, len(s.ifaces))
+				goes, when := rnd.IntN(len(sent)), rnd.IntN(60) // in two of three runs, long before the end
 				go func() {
-					for range 50 {
+					gone := -1
+					for burst := range 50 {
 						for range rnd.IntN(100) {
 							i := rnd.IntN(len(sent))
+							if i == gone {
+								continue
+							}
 							s.ifaces[i].Receive(scenario.Frame(60+rnd.IntN(200), sent[i]))
 							sent[i]++
+						}
+						if burst == when && when < 40 {
+							gone = goes
+							s.k.RemoveInterface(s.ifaces[gone].Name())
 						}
 						time.Sleep(time.Duration(rnd.IntN(200)) * time.Millisecond) // of the bubble
 					}
 					end()
 				}()
+				var asking sync.WaitGroup
+				asking.Go(func() {
+					for ctx.Err() == nil {
+						assert.Len(t, s.src.Statistics(), len(sent))
+						time.Sleep(77 * time.Millisecond) // of the bubble
+					}
+				})
 				out := s.capture(ctx)
+				asking.Wait()
 				require.Equal(t, io.EOF, out.err)
 				require.Len(t, out.numbers, len(sent))
 				for i, numbers := range out.numbers {
@@ -108,6 +127,12 @@ func TestSeveralInterfacesLoseNothing(t *testing.T) {
 				}
 				assert.Zero(t, out.behind, "seed %d", seed)
 				assert.Empty(t, s.src.Notes())
+				if when < 40 {
+					assert.Equal(t, []string{s.ifaces[goes].Name() +
+						" has gone: destroyed, or moved to another vnet; the others go on"}, out.notes)
+				} else {
+					assert.Empty(t, out.notes)
+				}
 				stats := s.src.Statistics()
 				for i := range sent {
 					assert.EqualValues(t, sent[i], stats[i].Received)
