@@ -15,7 +15,7 @@ type System interface {
 // Device. Implement Backend to put something else below a Device.
 //
 // One goroutine at a time calls Wait. Any goroutine may call the other methods, also while Wait
-// blocks. Close is called once. No other call is under way then, and only Unmap comes after it.
+// blocks. No other call is under way when Close is called, and only Unmap comes after it.
 type Backend interface {
 	// Ioctl performs req. arg is nil or a pointer, as [Request.Takes] accepts it. The kernel reads and
 	// writes the value behind the pointer.
@@ -67,7 +67,7 @@ type Backend interface {
 	// cap_ioctls_limit(2)).
 	Limit(allowed []Request, write bool) error
 
-	// Close closes the descriptor.
+	// Close closes the descriptor. A second call must not close anything; it returns EBADF.
 	Close() error
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"structs"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -46,7 +47,8 @@ func openRetry(mode int) (int, error) {
 // everywhere: it asks for EVFILT_WRITE too, which bpf refuses on 12.1 (14 takes it).
 type descriptor struct {
 	fd, kq  int
-	net     int              // a socket to ask for interfaces, opened before capability mode
+	net     int // a socket to ask for interfaces, opened before capability mode
+	closed  atomic.Bool
 	changes [1]unix.Kevent_t // of the one goroutine in Wait
 	events  [2]unix.Kevent_t
 }
@@ -144,7 +146,12 @@ func (d *descriptor) Write(p []byte) (int, error) {
 
 func (d *descriptor) PageSize() int { return os.Getpagesize() }
 
+// Close closes once. The numbers may belong to other files by the time of a second call, which a
+// Device that is garbage makes if another one adopted the same backend and closed it.
 func (d *descriptor) Close() error {
+	if d.closed.Swap(true) {
+		return unix.EBADF
+	}
 	unix.Close(d.net)
 	unix.Close(d.kq)
 	return unix.Close(d.fd)

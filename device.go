@@ -114,8 +114,9 @@ func OpenOn(s System) (*Device, error) {
 }
 
 // Adopt takes over a descriptor that somebody else opened, through its backend. On FreeBSD,
-// [NewHostBackend] makes a backend of a file descriptor. [Device.Close] closes the backend. If
-// Adopt fails, it leaves the backend open.
+// [NewHostBackend] makes a backend of a file descriptor. The Device owns the backend:
+// [Device.Close] closes it, and so does the garbage collector if nobody called Close. If Adopt
+// fails, it leaves the backend open.
 //
 // The kernel does not tell everything about the descriptor, so a Device that was adopted refuses
 // more than others:

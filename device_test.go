@@ -93,6 +93,11 @@ var lockedCases = map[string]struct {
 	},
 }
 
+// borrowed is a backend that another Device closes. The Device that adopts it may become garbage.
+type borrowed struct{ zbuf.Backend }
+
+func (borrowed) Close() error { return nil }
+
 // requireFlushOfLocked checks lockedCases with descriptors of k.
 func requireFlushOfLocked(t *testing.T, k zbuf.System, ifname string) {
 	for name, c := range lockedCases {
@@ -104,7 +109,7 @@ func requireFlushOfLocked(t *testing.T, k zbuf.System, ifname string) {
 			defer owner.Close()
 			c.setUp(t, owner, ifname)
 			require.NoError(t, owner.Lock())
-			adopted, err := zbuf.Adopt(b)
+			adopted, err := zbuf.Adopt(borrowed{b})
 			require.NoError(t, err)
 			require.ErrorIs(t, adopted.Flush(), c.err)
 		})
@@ -145,7 +150,7 @@ func TestAdoptedBuffersStayWithWhoLentThem(t *testing.T) {
 	require.NoError(t, owner.SetBufferMode(zbuf.BPF_BUFMODE_ZBUF))
 	_, err = owner.SetBuffers(4096)
 	require.NoError(t, err)
-	adopted, err := zbuf.Adopt(b)
+	adopted, err := zbuf.Adopt(borrowed{b})
 	require.NoError(t, err)
 	_, err = adopted.SetBuffers(4096)
 	assert.ErrorIs(t, err, zbuf.ErrNotOurBuffers)

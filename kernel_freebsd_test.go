@@ -2,6 +2,7 @@ package zbuf_test
 
 import (
 	"errors"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -94,4 +95,25 @@ func TestKernelAdoptedLockedDescriptorIsFlushedOnlyIfThatIsSafe(t *testing.T) {
 	require.NoError(t, err)
 	defer w.Destroy(ifname)
 	requireFlushOfLocked(t, w, ifname)
+}
+
+// A number that one file gives up belongs to the next one that opens. So a second Close must not
+// close what the number means by then.
+func TestASecondCloseLeavesTheDescriptorsOfOthersAlone(t *testing.T) {
+	lab.OnKernel(t)
+	b, err := zbuf.Host().Open()
+	require.NoError(t, err)
+	require.NoError(t, b.Close())
+	var others []*os.File
+	for range 4 { // a backend has fewer descriptors
+		f, err := os.Open("/dev/null")
+		require.NoError(t, err)
+		defer f.Close()
+		others = append(others, f)
+	}
+	assert.ErrorIs(t, b.Close(), syscall.EBADF)
+	for _, f := range others {
+		_, err := f.Stat()
+		assert.NoError(t, err)
+	}
 }

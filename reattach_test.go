@@ -51,7 +51,7 @@ func TestAPromiscuousDescriptorIsNotAttachedAgain(t *testing.T) {
 				require.NoError(t, d.SetPromiscuous())
 			}
 			if c.adopted {
-				d, err = zbuf.Adopt(b)
+				d, err = zbuf.Adopt(borrowed{b})
 				require.NoError(t, err)
 			}
 			if c.leave != nil {
