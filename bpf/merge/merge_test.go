@@ -308,7 +308,9 @@ func randomMerge(t *testing.T, rnd *rand.Rand) (late uint64) {
 				}
 			}
 			if gone {
-				time.Sleep(timeout) // in the time of the bubble; what is captured then waits for the look
+				// What is captured within the read timeout before the end waits for the look. A sleep of just
+				// the timeout, in the time of the bubble, would end at the instant at which it is over.
+				time.Sleep(timeout + time.Millisecond)
 				w.ifaces[i].Remove()
 			}
 		})
