@@ -33,6 +33,7 @@ type captureFlags struct {
 	bufsize                    size
 	snaplen                    int
 	noPromisc                  bool
+	formatFlags
 	expressionFlags
 }
 
@@ -95,7 +96,8 @@ The FILE of --filter has a program of numbers instead, as tcpdump(1) and
 		"how long (`D`) a packet waits for older ones of other interfaces\n")
 	fl.Var(once(&f.replay), "replay",
 		"capture the packets of `FILE`, pcap or pcapng, instead;\n- is standard input")
-	fl.VarP(once(&f.write), "write", "w", "write pcapng to `FILE`; - is standard output")
+	fl.VarP(once(&f.write), "write", "w", "write the packets to `FILE`; - is standard output")
+	f.formatFlags.add(c)
 	fl.Uint64VarP(&f.count, "count", "c", 0, "end after `N` packets")
 	fl.DurationVar(&f.duration, "duration", 0, "end after this time, such as 90s or 1h30m (`D`)")
 	fl.StringVar(&f.mode, "mode", "auto",
@@ -204,8 +206,12 @@ func runCapture(c *cobra.Command, t *target, f *captureFlags, args []string) err
 	if err != nil {
 		return err
 	}
+	spec, err := f.formatFlags.spec(c, f.write)
+	if err != nil {
+		return err
+	}
 	if f.write == "-" && isTerminal(c.OutOrStdout()) {
-		return usagef("-w -: a terminal can't show pcapng: redirect standard output")
+		return usagef("-w -: a terminal can't show %s: redirect standard output", spec.Format)
 	}
 	ctx, end := capture.UntilSignal(context.Background())
 	defer end(nil)
@@ -252,7 +258,7 @@ func runCapture(c *cobra.Command, t *target, f *captureFlags, args []string) err
 		return err
 	}
 	defer src.Close()
-	out, err := f.openSink(ctx, c.OutOrStdout())
+	out, err := f.openSink(ctx, spec, c.OutOrStdout())
 	if err != nil {
 		return err
 	}
@@ -283,17 +289,17 @@ func (f *captureFlags) warnOfDown(stderr io.Writer, m *machine.Machine) {
 	}
 }
 
-// openSink opens the file that -w names, or the list of packets on standard output.
-func (f *captureFlags) openSink(ctx context.Context, stdout io.Writer) (capture.Sink, error) {
+// openSink opens the file that -w names, or standard output.
+func (f *captureFlags) openSink(
+	ctx context.Context, spec sink.Spec, stdout io.Writer,
+) (capture.Sink, error) {
 	switch {
-	case f.write == "":
-		return sink.New(sink.Text, stdout), nil
-	case f.write == "-":
-		return sink.New(sink.Pcapng, stdout), nil
+	case f.write == "" || f.write == "-":
+		return sink.New(spec, stdout), nil
 	case f.replay != "" && sameFile(f.replay, f.write):
 		return nil, usagef("-w %s: that is the file to replay", f.write)
 	}
-	return sink.Open(ctx, sink.Pcapng, f.write)
+	return sink.Open(ctx, spec, f.write)
 }
 
 // inputName returns the name that messages use for a file of the command line.

@@ -46,7 +46,8 @@ func TestLiveLine(t *testing.T) {
 	for _, terminal := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			var stderr bytes.Buffer
-			p := &capture.Pipeline{Source: &still{packets: packets}, Sink: sink.New(sink.Pcapng, io.Discard)}
+			out := sink.New(sink.Spec{Format: sink.Pcapng}, io.Discard)
+			p := &capture.Pipeline{Source: &still{packets: packets}, Sink: out}
 			ctx, cancel := context.WithTimeout(t.Context(), 1200*time.Millisecond)
 			defer cancel()
 			require.NoError(t, showOn(ctx, p, &stderr, terminal))

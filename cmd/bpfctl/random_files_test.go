@@ -79,7 +79,7 @@ func replayWith(stdout io.Writer, file []byte, cfg bpf.Config) error {
 		return err
 	}
 	defer src.Close()
-	p := &capture.Pipeline{Source: src, Sink: sink.New(sink.Pcapng, stdout)}
+	p := &capture.Pipeline{Source: src, Sink: sink.New(sink.Spec{Format: sink.Pcapng}, stdout)}
 	_, err = p.Run(context.Background())
 	return err
 }

@@ -2,6 +2,7 @@ package capture_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"testing"
 
@@ -15,19 +16,24 @@ import (
 	"github.com/zbuf-go/zbuf/internal/capture/sink"
 	"github.com/zbuf-go/zbuf/internal/capture/source"
 	"github.com/zbuf-go/zbuf/internal/capture/stage"
+	"github.com/zbuf-go/zbuf/internal/compression"
 	"github.com/zbuf-go/zbuf/internal/scenario"
 )
 
 // From lease to release nothing is allocated, however many packets there are.
 func TestPacketsDoNotAllocate(t *testing.T) {
-	for _, format := range []string{sink.Pcapng, sink.Text} {
-		t.Run(format, func(t *testing.T) {
+	for _, spec := range []sink.Spec{
+		{Format: sink.Pcapng}, {Format: sink.Pcap}, {Format: sink.PcapNano}, {Format: sink.Text},
+		{Format: sink.Pcapng, Compression: compression.Gzip},
+		{Format: sink.Pcapng, Compression: compression.Zstd},
+	} {
+		t.Run(fmt.Sprint(spec.Format, " ", spec.Compression), func(t *testing.T) {
 			k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
 			em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
 			src, err := source.OpenLive("em0", bpf.Config{Mode: bpf.ZeroCopy, System: k})
 			require.NoError(t, err)
 			defer src.Close()
-			out := sink.New(format, io.Discard)
+			out := sink.New(spec, io.Discard)
 			limit := stage.Limit(1e9)
 			b := capture.NewBatch()
 			require.NoError(t, src.Next(t.Context(), b))

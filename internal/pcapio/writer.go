@@ -18,6 +18,8 @@ import (
 // [Writer.Flush] the output ends with a whole block. Its methods return the errors of the output,
 // and an error for arguments that a file has no room for.
 type Writer struct {
+	Comment string // of the whole file; it is written with the first interface
+
 	w       *bufio.Writer
 	begun   bool // the section header is written
 	ifaces  int
@@ -81,6 +83,11 @@ func (w *Writer) begin() error {
 	b = binary.LittleEndian.AppendUint16(b, 1)
 	b = binary.LittleEndian.AppendUint16(b, 0)
 	b = binary.LittleEndian.AppendUint64(b, sectionUnending)
+	if n := len(w.Comment); n > maxOption {
+		return fmt.Errorf("a comment of %d bytes, and pcapng has room for %d", n, maxOption)
+	} else if n > 0 {
+		b = appendOption(b, optComment, []byte(w.Comment))
+	}
 	b = appendOption(b, optApplication, []byte(application()))
 	b = appendOption(b, optSectionOS, []byte(runtime.GOOS))
 	return w.end(appendOption(b, optEnd, nil))

@@ -2,22 +2,36 @@ package sink
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"sort"
+	"syscall"
+
+	"github.com/zbuf-go/zbuf/internal/compression"
 )
 
 // output buffers the bytes of a format and writes them to a target. It knows the end of each unit,
 // such as a block of pcapng or a line of text. So a failed write leaves whole units only, and the
 // output knows how many packets have arrived.
+//
+// A compressed output compresses whole units together, as a block that can be read by itself. A
+// failed write leaves whole blocks only.
 type output struct {
 	buf  *bufio.Writer // formats write into it
 	to   target
 	name string
+	full func() bool // makes room on a full disk; may be nil
 
-	out   int64  // bytes that have arrived
+	encode compression.Encoder // nil if nothing is compressed
+	raw    []byte              // left buf, and is not compressed yet
+	block  []byte              // the last block of compressed data
+	blocks int64               // bytes of all blocks
+
+	out   int64  // bytes of the format that have arrived
 	ends  []mark // of the units that end behind out
 	last  mark   // of the latest unit
 	whole mark   // of the last unit that has arrived whole
+	err   error  // of a block: the output ends there
 }
 
 // mark is the end of a unit.
@@ -26,24 +40,90 @@ type mark struct {
 	packets, bytes uint64 // up to there
 }
 
-const outputBuffer = 1 << 20
+const (
+	outputBuffer = 1 << 20
+	// blockSize is the number of bytes that a block of compressed data has before it is compressed. It
+	// ends with the unit that has this byte. In longer blocks hardly more repeats.
+	blockSize = 256 << 10
+)
 
-func newOutput(to target, name string) *output {
-	o := &output{to: to, name: name}
-	o.buf = bufio.NewWriterSize(arrival{o}, outputBuffer)
+func newOutput(to target, name string, kind compression.Kind) *output {
+	o := &output{to: to, name: name, encode: compression.NewEncoder(kind)}
+	if o.encode == nil {
+		o.buf = bufio.NewWriterSize(arrival{o}, outputBuffer)
+	} else {
+		o.buf = bufio.NewWriterSize(gathering{o}, outputBuffer)
+	}
 	return o
 }
 
 // unit notes that the format has written a unit. The unit has the given number of packets and of
 // their captured bytes.
-func (o *output) unit(packets, bytes int) {
-	o.last.end = o.out + int64(o.buf.Buffered())
+func (o *output) unit(packets, bytes int) error {
+	kept := int64(o.buf.Buffered() + len(o.raw))
+	o.last.end = o.out + kept
 	o.last.packets += uint64(packets)
 	o.last.bytes += uint64(bytes)
-	if o.last.end > o.out {
-		o.ends = append(o.ends, o.last)
-	} else {
+	if kept == 0 {
 		o.whole = o.last
+		return nil
+	}
+	o.ends = append(o.ends, o.last)
+	if o.encode != nil && kept >= blockSize {
+		return o.flush()
+	}
+	return nil
+}
+
+// flush writes out everything that the output keeps. It ends with a whole unit.
+func (o *output) flush() error {
+	if err := o.buf.Flush(); err != nil || len(o.raw) == 0 {
+		return err
+	}
+	if o.err != nil {
+		return o.err
+	}
+	o.block = o.encode(o.block[:0], o.raw)
+	n, err := o.write(o.block)
+	if err != nil {
+		if !o.to.cut(o.blocks) {
+			o.blocks += int64(n)
+		}
+		o.err = err
+		return err
+	}
+	o.blocks += int64(n)
+	o.arrived(len(o.raw))
+	o.raw = o.raw[:0]
+	return nil
+}
+
+// size returns the number of bytes that the target has, or will have if nothing is compressed.
+func (o *output) size() int64 {
+	if o.encode != nil {
+		return o.blocks
+	}
+	return o.out + int64(o.buf.Buffered())
+}
+
+// write writes to the target, and has room made for it if the disk is full.
+func (o *output) write(p []byte) (n int, err error) {
+	for {
+		m, err := o.to.write(p[n:])
+		n += m
+		if err == nil || o.full == nil || !errors.Is(err, syscall.ENOSPC) || !o.full() {
+			return n, err
+		}
+	}
+}
+
+// arrived notes that n more bytes of the format have arrived.
+func (o *output) arrived(n int) {
+	o.out += int64(n)
+	passed := sort.Search(len(o.ends), func(i int) bool { return o.ends[i].end > o.out })
+	if passed > 0 {
+		o.whole = o.ends[passed-1]
+		o.ends = o.ends[:copy(o.ends, o.ends[passed:])]
 	}
 }
 
@@ -52,17 +132,20 @@ type arrival struct{ o *output }
 
 func (a arrival) Write(p []byte) (int, error) {
 	o := a.o
-	n, err := o.to.write(p)
-	o.out += int64(n)
-	passed := sort.Search(len(o.ends), func(i int) bool { return o.ends[i].end > o.out })
-	if passed > 0 {
-		o.whole = o.ends[passed-1]
-		o.ends = o.ends[:copy(o.ends, o.ends[passed:])]
-	}
+	n, err := o.write(p)
+	o.arrived(n)
 	if err != nil && o.to.cut(o.whole.end) {
 		o.out = o.whole.end
 	}
 	return n, err
+}
+
+// gathering keeps the bytes that leave an output's buffer until they are compressed.
+type gathering struct{ o *output }
+
+func (g gathering) Write(p []byte) (int, error) {
+	g.o.raw = append(g.o.raw, p...)
+	return len(p), nil
 }
 
 // explain adds to the error of a write the name of the target, and how the target ends now.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zbuf-go/zbuf/internal/capture"
+	"github.com/zbuf-go/zbuf/internal/compression"
 	"github.com/zbuf-go/zbuf/internal/fixture"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
@@ -94,7 +95,8 @@ func TestFullDiskKeepsWholePackets(t *testing.T) {
 		for room := 200; room < 20_000; room += step {
 			base := int64(room%2) * 1000 // standard output can have something in it
 			d := &disk{data: make([]byte, base), offset: base, room: int(base) + room, fails: fails}
-			s := newSink(Pcapng, newOutput(&regular{f: d, base: base, end: base, owned: true}, "file"))
+			s := newSink(Spec{Format: Pcapng},
+				newOutput(&regular{f: d, base: base, end: base, owned: true}, "file", compression.None))
 			require.NoError(t, s.AddInterface(pcapio.Interface{LinkType: 1}))
 			require.NoError(t, s.Flush())
 			head := len(d.data)
@@ -141,7 +143,7 @@ func TestBrokenPipeCountsWholePackets(t *testing.T) {
 	for _, format := range []string{Pcapng, Text} {
 		for room := 0; room < 2000; room += 7 {
 			p := &brokenPipe{room: room}
-			s := New(format, p)
+			s := New(Spec{Format: format}, p)
 			err := s.AddInterface(pcapio.Interface{LinkType: 1, Name: "em0"})
 			if err == nil {
 				err = s.Write(&capture.Batch{Packets: packets})
@@ -163,7 +165,7 @@ func TestBrokenPipeCountsWholePackets(t *testing.T) {
 func headOf(t *testing.T) int {
 	t.Helper()
 	var b bytes.Buffer
-	s := New(Pcapng, &b)
+	s := New(Spec{Format: Pcapng}, &b)
 	require.NoError(t, s.AddInterface(pcapio.Interface{LinkType: 1, Name: "em0"}))
 	require.NoError(t, s.Flush())
 	return b.Len()
@@ -174,7 +176,7 @@ func TestWrittenIsAllOfIt(t *testing.T) {
 	packets := fixture.Packets(t, 200, 1000)
 	for _, format := range []string{Pcapng, Text} {
 		var b bytes.Buffer
-		s := New(format, &b)
+		s := New(Spec{Format: format}, &b)
 		require.NoError(t, s.AddInterface(pcapio.Interface{LinkType: 1}))
 		n := 0
 		for range 20 { // more than the buffer holds
@@ -193,7 +195,7 @@ func TestWrittenIsAllOfIt(t *testing.T) {
 // A name that a file has can't make a terminal do anything.
 func TestTextEscapesNames(t *testing.T) {
 	var b bytes.Buffer
-	s := New(Text, &b)
+	s := New(Spec{Format: Text}, &b)
 	require.NoError(t, s.AddInterface(pcapio.Interface{Name: "\x1b]0;owned\aem0\n\u009b31m"}))
 	require.NoError(t, s.Write(&capture.Batch{Packets: fixture.Packets(t, 1, 60)}))
 	require.NoError(t, s.Finish(nil))

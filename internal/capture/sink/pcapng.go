@@ -10,7 +10,11 @@ import (
 // Pcapng is the name of the format that keeps everything.
 const Pcapng = "pcapng"
 
-var _ = register(Pcapng, func(w *bufio.Writer) format { return &pcapng{pcapio.NewWriter(w)} })
+var _ = register(Pcapng, func(w *bufio.Writer, s Spec) format {
+	ng := pcapio.NewWriter(w)
+	ng.Comment = s.Comment
+	return &pcapng{ng}
+})
 
 // pcapng stores packets with all their properties.
 type pcapng struct{ w *pcapio.Writer }

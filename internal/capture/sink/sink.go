@@ -22,67 +22,89 @@ type format interface {
 	finish([]pcapio.Statistics) error
 }
 
-var formats = map[string]func(w *bufio.Writer) format{}
+var formats = map[string]func(w *bufio.Writer, s Spec) format{}
 
 // register adds a format. Each file of a format declares its name and calls it for a variable.
-func register(name string, open func(w *bufio.Writer) format) string {
+func register(name string, open func(w *bufio.Writer, s Spec) format) string {
 	formats[name] = open
 	return name
 }
 
-// New returns a sink that writes a format to standard output, or to a writer in its place.
-func New(format string, stdout io.Writer) capture.Sink {
-	return newSink(format, newOutput(targetOf(stdout, false), "standard output"))
-}
-
-// Open returns a sink that writes a format to a file. It creates the file, or empties it. To open a
-// FIFO, it waits until a program reads from it.
-//
-// Errors:
-//   - context.Cause(ctx): ctx was done first.
-//   - Those of open(2).
-func Open(ctx context.Context, format, name string) (capture.Sink, error) {
-	f, err := interruptible.Open(ctx, name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
-	if err != nil {
-		return nil, fmt.Errorf("can't write: %w", err)
-	}
-	return newSink(format, newOutput(targetOf(f, true), name)), nil
-}
-
-func newSink(format string, o *output) *sink {
-	return &sink{out: o, format: formats[format](o.buf)}
-}
-
-type sink struct {
+// Sink writes packets to one file.
+type Sink struct {
 	out    *output
 	format format
 }
 
-func (s *sink) AddInterface(i pcapio.Interface) error {
+var _ capture.Sink = (*Sink)(nil)
+
+// New returns a sink that writes to standard output, or to a writer in its place.
+func New(s Spec, stdout io.Writer) *Sink {
+	return newSink(s, newOutput(targetOf(stdout, false), "standard output", s.Compression))
+}
+
+// Open returns a sink that writes to a file. It creates the file, or empties it. To open a FIFO, it
+// waits until a program reads from it.
+//
+// Errors:
+//   - context.Cause(ctx): ctx was done first.
+//   - Those of open(2).
+func Open(ctx context.Context, s Spec, name string) (*Sink, error) {
+	f, err := interruptible.Open(ctx, name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
+	if err != nil {
+		return nil, fmt.Errorf("can't write: %w", err)
+	}
+	return To(s, f, name), nil
+}
+
+// To returns a sink that writes to an open file, from its offset on. Finish closes the file.
+// Messages use the name.
+func To(s Spec, f *os.File, name string) *Sink {
+	return newSink(s, newOutput(targetOf(f, true), name, s.Compression))
+}
+
+func newSink(s Spec, o *output) *Sink { return &Sink{out: o, format: formats[s.Format](o.buf, s)} }
+
+// AddInterface adds an interface. Packets name it by its number, which counts from 0.
+func (s *Sink) AddInterface(i pcapio.Interface) error {
 	err := s.format.addInterface(i)
 	if err == nil {
-		s.out.unit(0, 0)
+		err = s.out.unit(0, 0)
 	}
 	return s.out.explain(err)
 }
 
-func (s *sink) Write(b *capture.Batch) error {
+// Write takes the packets of a batch.
+func (s *Sink) Write(b *capture.Batch) error {
 	for _, p := range b.Packets {
-		if err := s.format.packet(p); err != nil {
-			return s.out.explain(err)
+		if err := s.WritePacket(p); err != nil {
+			return err
 		}
-		s.out.unit(1, len(p.Data))
 	}
 	return nil
 }
 
-func (s *sink) Flush() error { return s.out.explain(s.out.buf.Flush()) }
+// WritePacket takes one packet.
+func (s *Sink) WritePacket(p capture.Packet) error {
+	err := s.format.packet(p)
+	if err == nil {
+		err = s.out.unit(1, len(p.Data))
+	}
+	return s.out.explain(err)
+}
 
-func (s *sink) Finish(stats []pcapio.Statistics) error {
+// Flush writes out everything that the sink keeps back. A program that reads the file then finds
+// whole packets only, also if the file is compressed.
+func (s *Sink) Flush() error { return s.out.explain(s.out.flush()) }
+
+// Finish completes the file and closes it.
+func (s *Sink) Finish(stats []pcapio.Statistics) error {
 	err := s.format.finish(stats)
 	if err == nil {
-		s.out.unit(0, 0)
-		err = s.out.buf.Flush()
+		err = s.out.unit(0, 0)
+	}
+	if err == nil {
+		err = s.out.flush()
 	}
 	if cerr := s.out.to.close(); err == nil {
 		err = cerr
@@ -90,4 +112,19 @@ func (s *sink) Finish(stats []pcapio.Statistics) error {
 	return s.out.explain(err)
 }
 
-func (s *sink) Written() (packets, bytes uint64) { return s.out.whole.packets, s.out.whole.bytes }
+// Written returns the number of whole packets that have arrived in the file, and the number of
+// their captured bytes.
+func (s *Sink) Written() (packets, bytes uint64) { return s.out.whole.packets, s.out.whole.bytes }
+
+// Size returns the length of the file in bytes. If the file is not compressed, that includes what
+// the sink keeps back.
+//
+// If the file is compressed, Size does not include it: nobody knows yet how long it will be. It
+// becomes one block of compressed data. That happens when about 256 KiB of packets have come, and
+// at each Flush.
+func (s *Sink) Size() int64 { return s.out.size() }
+
+// OnFull makes the sink call f when the disk is full. If f returns true, it has made room, and the
+// sink goes on where it stopped: no packet is lost. The sink calls f from within the method that
+// writes.
+func (s *Sink) OnFull(f func() bool) { s.out.full = f }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/internal/compression"
 )
 
 // If standard output is a file, the target writes behind its contents. Other programs then write
@@ -20,7 +22,7 @@ func TestStandardOutputCanBeAFile(t *testing.T) {
 		defer f.Close()
 		_, err = f.WriteString("before ")
 		require.NoError(t, err)
-		o := newOutput(targetOf(f, false), "standard output")
+		o := newOutput(targetOf(f, false), "standard output", compression.None)
 		assert.Equal(t, appends == 0, o.to.keeps())
 		_, err = io.WriteString(o.buf, "packets ")
 		require.NoError(t, err)

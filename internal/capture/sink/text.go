@@ -12,7 +12,7 @@ import (
 // Text is the name of the format with a line for each packet.
 const Text = "text"
 
-var _ = register(Text, func(w *bufio.Writer) format { return &text{w: w} })
+var _ = register(Text, func(w *bufio.Writer, _ Spec) format { return &text{w: w} })
 
 // text is a line for each packet: seconds since 1970, interface, bytes captured, and "/" with
 // the bytes on the wire if those are more.
