@@ -133,6 +133,9 @@ func TestReplayKeepsEveryPacket(t *testing.T) {
 			if f.BigEndian {
 				n /= 10
 			}
+			if testing.Short() {
+				n /= 4
+			}
 			want := capgen.Packets(n, f, f.Pcapng, 1)
 			got := readPcapng(t, replayed(t, writeFile(t, f, want)))
 			requireSame(t, want, got.packets)
@@ -374,14 +377,20 @@ func TestReplayOfCutFiles(t *testing.T) {
 			require.NoError(t, capgen.Write(&file, f, want))
 			dir := t.TempDir()
 			cuts := map[int]bool{}
-			for n := 0; n < file.Len(); n += 1 + file.Len()/100 {
+			most, near := 100, 5 // cuts anywhere, and bytes around the end of a packet
+			if testing.Short() {
+				most, near = 25, 1
+			}
+			for n := 0; n < file.Len(); n += 1 + file.Len()/most {
 				cuts[n] = true
 			}
 			for i := range want { // around the ends of packets
 				var upTo bytes.Buffer
 				require.NoError(t, capgen.Write(&upTo, f, want[:i]))
-				for n := upTo.Len() - 5; n <= upTo.Len()+17; n++ {
-					cuts[n] = true
+				for n := -near; n <= 12+near; n++ {
+					if !testing.Short() || n <= near || n >= 12 {
+						cuts[upTo.Len()+n] = true
+					}
 				}
 			}
 			for n := range cuts {
