@@ -34,6 +34,7 @@ type captureFlags struct {
 	snaplen                    int
 	noPromisc                  bool
 	formatFlags
+	rotation rotationFlags
 	expressionFlags
 }
 
@@ -98,6 +99,7 @@ The FILE of --filter has a program of numbers instead, as tcpdump(1) and
 		"capture the packets of `FILE`, pcap or pcapng, instead;\n- is standard input")
 	fl.VarP(once(&f.write), "write", "w", "write the packets to `FILE`; - is standard output")
 	f.formatFlags.add(c)
+	f.rotation.add(c)
 	fl.Uint64VarP(&f.count, "count", "c", 0, "end after `N` packets")
 	fl.DurationVar(&f.duration, "duration", 0, "end after this time, such as 90s or 1h30m (`D`)")
 	fl.StringVar(&f.mode, "mode", "auto",
@@ -213,7 +215,11 @@ func runCapture(c *cobra.Command, t *target, f *captureFlags, args []string) err
 	if f.write == "-" && isTerminal(c.OutOrStdout()) {
 		return usagef("-w -: a terminal can't show %s: redirect standard output", spec.Format)
 	}
-	ctx, end := capture.UntilSignal(context.Background())
+	if err := f.rotation.check(c, f.write); err != nil {
+		return err
+	}
+	p := &capture.Pipeline{}
+	ctx, end := f.rotation.untilSignal(p)
 	defer end(nil)
 	begin := func() {
 		if f.duration > 0 {
@@ -258,11 +264,15 @@ func runCapture(c *cobra.Command, t *target, f *captureFlags, args []string) err
 		return err
 	}
 	defer src.Close()
-	out, err := f.openSink(ctx, spec, c.OutOrStdout())
+	p.Source = src
+	if f.rotation.rotates() {
+		p.Sink, err = f.rotation.open(p, spec, f.write, f.replay != "")
+	} else {
+		p.Sink, err = f.openSink(ctx, spec, c.OutOrStdout())
+	}
 	if err != nil {
 		return err
 	}
-	p := &capture.Pipeline{Source: src, Sink: out}
 	if f.count > 0 {
 		p.Stages = append(p.Stages, stage.Limit(f.count))
 	}

@@ -13,7 +13,26 @@ func (s *size) String() string { return strconv.Itoa(int(*s)) }
 func (s *size) Type() string   { return "SIZE" }
 
 func (s *size) Set(text string) error {
-	digits, shift := strings.TrimRight(text, "kKmMgG"), 0
+	n, err := parseSize(text, 31, "2G")
+	*s = size(n)
+	return err
+}
+
+// fileSize is a flag for the number of bytes of a file, or of several.
+type fileSize int64
+
+func (s *fileSize) String() string { return strconv.FormatInt(int64(*s), 10) }
+func (s *fileSize) Type() string   { return "SIZE" }
+
+func (s *fileSize) Set(text string) error {
+	n, err := parseSize(text, 63, "8388608T")
+	*s = fileSize(n)
+	return err
+}
+
+// parseSize returns a number of bytes of fewer bits than given. limit is that number, for messages.
+func parseSize(text string, bits int, limit string) (int64, error) {
+	digits, shift := strings.TrimRight(text, "kKmMgGtT"), 0
 	switch unit := text[len(digits):]; strings.ToUpper(unit) {
 	case "":
 	case "K":
@@ -22,13 +41,14 @@ func (s *size) Set(text string) error {
 		shift = 20
 	case "G":
 		shift = 30
+	case "T":
+		shift = 40
 	default:
-		return fmt.Errorf("unit %q is not K, M or G", unit)
+		return 0, fmt.Errorf("unit %q is not K, M, G or T", unit)
 	}
-	n, err := strconv.ParseUint(digits, 10, 31)
-	if err != nil || n<<shift > 1<<31-1 {
-		return fmt.Errorf("a size is a number of bytes below 2G, such as 65536, 64K or 1M")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < 0 || n > (1<<bits-1)>>shift {
+		return 0, fmt.Errorf("a size is a number of bytes below %s, such as 65536, 64K or 1M", limit)
 	}
-	*s = size(n << shift)
-	return nil
+	return n << shift, nil
 }

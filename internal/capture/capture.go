@@ -7,6 +7,7 @@ package capture
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
@@ -95,4 +96,15 @@ type Sink interface {
 	// Written returns the number of whole packets that have arrived in the output, and the number of
 	// their captured bytes.
 	Written() (packets, bytes uint64)
+}
+
+// Rotator is a sink that has one output after another.
+type Rotator interface {
+	Sink
+
+	// Rotate ends the current output and begins the next one.
+	Rotate(now time.Time) error
+
+	// Due does what is due at a time. It returns when to call it next, or the zero time for never.
+	Due(now time.Time) (next time.Time, err error)
 }

@@ -23,9 +23,10 @@ type Pipeline struct {
 	Sink   Sink
 	Say    func(note string) // gets the notes of batches; nil drops them
 
-	mu      sync.Mutex // of what follows: Run against the timer
-	pending bool       // the sink keeps something back, and the timer runs
-	failed  error      // of the sink
+	mu      sync.Mutex              // of what follows: Run against the timers and Rotate
+	end     context.CancelCauseFunc // nil before Run and after it
+	pending bool                    // the sink keeps something back, and the timer runs
+	failed  error                   // of the sink
 
 	packets, bytes atomic.Uint64
 }
@@ -36,17 +37,19 @@ type Pipeline struct {
 func (p *Pipeline) Run(ctx context.Context) ([]pcapio.Statistics, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	timer := time.AfterFunc(time.Hour, func() {
-		if err := p.flush(); err != nil {
-			cancel(err)
-		}
-	})
+	p.mu.Lock()
+	p.end = cancel
+	p.mu.Unlock()
+	timer := time.AfterFunc(time.Hour, func() { p.beside(p.flush) })
+	if _, ok := p.Sink.(Rotator); ok {
+		p.due()
+	}
 	err := p.move(ctx, timer)
 	timer.Stop()
 
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pending = false // a timer that has just fired finds nothing to do
+	p.end = nil // a timer that has just fired finds nothing to do
 	if p.failed != nil {
 		err = p.failed
 	}
@@ -55,6 +58,35 @@ func (p *Pipeline) Run(ctx context.Context) ([]pcapio.Statistics, error) {
 		err = ferr
 	}
 	return stats, err
+}
+
+// beside does something to the sink while Run runs. If that fails, the capture ends.
+func (p *Pipeline) beside(do func() error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.end == nil || p.failed != nil {
+		return
+	}
+	if p.failed = do(); p.failed != nil {
+		p.end(p.failed)
+	}
+}
+
+// due lets the sink do what is due, now and whenever it wants to.
+func (p *Pipeline) due() {
+	p.beside(func() error {
+		next, err := p.Sink.(Rotator).Due(time.Now())
+		if err == nil && !next.IsZero() {
+			time.AfterFunc(time.Until(next), p.due)
+		}
+		return err
+	})
+}
+
+// Rotate makes the sink, which is a [Rotator], begin its next output. Any goroutine may call it.
+// Before Run and after it, Rotate does nothing.
+func (p *Pipeline) Rotate() {
+	p.beside(func() error { return p.Sink.(Rotator).Rotate(time.Now()) })
 }
 
 func (p *Pipeline) move(ctx context.Context, timer *time.Timer) error {
@@ -120,13 +152,8 @@ func (p *Pipeline) write(b *Batch, timer *time.Timer) error {
 
 // flush writes out the packets that the sink keeps back.
 func (p *Pipeline) flush() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.pending && p.failed == nil {
-		p.pending = false
-		p.failed = p.Sink.Flush()
-	}
-	return p.failed
+	p.pending = false
+	return p.Sink.Flush()
 }
 
 // Progress returns the number of packets that the sink has got, and the number of their captured

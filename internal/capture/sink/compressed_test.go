@@ -103,7 +103,7 @@ func TestRoomOnAFullDiskGoesOn(t *testing.T) {
 			d := &disk{room: 700, fails: fails}
 			s := newSink(Spec{Format: Pcapng}, newOutput(&regular{f: d, owned: true}, "file", kind))
 			made := 0
-			s.OnFull(func() bool { made++; d.room += 800; return true })
+			s.OnFull(func(bool) bool { made++; d.room += 800; return true })
 			require.NoError(t, s.AddInterface(pcapio.Interface{LinkType: 1}))
 			for i := 0; i < len(packets); i += 6 {
 				require.NoError(t, s.Write(&capture.Batch{Packets: packets[i : i+6]}))

@@ -20,7 +20,7 @@ type output struct {
 	buf  *bufio.Writer // formats write into it
 	to   target
 	name string
-	full func() bool // makes room on a full disk; may be nil
+	full func(progress bool) bool // makes room on a full disk; may be nil
 
 	encode compression.Encoder // nil if nothing is compressed
 	raw    []byte              // left buf, and is not compressed yet
@@ -111,10 +111,15 @@ func (o *output) write(p []byte) (n int, err error) {
 	for {
 		m, err := o.to.write(p[n:])
 		n += m
-		if err == nil || o.full == nil || !errors.Is(err, syscall.ENOSPC) || !o.full() {
+		if err == nil || o.full == nil || !isFull(err) || !o.full(m > 0) {
 			return n, err
 		}
 	}
+}
+
+// isFull reports whether an error says that there is no room on the disk, or none for the user.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // arrived notes that n more bytes of the format have arrived.

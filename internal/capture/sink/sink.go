@@ -124,7 +124,7 @@ func (s *Sink) Written() (packets, bytes uint64) { return s.out.whole.packets, s
 // at each Flush.
 func (s *Sink) Size() int64 { return s.out.size() }
 
-// OnFull makes the sink call f when the disk is full. If f returns true, it has made room, and the
-// sink goes on where it stopped: no packet is lost. The sink calls f from within the method that
-// writes.
-func (s *Sink) OnFull(f func() bool) { s.out.full = f }
+// OnFull makes the sink call f when the disk is full. If f returns true, there may be room now, and
+// the sink tries again: no packet is lost. progress says whether the last try has written some
+// bytes. The sink calls f from within the method that writes.
+func (s *Sink) OnFull(f func(progress bool) bool) { s.out.full = f }
