@@ -35,6 +35,7 @@ type captureFlags struct {
 	noPromisc                  bool
 	formatFlags
 	rotation rotationFlags
+	textFlags
 	expressionFlags
 }
 
@@ -44,9 +45,10 @@ func newCapture(t *target) *cobra.Command {
 		Use:   "capture {-i IFACE... | --replay FILE} [-w FILE] [EXPRESSION]",
 		Short: "Capture packets into a pcapng file",
 		Long: `Capture writes the packets that interfaces see to a pcapng file. Time stamps
-are in nanoseconds. Without -w, capture prints a line for each packet instead:
-seconds since 1970, the interface, the bytes captured and, if the packet had
-more, "/" and the bytes on the wire.
+are in nanoseconds. Without -w, capture prints a line for each packet instead,
+in the form that tcpdump(1) made known: the time, the interface if there are
+several, who sends to whom, and what. Names are not looked up, and numbers of
+TCP are not made relative. With --json, each line is an object for programs.
 
 A capture ends
   - after a signal: SIGINT (Ctrl-C), SIGTERM or SIGHUP,
@@ -84,7 +86,8 @@ The FILE of --filter has a program of numbers instead, as tcpdump(1) and
   bpfctl capture -i em0 -w - | tshark -r -
   bpfctl capture -i em0 -c 1000 --mode zerocopy --bufsize 2M -w out.pcapng
   bpfctl capture --replay in.pcap -w out.pcapng
-  bpfctl capture --replay in.pcap icmp or arp
+  bpfctl capture --replay in.pcap -e -tttt icmp or arp
+  bpfctl capture -i em0 --json udp port 53 | jq -r .dns.questions[].name
   bpfctl capture --replay - -w out.pcapng
   bpfctl capture --model steady -i em0 -c 10`,
 		RunE: func(c *cobra.Command, args []string) error { return runCapture(c, t, &f, args) },
@@ -100,6 +103,7 @@ The FILE of --filter has a program of numbers instead, as tcpdump(1) and
 	fl.VarP(once(&f.write), "write", "w", "write the packets to `FILE`; - is standard output")
 	f.formatFlags.add(c)
 	f.rotation.add(c)
+	f.textFlags.add(c)
 	fl.Uint64VarP(&f.count, "count", "c", 0, "end after `N` packets")
 	fl.DurationVar(&f.duration, "duration", 0, "end after this time, such as 90s or 1h30m (`D`)")
 	fl.StringVar(&f.mode, "mode", "auto",
@@ -209,6 +213,9 @@ func runCapture(c *cobra.Command, t *target, f *captureFlags, args []string) err
 		return err
 	}
 	spec, err := f.formatFlags.spec(c, f.write)
+	if err == nil {
+		spec, err = f.textFlags.spec(c, spec, f.write, c.OutOrStdout())
+	}
 	if err != nil {
 		return err
 	}

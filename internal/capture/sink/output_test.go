@@ -191,13 +191,3 @@ func TestWrittenIsAllOfIt(t *testing.T) {
 		require.EqualValues(t, n*1000, captured)
 	}
 }
-
-// A name that a file has can't make a terminal do anything.
-func TestTextEscapesNames(t *testing.T) {
-	var b bytes.Buffer
-	s := New(Spec{Format: Text}, &b)
-	require.NoError(t, s.AddInterface(pcapio.Interface{Name: "\x1b]0;owned\aem0\n\u009b31m"}))
-	require.NoError(t, s.Write(&capture.Batch{Packets: fixture.Packets(t, 1, 60)}))
-	require.NoError(t, s.Finish(nil))
-	require.Regexp(t, `^\d+\.\d{9} \\x1b\]0;owned\\aem0\\n\\u009b31m 60\n$`, b.String())
-}

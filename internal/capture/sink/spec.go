@@ -11,9 +11,11 @@ import (
 
 // Spec says what a sink writes.
 type Spec struct {
-	Format      string // Pcapng, Pcap, PcapNano or Text
+	Format      string // Pcapng, Pcap, PcapNano, Text or JSON
 	Compression compression.Kind
 	Comment     string // of the whole file; only pcapng has room for one
+
+	Lines TextOptions // how Text looks
 
 	// Say gets a sentence for the user when the format has no place for something that is there. nil
 	// drops it.
