@@ -93,6 +93,22 @@ func TestCorruptBufferIsSaid(t *testing.T) {
 		{"ZeroCopyReadPacketData", func(r *Reader) (int, error) {
 			return one(r.ZeroCopyReadPacketData())
 		}},
+		{"PacketReader", func(r *Reader) (int, error) {
+			p := r.PacketReader()
+			defer p.Release()
+			return one(p.ReadSlice(t.Context()))
+		}},
+		{"PacketReader to the end", func(r *Reader) (n int, err error) {
+			for p := r.PacketReader(); ; n++ {
+				if _, _, err := p.ReadPacket(t.Context()); err != nil {
+					return n, err
+				}
+				if n == 4 {
+					p.Release()
+					return n + 1, nil
+				}
+			}
+		}},
 		{"Packets", func(r *Reader) (n int, err error) {
 			for _, err := range r.Packets(t.Context()) {
 				if err != nil {

@@ -40,6 +40,7 @@ func (k *kernelCounters) zeroed() { k.lastRecv, k.lastDrop = 0, 0 }
 type tally struct {
 	mu             sync.Mutex
 	packets, bytes uint64
+	live           published // counts of a PacketReader's lease that is out
 }
 
 func (t *tally) add(packets, bytes uint64) {
@@ -63,10 +64,21 @@ func (t *tally) fold(a *atomicState) {
 	a.store(s.phase())
 }
 
-// values returns all that was passed. What fold moves is in one of both places, under the lock.
+// foldLive takes over what a PacketReader has published. The PacketReader calls it.
+func (t *tally) foldLive() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	packets, bytes := t.live.load().counts()
+	t.packets += packets
+	t.bytes += bytes
+	t.live.publish(0)
+}
+
+// values returns all that was passed. What is folded is in one of both places, under the lock.
 func (t *tally) values(a *atomicState) (packets, bytes uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	packets, bytes = a.load().counts()
-	return t.packets + packets, t.bytes + bytes
+	livePackets, liveBytes := t.live.load().counts()
+	return t.packets + packets + livePackets, t.bytes + bytes + liveBytes
 }

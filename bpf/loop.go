@@ -56,8 +56,11 @@ func (r *Reader) Packets(ctx context.Context) iter.Seq2[Packet, error] {
 // left the loop.
 func (r *Reader) turns(l Lease, yield func(Packet, error) bool) (more bool, err error) {
 	c := l.Cursor()
-	drop := false                          // what is left of l
-	defer func() { r.keep(l, &c, drop) }() // also if the body panics
+	drop := false  // what is left of l
+	defer func() { // also if the body panics
+		r.Count(&c)
+		r.keep(l, c.next, drop)
+	}()
 	epoch := r.current.epoch
 	for {
 		if r.sig.closed.Load() || r.gate.epoch.Load() != epoch && !r.gate.valid(&r.current) {
@@ -74,16 +77,15 @@ func (r *Reader) turns(l Lease, yield func(Packet, error) bool) (more bool, err 
 	}
 }
 
-// keep ends a lease at whose memory nobody looks. What c has not passed becomes the stream's batch
-// again, unless it is to be dropped.
-func (r *Reader) keep(l Lease, c *Cursor, drop bool) {
-	r.Count(c)
-	if drop || c.next >= uint(len(l.buf)) {
+// keep ends a lease at whose memory nobody looks. What begins at next becomes the stream's batch,
+// unless it is to be dropped.
+func (r *Reader) keep(l Lease, next uint, drop bool) {
+	if drop || next >= uint(len(l.buf)) {
 		l.Release()
 		return
 	}
 	r.state.move(l.id, stateBusy)
-	r.at = uint(len(r.current.buf)-len(l.buf)) + c.next
+	r.at = uint(len(r.current.buf)-len(l.buf)) + next
 	r.takeBack()
 	r.state.store(stateCopied)
 	r.copied()

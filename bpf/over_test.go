@@ -52,6 +52,17 @@ var reading = []struct {
 		}
 		return err
 	}},
+	{"PacketReader", func(ctx context.Context, r *bpf.Reader, deliver func([]byte)) error {
+		one := r.PacketReader()
+		defer one.Release()
+		for {
+			p, _, err := one.ReadSlice(ctx)
+			if err != nil {
+				return err
+			}
+			deliver(p)
+		}
+	}},
 	{"ReadSlice", func(ctx context.Context, r *bpf.Reader, deliver func([]byte)) error {
 		p, _, err := r.ReadSlice(ctx)
 		if err == nil {

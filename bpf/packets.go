@@ -102,7 +102,7 @@ func (r *Reader) refill(ctx context.Context, mine bool) (s state, err error) {
 		err = errClosed
 	}
 	if streams && err == nil && r.gate.valid(&r.current) {
-		if r.atRecord() {
+		if good(r.current.buf, r.at) {
 			return r.state.load(), nil
 		}
 		if e := bad(r.current.buf, r.at); e != nil {
@@ -120,13 +120,4 @@ func (r *Reader) refill(ctx context.Context, mine bool) (s state, err error) {
 		return 0, err
 	}
 	return r.state.load(), nil
-}
-
-// atRecord reports whether the stream's next record is a good one.
-func (r *Reader) atRecord() bool {
-	if r.at+minHdrlen > uint(len(r.current.buf)) {
-		return false
-	}
-	_, _, ok := record(r.current.buf, r.at)
-	return ok
 }

@@ -23,8 +23,11 @@ func (u *user) readOnce(rnd *rand.Rand) bool {
 		ctx, cancel = context.WithTimeout(ctx, in)
 	}
 	defer cancel()
-	if rnd.IntN(5) == 0 {
+	switch rnd.IntN(8) {
+	case 0:
 		return u.loop(rnd, ctx, done)
+	case 1:
+		return u.packetReader(rnd, ctx, done)
 	}
 	c := call{span: span{begin: u.h.moment()}}
 	var frames [][]byte
@@ -126,6 +129,45 @@ func (u *user) loop(rnd *rand.Rand, ctx context.Context, done time.Duration) boo
 		c = call{span: span{begin: u.h.moment()}}
 	}
 	return assert.Fail(u.t, "the loop ended in silence")
+}
+
+// packetReader reads some packets with a PacketReader. It returns false when the Reader is closed.
+// ctx is done at that time.
+func (u *user) packetReader(rnd *rand.Rand, ctx context.Context, done time.Duration) bool {
+	one := u.r.PacketReader()
+	defer one.Release()
+	b := make([]byte, 2048)
+	for range 1 + rnd.IntN(100) {
+		var p []byte
+		var n int
+		var err error
+		c := call{span: span{begin: u.h.moment()}}
+		switch rnd.IntN(3) {
+		case 0:
+			p, _, err = one.ReadPacket(ctx)
+		case 1:
+			p, _, err = one.ReadSlice(ctx)
+		default:
+			n, _, err = one.ReadInto(ctx, b)
+			p = b[:n]
+		}
+		c.end = u.h.moment()
+		if err != nil {
+			c.since = done
+			return u.failed(rnd, c, err)
+		}
+		assert.NoError(u.t, u.h.deliver(c, [][]byte{p}), "with a PacketReader")
+		u.passed.Add(1)
+		if !u.several && rnd.IntN(8) == 0 {
+			s, err := u.r.Stats()
+			assert.True(u.t, err == nil || errors.Is(err, os.ErrClosed))
+			assert.Equal(u.t, u.passed.Load(), s.Packets, "Stats with a PacketReader")
+		}
+		if rnd.IntN(8) == 0 {
+			pause(rnd)
+		}
+	}
+	return true
 }
 
 // useLease goes over a lease in one of several ways, and releases it, now or later, here or

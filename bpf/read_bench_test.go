@@ -28,29 +28,39 @@ func (r *read) packet(data []byte, wirelen int) {
 func BenchmarkRead(b *testing.B) {
 	ctx := context.Background()
 	buf := make([]byte, 2048)
-	walk := func(l bpf.Lease, s *read) {
+	look := func(l bpf.Lease, s *read) {
 		for p := range l.Packets() {
 			s.packet(p.Data(), p.WireLen())
 		}
 	}
-	for _, way := range []struct {
+	ways := []wayToRead{{"Packets", look, func(r *bpf.Reader, n uint64, s *read) error {
+		for p, err := range r.Packets(ctx) {
+			if err != nil {
+				return err
+			}
+			s.packet(p.Data(), p.WireLen())
+			if n--; n == 0 {
+				break
+			}
+		}
+		return nil
+	}}}
+	for _, m := range []struct {
 		name  string
 		lease func(l bpf.Lease, s *read)
-		read  func(r *bpf.Reader, n uint64, s *read) error // n packets
+		one   func(r *bpf.Reader, n uint64, s *read) error
+		alone func(r *bpf.PacketReader, n uint64, s *read) error
 	}{
-		{"Packets", walk, func(r *bpf.Reader, n uint64, s *read) error {
-			for p, err := range r.Packets(ctx) {
+		{"ZeroCopyReadPacketData", look, func(r *bpf.Reader, n uint64, s *read) error {
+			for range n {
+				data, info, err := r.ZeroCopyReadPacketData()
 				if err != nil {
 					return err
 				}
-				s.packet(p.Data(), p.WireLen())
-				if n--; n == 0 {
-					break
-				}
+				s.packet(data, info.WireLen())
 			}
 			return nil
-		}},
-		{"ZeroCopyReadPacketData", walk, func(r *bpf.Reader, n uint64, s *read) error {
+		}, func(r *bpf.PacketReader, n uint64, s *read) error {
 			for range n {
 				data, info, err := r.ZeroCopyReadPacketData()
 				if err != nil {
@@ -74,6 +84,15 @@ func BenchmarkRead(b *testing.B) {
 				s.packet(buf, info.WireLen())
 			}
 			return nil
+		}, func(r *bpf.PacketReader, n uint64, s *read) error {
+			for range n {
+				_, info, err := r.ReadInto(ctx, buf)
+				if err != nil {
+					return err
+				}
+				s.packet(buf, info.WireLen())
+			}
+			return nil
 		}},
 		{"ReadPacket", func(l bpf.Lease, s *read) {
 			for p := range l.Packets() {
@@ -88,14 +107,39 @@ func BenchmarkRead(b *testing.B) {
 				s.packet(data, info.WireLen())
 			}
 			return nil
+		}, func(r *bpf.PacketReader, n uint64, s *read) error {
+			for range n {
+				data, info, err := r.ReadPacket(ctx)
+				if err != nil {
+					return err
+				}
+				s.packet(data, info.WireLen())
+			}
+			return nil
 		}},
 	} {
+		alone := func(r *bpf.Reader, n uint64, s *read) error {
+			p := r.PacketReader()
+			defer p.Release()
+			return m.alone(p, n, s)
+		}
+		ways = append(ways, wayToRead{m.name, m.lease, m.one},
+			wayToRead{"PacketReader." + m.name, m.lease, alone})
+	}
+	for _, way := range ways {
 		for _, size := range []int{64, 1500} {
 			b.Run(fmt.Sprintf("%s/buffer=2048K/packet=%d", way.name, size), func(b *testing.B) {
 				benchmarkRead(b, size, way.lease, way.read)
 			})
 		}
 	}
+}
+
+// wayToRead reads n packets, beside a lease that does the same with them.
+type wayToRead struct {
+	name  string
+	lease func(l bpf.Lease, s *read)
+	read  func(r *bpf.Reader, n uint64, s *read) error
 }
 
 func benchmarkRead(

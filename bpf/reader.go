@@ -10,9 +10,9 @@ import (
 
 // A Reader captures packets from one interface.
 //
-// One goroutine at a time reads: Packets, Lease, ReadPacket, ReadInto, ReadSlice and
-// ZeroCopyReadPacketData. Any goroutine may call the other methods, and [Lease.Release], at any
-// time.
+// One goroutine at a time reads: Packets, Lease, ReadPacket, ReadInto, ReadSlice,
+// ZeroCopyReadPacketData, and the methods of a [PacketReader]. Any goroutine may call the other
+// methods, and [Lease.Release], at any time.
 type Reader struct {
 	dev     *zbuf.Device
 	eng     engine

@@ -22,6 +22,15 @@ func record(buf []byte, at uint) (caplen, hdrlen uint, ok bool) {
 	return caplen, hdrlen, hdrlen >= minHdrlen && fits(buf, at, caplen, hdrlen)
 }
 
+// good reports whether a record that fits begins at buf[at].
+func good(buf []byte, at uint) bool {
+	if at+minHdrlen > uint(len(buf)) {
+		return false
+	}
+	_, _, ok := record(buf, at)
+	return ok
+}
+
 // bad returns the reason why the record at buf[at] does not fit, or nil at the end of buf.
 func bad(buf []byte, at uint) *CorruptError {
 	if at >= uint(len(buf)) {

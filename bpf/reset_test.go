@@ -55,6 +55,15 @@ var readers = []struct {
 		}
 		return []uint32{number(t, p)}, nil
 	}},
+	{"PacketReader", func(t testing.TB, r *bpf.Reader) ([]uint32, error) {
+		one := r.PacketReader()
+		defer one.Release()
+		p, _, err := one.ReadSlice(context.Background())
+		if err != nil {
+			return nil, err
+		}
+		return []uint32{number(t, p)}, nil
+	}},
 	{"ZeroCopyReadPacketData", func(t testing.TB, r *bpf.Reader) ([]uint32, error) {
 		p, _, err := r.ZeroCopyReadPacketData()
 		if err != nil {
