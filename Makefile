@@ -411,8 +411,9 @@ performance: ## fill in docs/performance.md from the results in out/bench; the r
 bin/bpfctl: FORCE
 	$(GO) build -o $@ ./cmd/bpfctl
 
-shots: bin/bpfctl ## take the pictures of bpfctl in README.md anew (on the model; any unix)
+shots: bin/bpfctl ## take the pictures of bpfctl in documents anew (on the model; any unix)
 	PATH="$(CURDIR)/bin:$$PATH" $(GO) run ./internal/termshot/intofile README.md
+	PATH="$(CURDIR)/bin:$$PATH" $(GO) run ./internal/termshot/intofile docs/bpfctl.md
 
 # The modules are those that go.mod and bench/go.mod require.
 licences: ## docs/licences.md: each required module, its licence and its users

@@ -36,6 +36,7 @@ func TestColoursOnATerminalOnly(t *testing.T) {
 	for _, args := range [][]string{
 		{"stats", "--model", "listeners"}, {"info", "--model", "refused"},
 		{"zerocopy", "--model", "refused"}, {"zerocopy", "on", "--model", "refused"},
+		{"capture", "--model", "lan", "-i", "em0", "-c", "14"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			_, written, exit := onTerminal(t, nil, nil, args...)

@@ -75,7 +75,9 @@ func (d *decoder) tls(p []byte) {
 			}
 		case typ == extensionALPN:
 			for names := e.vector(2); len(names) > 0; {
-				t.ALPN = append(t.ALPN, text(names.take(names.number(1))))
+				if name := names.take(names.number(1)); name != nil {
+					t.ALPN = append(t.ALPN, text(name))
+				}
 			}
 		case typ == extensionVersions && kind == serverHello:
 			version = e.number(2)

@@ -60,6 +60,10 @@ var scenarios = []scenario{
 		options: allowed, traffic: steady, actors: actors,
 	},
 	{
+		name: "lan", about: "em0 sees a host that joins a network and opens a web page",
+		options: allowed, traffic: lan,
+	},
+	{
 		name: "down", about: "em0 is down",
 		options: allowed, traffic: nothing,
 	},

@@ -154,7 +154,7 @@ func appendHex(b, data []byte, ascii bool) []byte {
 				b = append(b, ' ')
 			}
 			for _, x := range piece {
-				if x < ' ' || x > '~' {
+				if x <= ' ' || x > '~' {
 					x = '.'
 				}
 				b = append(b, x)
