@@ -43,7 +43,7 @@ func newCapture(t *target) *cobra.Command {
 	var f captureFlags
 	c := &cobra.Command{
 		Use:   "capture {-i IFACE... | --replay FILE} [-w FILE] [EXPRESSION]",
-		Short: "Capture packets into a pcapng file",
+		Short: "Capture packets into a file, or print them",
 		Long: `Capture writes the packets that interfaces see to a pcapng file. Time stamps
 are in nanoseconds. Without -w, capture prints a line for each packet instead,
 in the form that tcpdump(1) made known: the time, the interface if there are

@@ -17,14 +17,14 @@ type textFlags struct {
 }
 
 func (f *textFlags) add(c *cobra.Command) {
-	fl := c.Flags()
+	fl := c.Flags() // empty backquotes: the flag has no argument to name
 	fl.BoolVarP(&f.link, "link-header", "e", false, "print the link header, too")
 	fl.BoolVarP(&f.numeric, "numeric", "n", false, "does nothing: names are never looked up")
-	fl.CountVarP(&f.verbose, "verbose", "v", "print more of the headers; -vv still more")
-	fl.CountVarP(&f.hex, "hex", "x", "print the bytes of a packet; -xx with its link header")
-	fl.CountVarP(&f.ascii, "ascii", "X", "as -x, with characters; -XX with its link header")
+	fl.CountVarP(&f.verbose, "verbose", "v", "print more of the headers``; -vv still more")
+	fl.CountVarP(&f.hex, "hex", "x", "print the bytes of a packet``; -xx with its link header")
+	fl.CountVarP(&f.ascii, "ascii", "X", "as -x, with characters``; -XX with its link header")
 	fl.CountVarP(&f.times, "time", "t",
-		"print no time; -tt seconds since 1970; -ttt since the line before;\n"+
+		"print no time``; -tt seconds since 1970; -ttt since the line before;\n"+
 			"-tttt the date; -ttttt since the first line")
 	fl.BoolVar(&f.json, "json", false, "print a JSON object for each packet")
 }
