@@ -46,9 +46,10 @@ func TestKernelPrintsPackets(t *testing.T) {
 			if strings.Contains(address, ":") {
 				version, icmp = "IP6", "ICMP6, "
 			}
-			assert.Regexp(t, fmt.Sprintf(`^%s %s: UDP, length 5\n%s %s > %s: %sport unreachable \[%s udp\], `+
-				`length \d+\n$`, version, regexp.QuoteMeta(flow), version, address, address, icmp,
-				regexp.QuoteMeta(flow)), ask("-t"))
+			quoted := regexp.QuoteMeta(flow)
+			assert.Regexp(t, fmt.Sprintf(
+				`^%s %s: UDP, length 5\n%s %s > %s: %sport unreachable \[%s udp\], length \d+\n$`,
+				version, quoted, version, address, address, icmp, quoted), ask("-t"))
 
 			first, _, _ := strings.Cut(ask("--json"), "\n")
 			var got struct {
@@ -62,9 +63,10 @@ func TestKernelPrintsPackets(t *testing.T) {
 				}
 			}
 			require.NoError(t, json.Unmarshal([]byte(first), &got), first)
-			assert.Equal(t, []any{"lo0", "NULL", address, address, src, dst, 5}, []any{got.Interface,
-				got.LinkType, got.Network.Src, got.Network.Dst, got.Transport.SrcPort, got.Transport.DstPort,
-				got.Transport.Length})
+			assert.Equal(t, []any{"lo0", "NULL", address, address, src, dst, 5}, []any{
+				got.Interface, got.LinkType, got.Network.Src, got.Network.Dst,
+				got.Transport.SrcPort, got.Transport.DstPort, got.Transport.Length,
+			})
 		})
 	}
 }

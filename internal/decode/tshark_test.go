@@ -99,7 +99,8 @@ func TestFieldsAreThoseOfTshark(t *testing.T) {
 	require.NoError(t, w.Flush())
 	require.NoError(t, f.Close())
 
-	args := []string{"-r", file, "-n", "-o", "ip.defragment:FALSE", "-T", "fields", "-E", "occurrence=f"}
+	args := []string{"-r", file, "-n", "-o", "ip.defragment:FALSE", "-T", "fields",
+		"-E", "occurrence=f"}
 	for _, o := range ofTshark {
 		args = append(args, "-e", o.tshark)
 	}
@@ -114,7 +115,7 @@ func TestFieldsAreThoseOfTshark(t *testing.T) {
 		var object any
 		require.NoError(t, json.Unmarshal(encoded, &object))
 		if at(object, "inner") != nil || at(object, "link.type") == int64(0x88a8) {
-			continue // tshark mixes the fields of both packets, and has others for the outer tag
+			continue // tshark mixes the fields of both packets, and names the outer tag differently
 		}
 		for j, want := range strings.Split(lines[i], "\t") {
 			o, got := ofTshark[j], ""

@@ -139,12 +139,13 @@ func (t stamp) since(b []byte, o stamp) []byte {
 // appendHex appends lines of 16 bytes, as tcpdump does.
 func appendHex(b, data []byte, ascii bool) []byte {
 	const perLine, width = 16, 41 // bytes; characters that the bytes of a whole line take
+	const digits = "0123456789abcdef"
 	for at := 0; at < len(data); at += perLine {
 		piece := data[at:min(at+perLine, len(data))]
 		b = fmt.Appendf(b, "\t0x%04x:  ", at)
 		start := len(b)
 		for i, x := range piece {
-			b = fmt.Appendf(b, "%02x", x)
+			b = append(b, digits[x>>4], digits[x&15])
 			if i%2 == 1 && i < len(piece)-1 {
 				b = append(b, ' ')
 			}
