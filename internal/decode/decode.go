@@ -24,7 +24,7 @@ type decoder struct {
 	headers int      // decoded
 	now     string   // the protocol that is decoded
 
-	// The layers are here because all of them together are decoded into memory at once.
+	// The layers that most packets have are here, so that one allocation is enough for them.
 	eth  layers.Ethernet
 	ip4  layers.IPv4
 	ip6  layers.IPv6

@@ -48,6 +48,7 @@ func check(t testing.TB, link uint16, data []byte, wire int) {
 	object, err := json.Marshal(s)
 	require.NoError(t, err)
 	require.True(t, json.Valid(object))
+	require.Negative(t, bytes.IndexFunc(object, unicode.IsControl), "%q", object)
 	require.GreaterOrEqual(t, len(data), s.Header())
 }
 

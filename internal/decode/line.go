@@ -65,7 +65,7 @@ func (l *line) summary(s *Summary) {
 		if p.Action == "block" {
 			part = Alarm
 		}
-		l.add("(%s): ", p.Reason)
+		l.add("/%d(%s): ", p.reason, p.Reason)
 		l.put(part, p.Action)
 		l.add(" %s on %s: ", p.Direction, p.Interface)
 	}

@@ -146,7 +146,7 @@ func (d *decoder) pflog(p []byte) {
 			"bad-timestamp", "congestion", "ip-option", "proto-cksum", "state-mismatch", "state-insert",
 			"state-limit", "src-limit", "synproxy", "map-failed"),
 		Direction: name(uint8(l.Direction), "inout", "in", "out"),
-		Interface: cString(l.IFName), Rule: l.RuleNum, Ruleset: cString(l.Ruleset),
+		Interface: cString(l.IFName), Rule: l.RuleNum, Ruleset: cString(l.Ruleset), reason: l.Reason,
 	}
 	if l.SubruleNum != 1<<32-1 {
 		f.Subrule = &l.SubruleNum

@@ -1,6 +1,7 @@
 package decode_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net"
 	"testing"
@@ -219,6 +220,10 @@ func others(t testing.TB) []sample {
 	binary.BigEndian.PutUint32(log[36:], 3)
 	binary.BigEndian.PutUint32(log[40:], 1<<32-1)
 	log[60] = 1
+	log14 := append(bytes.Clone(log), 0, 0, 0, 0, 0, 0, 0, 0) // FreeBSD 14 has 8 bytes more
+	log14[0], log14[2], log14[60] = 69, 0, 2
+	copy(log14[20:], "guests")
+	binary.BigEndian.PutUint32(log14[40:], 5)
 	return []sample{
 		{"NULL of FreeBSD", linkNull, behind("\x02\x00\x00\x00", ping), v4, "loopback, length 33: " + v4 + " (ttl 64, id 7)"},
 		{"NULL, IPv6 of FreeBSD", linkNull, behind("\x1c\x00\x00\x00", ping6), v6, ""},
@@ -232,7 +237,8 @@ func others(t testing.TB) []sample {
 		{"PPP", linkPPP, behind("\xff\x03\x00\x21", ping), v4, ""},
 		{"PPP, LCP", linkPPP, []byte("\xff\x03\xc0\x21\x01\x01\x00\x04"), "PPP, length 4", ""},
 		{"HDLC", linkHDLC, behind("\x0f\x00\x86\xdd", ping6), v6, ""},
-		{"PFLOG", linkPFLog, behind(string(log), ping), "rule 3(match): block in on em0: " + v4, ""},
+		{"PFLOG", linkPFLog, behind(string(log), ping), "rule 3/0(match): block in on em0: " + v4, ""},
+		{"PFLOG of FreeBSD 14", linkPFLog, behind(string(log14), ping6), "rule 3.guests.5/0(match): pass out on em0: " + v6, ""},
 		{"802.11 data", linkWLAN, behind(wlan+llc, ping), v4, "802.11 data, 02:00:00:00:00:01 > 02:00:00:00:00:09: IP 10.0.0.1.1 > 10.0.0.2.2: UDP, length 1 (ttl 64, id 7)"},
 		{"802.11 beacon", linkWLAN, []byte(beacon), `802.11 beacon (ca\afe), 02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff, length 43`, ""},
 		{"802.11 behind radiotap", linkRadiotap, behind("\x00\x00\x08\x00\x00\x00\x00\x00"+wlan+llc, ping), v4, ""},

@@ -77,6 +77,7 @@ type PFLog struct {
 	Rule      uint32  `json:"rule"`
 	Ruleset   string  `json:"ruleset,omitempty"`
 	Subrule   *uint32 `json:"subrule,omitempty"`
+	reason    uint8
 }
 
 // WLAN is an 802.11 header.
