@@ -122,8 +122,6 @@ func TestReaderDirection(t *testing.T) {
 // Files of other kinds are named.
 func TestForeignFiles(t *testing.T) {
 	for _, c := range []struct{ start, err string }{
-		{"\x1f\x8b\x08\x00", "compressed by gzip"},
-		{"\x28\xb5\x2f\xfd", "compressed by zstd"},
 		{"BZh91AY&SY", "compressed by bzip2"},
 		{"\xfd7zXZ\x00", "compressed by xz"},
 		{"\x04\x22\x4d\x18", "compressed by lz4"},

@@ -39,6 +39,7 @@ const (
 
 // foreign has the beginnings of files that this package does not read, with their names.
 var foreign = []struct{ magic, name string }{
+	// What NewReader has decompressed can be compressed once more.
 	{"\x1f\x8b", "it is compressed by gzip: decompress it first"},
 	{"\x28\xb5\x2f\xfd", "it is compressed by zstd: decompress it first"},
 	{"BZh", "it is compressed by bzip2: decompress it first"},

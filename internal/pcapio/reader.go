@@ -1,6 +1,7 @@
 package pcapio
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/bpf"
+
+	"github.com/zbuf-go/zbuf/internal/compression"
 )
 
 var (
@@ -20,6 +23,12 @@ var (
 	// or within a packet. errors.Is finds [ErrFormat] in it.
 	ErrTruncated = fmt.Errorf("%w: it ends in the middle of a record", ErrFormat)
 )
+
+// truncated is an error of a file whose compressed data ends too early. It is an ErrTruncated.
+type truncated struct{ why error }
+
+func (t truncated) Error() string        { return ErrFormat.Error() + ": " + t.why.Error() }
+func (t truncated) Is(target error) bool { return target == ErrTruncated || target == ErrFormat }
 
 // Interface describes an interface on which packets of a capture file were captured.
 type Interface struct {
@@ -46,8 +55,12 @@ type Packet struct {
 
 // Reader reads the packets of a capture file, in the file's order. It returns a packet as soon as
 // its bytes are there. So a packet that has come through a pipe does not wait for the next one.
+//
+// The file can be compressed by gzip or zstd. Then places in the file, in messages, are those in
+// the decompressed data.
 type Reader struct {
 	src    io.Reader
+	packed compression.Kind
 	buf    []byte // buf[from:to] was read and is not used up
 	from   int
 	to     int
@@ -85,11 +98,17 @@ const (
 func NewReader(r io.Reader) (*Reader, error) {
 	rd := &Reader{src: r, buf: make([]byte, firstBuffer)}
 	head, err := rd.peek(4)
+	if rd.packed = compression.OfContents(rd.buf[:rd.to]); rd.packed != compression.None {
+		read := bytes.NewReader(bytes.Clone(rd.buf[:rd.to]))
+		rd.src = compression.NewReader(rd.packed, io.MultiReader(read, pending{rd.srcErr}, r))
+		rd.to, rd.srcErr = 0, nil
+		head, err = rd.peek(4)
+	}
 	switch {
 	case err == io.EOF:
-		return nil, fmt.Errorf("%w: it is empty", ErrFormat)
-	case errors.Is(err, ErrTruncated):
-		return nil, fmt.Errorf("%w: it has %d bytes", ErrFormat, rd.to)
+		return nil, rd.within(broken("it is empty"))
+	case err == ErrTruncated:
+		return nil, rd.within(broken("it has %d bytes", rd.to))
 	case err != nil:
 		return nil, err
 	case binary.BigEndian.Uint32(head) == blockSection:
@@ -101,9 +120,27 @@ func NewReader(r io.Reader) (*Reader, error) {
 		err = ErrTruncated
 	}
 	if err != nil {
-		return nil, err
+		return nil, rd.within(err)
 	}
 	return rd, nil
+}
+
+// pending is a reader that only has an error. It is at its end if that is nil.
+type pending struct{ err error }
+
+func (p pending) Read([]byte) (int, error) {
+	if p.err != nil {
+		return 0, p.err
+	}
+	return 0, io.EOF
+}
+
+// within says of an error of the contents that they are compressed.
+func (r *Reader) within(err error) error {
+	if r.packed == compression.None || !errors.Is(err, ErrFormat) || errors.As(err, new(truncated)) {
+		return err
+	}
+	return fmt.Errorf("%w (decompressed by %v)", err, r.packed)
 }
 
 // Interfaces returns the interfaces that the file has described up to the packet read last. An
@@ -118,7 +155,8 @@ func (r *Reader) Interfaces() []Interface { return r.ifaces }
 //     error.
 //   - [ErrTruncated]: the file ends within the packet. Every later call returns the same error.
 //   - Those of the file. The next call goes on at the same place. So the deadline of a file ends a
-//     call that waits, and so does closing the file.
+//     call that waits, and so does closing the file. If the file is compressed, the next call
+//     returns the same error.
 //
 // Every error but io.EOF names the number of the packet. It also names the byte of the file where
 // the packet, or the block before it, begins.
@@ -144,7 +182,13 @@ func (r *Reader) Next() (Packet, error) {
 }
 
 // place names the packet that is read, and the byte where it, or the block before it, begins.
-func (r *Reader) place() string { return fmt.Sprintf("packet %d, at byte %d", r.count+1, r.start) }
+func (r *Reader) place() string {
+	place := fmt.Sprintf("packet %d, at byte %d", r.count+1, r.start)
+	if r.packed != compression.None {
+		place += " of the decompressed data"
+	}
+	return place
+}
 
 // peek returns the next n bytes and keeps them. If the file ends, it returns io.EOF if no byte is
 // left, and ErrTruncated if some are. After another error of the file the caller may call peek
@@ -153,7 +197,7 @@ func (r *Reader) peek(n int) ([]byte, error) {
 	for empty := 0; r.to-r.from < n; {
 		if err := r.srcErr; err != nil {
 			if r.srcErr = nil; err != io.EOF {
-				return nil, err
+				return nil, unpackError(err)
 			}
 			if r.to > r.from {
 				return nil, ErrTruncated
@@ -171,6 +215,17 @@ func (r *Reader) peek(n int) ([]byte, error) {
 		}
 	}
 	return r.buf[r.from : r.from+n : r.from+n], nil
+}
+
+// unpackError makes an error of the contents of an error of decompressing.
+func unpackError(err error) error {
+	switch {
+	case errors.Is(err, compression.ErrTruncated):
+		return truncated{err}
+	case errors.Is(err, compression.ErrDamaged):
+		return broken("%w", err)
+	}
+	return err
 }
 
 // makeRoom makes room for some of n bytes. The buffer is at most twice as large as the bytes read
