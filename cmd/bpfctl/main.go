@@ -97,7 +97,7 @@ Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`
 	root.PersistentFlags().StringVar(&t.scenario, "model", "", "use a model of the kernel: `SCENARIO`")
 	root.RegisterFlagCompletionFunc("model",
 		cobra.FixedCompletions(scenario.Names(), cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(newCapture(t), newZeroCopy(t), newStats(t), newInfo(t), newSend(t),
+	root.AddCommand(newCapture(t), newZeroCopy(t), newStats(t), newExporter(t), newInfo(t), newSend(t),
 		newFilter(), newMan())
 	return root
 }

@@ -56,7 +56,12 @@ func stats(t testing.TB, m *machine.Machine, args ...string) (rows []listenerRow
 	code := runOn(&target{host: func() *machine.Machine { return m }},
 		append([]string{"stats", "--json"}, args...), nil, &stdout, &stderr)
 	require.Equal(t, exitOK, code, stderr.String())
-	require.NoError(t, json.Unmarshal(stdout.Bytes(), &rows))
+	var all listeners
+	require.NoError(t, json.Unmarshal(stdout.Bytes(), &all))
+	require.WithinDuration(t, time.Now(), all.Time, lab.Patience)
+	for _, r := range all.Listeners {
+		rows = append(rows, *r)
+	}
 	return rows
 }
 
@@ -238,6 +243,29 @@ func TestStatsReset(t *testing.T) {
 	})
 }
 
+// A collector takes each line of --watch --json by itself.
+func TestWatchLinesStandForThemselves(t *testing.T) {
+	var b bytes.Buffer
+	rates := &listenerRates{Received: 1.5}
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.FixedZone("", 3600))
+	require.NoError(t, writeLines(&b, at, []*listenerRow{{PID: 7, Program: "a\nb", Buffer: 4096,
+		Rates: rates}, {PID: 8}}))
+	lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
+	require.Len(t, lines, 2)
+	for i, line := range lines {
+		var got map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &got))
+		require.Equal(t, "2026-01-02T02:04:05.000006Z", got["time"])
+		require.EqualValues(t, 7+i, got["pid"])
+		for key, value := range got {
+			if key != "rates" {
+				require.NotContains(t, []any{map[string]any{}, []any{}}, value, "%s is one value", key)
+			}
+		}
+	}
+	require.NoError(t, writeLines(&b, at, nil))
+}
+
 func TestRates(t *testing.T) {
 	at := time.Unix(1700000000, 0)
 	row := func(pid int, received, matched, dropped uint64) *listenerRow {
@@ -310,4 +338,18 @@ func TestZeroCopyStatusCountsMemory(t *testing.T) {
 	var b strings.Builder
 	require.NoError(t, s.print(&b))
 	require.Contains(t, b.String(), "In use by 4 listeners, for which 160 KiB of memory is wired:\n")
+
+	// A buffer is as long in stats, which counts the bytes for packets.
+	rows := stats(t, m)
+	require.Len(t, rows, 4)
+	for i, u := range s.Users {
+		require.Equal(t, rows[i].Buffer, u.Buffer)
+		require.LessOrEqual(t, u.Buffer, s.MaxBuffer)
+		require.Equal(t, (u.Buffer+zbuf.SizeofZbufHeader+4095)/4096*2*4096, u.Wired)
+	}
+	longest, err := bpf.Open("em0", bpf.Config{System: k, Mode: bpf.ZeroCopy,
+		BufferSize: s.MaxBuffer + zbuf.SizeofZbufHeader})
+	require.NoError(t, err)
+	defer longest.Close()
+	require.Equal(t, s.MaxBuffer, stats(t, m)[0].Buffer)
 }

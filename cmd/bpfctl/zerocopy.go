@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
@@ -164,9 +165,10 @@ func readConf(file string) (string, bool) {
 // zeroCopyStatus has everything that zerocopy status shows. A field called Unknown has the reason
 // why something is not known.
 type zeroCopyStatus struct {
+	Time             time.Time      `json:"time"`
 	Allowed          bool           `json:"allowed"`
-	AtBoot           *string        `json:"at_boot"` // the value that sysctl.conf(5) sets
-	MaxBuffer        int            `json:"max_buffer"`
+	AtBoot           *string        `json:"at_boot"`    // the value that sysctl.conf(5) sets
+	MaxBuffer        int            `json:"max_buffer"` // the largest that buffer can be
 	MaxBufferUnknown string         `json:"max_buffer_unknown,omitempty"`
 	Users            []zeroCopyUser `json:"users"`
 	UsersUnknown     string         `json:"users_unknown,omitempty"`
@@ -181,8 +183,8 @@ type zeroCopyUser struct {
 	PID       int    `json:"pid"`
 	Program   string `json:"program"`
 	Interface string `json:"interface"`
-	Buffer    int    `json:"buffer"` // bytes of each of the two, with header
-	Wired     int    `json:"wired"`
+	Buffer    int    `json:"buffer"` // bytes for packets in each of the two, without header
+	Wired     int    `json:"wired"`  // bytes of memory
 }
 
 func readZeroCopyStatus(m *machine.Machine) (s zeroCopyStatus, err error) {
@@ -198,7 +200,10 @@ func readZeroCopyStatus(m *machine.Machine) (s zeroCopyStatus, err error) {
 			break
 		}
 	}
-	if s.MaxBuffer, err = maxLentBuffer(m); err != nil {
+	s.Time = time.Now().UTC()
+	most, err := maxLentBuffer(m)
+	s.MaxBuffer = max(0, most-zbuf.SizeofZbufHeader)
+	if err != nil {
 		s.MaxBufferUnknown = explain(err)
 		if errors.Is(err, zbuf.ErrZeroCopyDisabled) {
 			s.MaxBufferUnknown = "the kernel tells it only while zero-copy is allowed"
@@ -211,7 +216,7 @@ func readZeroCopyStatus(m *machine.Machine) (s zeroCopyStatus, err error) {
 	s.Users = []zeroCopyUser{}
 	for _, l := range all {
 		if l.ZeroCopy() {
-			u := zeroCopyUser{l.PID, l.Process, l.Interface, l.BufferSize + zbuf.SizeofZbufHeader,
+			u := zeroCopyUser{l.PID, l.Process, l.Interface, l.BufferSize,
 				wiredBy(l, s.page)}
 			s.Users = append(s.Users, u)
 			s.Wired += u.Wired
@@ -227,7 +232,7 @@ func wiredBy(l sysctl.Listener, page int) int {
 	return 2 * pages * page
 }
 
-// maxLentBuffer asks the kernel for the greatest length of each of two lent buffers.
+// maxLentBuffer asks the kernel for the greatest length of each of two lent buffers, with header.
 func maxLentBuffer(m *machine.Machine) (int, error) {
 	d, err := zbuf.OpenOn(m.BPF)
 	if err != nil {
@@ -261,7 +266,8 @@ func (s zeroCopyStatus) print(w io.Writer) error {
 		fmt.Fprintf(&b, "Each descriptor can lend two buffers; their largest size is not known: %s.\n",
 			s.MaxBufferUnknown)
 	} else {
-		fmt.Fprintf(&b, "Each descriptor can lend two buffers of at most %s.\n", human.Size(s.MaxBuffer))
+		fmt.Fprintf(&b, "Each descriptor can lend two buffers of at most %s.\n",
+			human.Size(s.MaxBuffer+zbuf.SizeofZbufHeader))
 	}
 	switch {
 	case s.UsersUnknown != "":
@@ -275,7 +281,7 @@ func (s zeroCopyStatus) print(w io.Writer) error {
 		right(t, 1)
 		for _, u := range s.Users {
 			t.AppendRow([]any{u.PID, orQuestion(u.Program), human.Printable(u.Interface),
-				"2 of " + human.Size(u.Buffer), human.Size(u.Wired)})
+				"2 of " + human.Size(u.Buffer+zbuf.SizeofZbufHeader), human.Size(u.Wired)})
 		}
 		b.WriteString(indent(t.Render()))
 	}

@@ -48,11 +48,12 @@ func succeeds(t *testing.T, args ...string) (stdout, stderr string) {
 func listenerOf(t *testing.T, p *process, iface string) listenerRow {
 	t.Helper()
 	stdout, _ := succeeds(t, "stats", "-i", iface, "--json")
-	var rows, its []listenerRow
-	require.NoError(t, json.Unmarshal([]byte(stdout), &rows))
-	for _, r := range rows {
+	var all listeners
+	var its []listenerRow
+	require.NoError(t, json.Unmarshal([]byte(stdout), &all))
+	for _, r := range all.Listeners {
 		if r.PID == p.cmd.Process.Pid {
-			its = append(its, r)
+			its = append(its, *r)
 		}
 	}
 	require.Len(t, its, 1, "one listener of process %d in %s", p.cmd.Process.Pid, stdout)
