@@ -22,7 +22,7 @@ func waysOf(prog []bpf.RawInstruction) (all []way) {
 // Every expression that is not constant accepts a packet and refuses one, and every jump is taken
 // both ways by some packet. A way that no packet takes is proved to be impossible.
 func TestCorpusTakesEveryEdge(t *testing.T) {
-	n := expressions(t, 60, 400)
+	n := expressions(t, 25, 400)
 	all, impossible, constant := 0, 0, 0
 	for i, q := range corpus(t, n) {
 		prog, err := Compile(q.expression, judgeOptions(q.dlt))

@@ -37,7 +37,7 @@ type verdict struct {
 
 func TestSameVerdictsAsLibpcap(t *testing.T) {
 	d := newTcpdump(t)
-	list := corpus(t, expressions(t, 150, 1000))
+	list := corpus(t, expressions(t, 60, 1000))
 	results := make([]verdict, len(list))
 	var wg sync.WaitGroup
 	next := make(chan int)

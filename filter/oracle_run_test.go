@@ -10,7 +10,7 @@ import (
 )
 
 func TestSameVerdictsAsOracle(t *testing.T) {
-	n := expressions(t, 500, 2000)
+	n := expressions(t, 200, 2000)
 	w := writer{Rand: rand.New(rand.NewPCG(3, 4))}
 	packets, asked := 0, 0
 	for i := range n {
@@ -30,7 +30,7 @@ func TestSameVerdictsAsOracle(t *testing.T) {
 
 // Numbers of a packet are divisors and counts of shifts too. The bytes are often 0, and so is len.
 func TestSameVerdictsAsOracleInArithmetic(t *testing.T) {
-	n := expressions(t, 4000, 10000)
+	n := expressions(t, 1500, 10000)
 	w := writer{Rand: rand.New(rand.NewPCG(5, 6))}
 	packets, asked := 0, 0
 	leaves := []string{"len", "len", "0", "1", "2", "15", "0xffffffff", "ether[0]", "ether[1]",

@@ -77,7 +77,7 @@ func requireSame(t require.TestingT, want capgen.Contents, wantErr error, got ca
 func TestRandomFiles(t *testing.T) {
 	seeds := uint64(30_000)
 	if testing.Short() {
-		seeds = 2_000
+		seeds = 800
 	}
 	var packets, plain, cuts, damaged, broken int
 	kinds := map[uint32]int{}
