@@ -25,9 +25,10 @@ func (d *decoder) dns(p []byte, length int) {
 		}
 	}
 	m := &DNS{
-		ID: l.ID, Response: l.QR, Authorities: int(l.NSCount), Additionals: int(l.ARCount),
-		Opcode: name(uint8(l.OpCode), "query", "iquery", "status", "", "notify", "update"),
-		Length: length,
+		ID: l.ID, Response: l.QR, AnswerCount: int(l.ANCount), Authorities: int(l.NSCount),
+		Additionals: int(l.ARCount),
+		Opcode:      name(uint8(l.OpCode), "query", "iquery", "status", "", "notify", "update"),
+		Length:      length,
 	}
 	if l.QR {
 		m.Rcode = name(uint8(l.ResponseCode), rcodes...)
@@ -43,10 +44,10 @@ func (d *decoder) dns(p []byte, length int) {
 			m.Flags = append(m.Flags, f.name)
 		}
 	}
-	for _, q := range l.Questions {
+	for _, q := range l.Questions[:min(len(l.Questions), maxRecords)] {
 		m.Questions = append(m.Questions, Question{Name: dnsName(q.Name), Type: dnsType(q.Type)})
 	}
-	for _, r := range l.Answers {
+	for _, r := range l.Answers[:min(len(l.Answers), maxRecords)] {
 		m.Answers = append(m.Answers, Record{
 			Name: dnsName(r.Name), Type: dnsType(r.Type), TTL: r.TTL, Data: dnsData(r),
 		})

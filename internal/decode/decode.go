@@ -15,6 +15,7 @@ import (
 const (
 	maxHeaders = 32  // a packet with more is not decoded further
 	maxText    = 255 // bytes of a text in a packet
+	maxRecords = 32  // questions or answers of DNS: compressed names would become megabytes
 )
 
 // decoder decodes one packet.

@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/gopacket/gopacket/layers"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -104,6 +105,23 @@ func TestNestingHasAnEnd(t *testing.T) {
 	}
 	assert.Equal(t, 33, depth)
 	check(t, linkRaw, tunnels, len(tunnels))
+}
+
+// A message of 64 KiB whose names are compressed does not become a line of megabytes.
+func TestManyAnswersAreCounted(t *testing.T) {
+	const answers = 5000
+	name := strings.Repeat("\x3b"+strings.Repeat("a", 59), 4) + "\x00"
+	dns := "\x00\x01\x80\x00\x00\x01\x13\x88\x00\x00\x00\x00" + name + "\x00\x01\x00\x01" +
+		strings.Repeat("\xc0\x0c\x00\x10\x00\x01\x00\x00\x00\x00\x00\x00", answers)
+	p := build(t, ip4(layers.IPProtocolUDP), udp(53, 5000), raw(dns))
+	s := decode.Packet(linkRaw, p, len(p))
+	require.NotNil(t, s.DNS)
+	require.Nil(t, s.Error)
+	assert.Equal(t, answers, s.DNS.AnswerCount)
+	assert.Len(t, s.DNS.Answers, 32)
+	text := line(linkRaw, p, len(p), decode.Style{Verbose: 1})
+	assert.Contains(t, text, " 5000/0/0 ")
+	assert.Less(t, len(text), 10000)
 }
 
 // Colours are in the line only where the style has them, and never within what they colour.

@@ -185,8 +185,9 @@ type DNS struct {
 	Opcode      string     `json:"opcode"`
 	Rcode       string     `json:"rcode,omitempty"`
 	Flags       []string   `json:"flags,omitempty"`
-	Questions   []Question `json:"questions,omitempty"`
-	Answers     []Record   `json:"answers,omitempty"`
+	Questions   []Question `json:"questions,omitempty"` // the first ones
+	Answers     []Record   `json:"answers,omitempty"`   // the first ones
+	AnswerCount int        `json:"answer_count"`
 	Authorities int        `json:"authorities"` // a number
 	Additionals int        `json:"additionals"` // a number
 	Length      int        `json:"length"`

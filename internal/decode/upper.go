@@ -152,7 +152,7 @@ func (l *line) dns(d *DNS) {
 		l.put(Name, q.Name)
 	}
 	if d.Response {
-		l.add(" %d/%d/%d", len(d.Answers), d.Authorities, d.Additionals)
+		l.add(" %d/%d/%d", d.AnswerCount, d.Authorities, d.Additionals)
 	}
 	for i, r := range d.Answers {
 		if i > 0 {
@@ -167,6 +167,9 @@ func (l *line) dns(d *DNS) {
 		if r.Data != "" {
 			l.add(" %s", r.Data)
 		}
+	}
+	if d.AnswerCount > len(d.Answers) {
+		l.add(", ...")
 	}
 	l.add(" (%d)", d.Length)
 }
