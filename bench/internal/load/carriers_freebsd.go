@@ -3,6 +3,7 @@ package load
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,8 +27,24 @@ var interrupts = sync.OnceValues(func() (int, error) {
 	return 0, errors.New("there is no process intr")
 })
 
+// tasks returns the processor time of the threads of epair's own taskqueue. 14 has it, in the
+// kernel's process. 12 gives the packets to netisr.
+func tasks() (sum time.Duration, err error) {
+	const kernel = 0
+	list, err := lab.Processes("kern.proc.pid_td", kernel)
+	if err != nil {
+		return 0, err
+	}
+	for _, thread := range list {
+		if strings.HasPrefix(thread.ThreadName(), "epair_task") {
+			sum += thread.Runtime()
+		}
+	}
+	return sum, nil
+}
+
 // carriers returns the processor time of everything that carries a Writer's packets: this process,
-// which writes them, and the kernel's interrupt threads.
+// which writes them, the kernel's interrupt threads, and epair's taskqueue.
 func carriers() (time.Duration, error) {
 	pid, err := interrupts()
 	if err != nil {
@@ -44,5 +61,9 @@ func carriers() (time.Duration, error) {
 	if len(list) != 1 {
 		return 0, fmt.Errorf("process %d is there %d times", pid, len(list))
 	}
-	return time.Duration(own.Nano()) + list[0].Runtime(), nil
+	queued, err := tasks()
+	if err != nil {
+		return 0, err
+	}
+	return time.Duration(own.Nano()) + list[0].Runtime() + queued, nil
 }

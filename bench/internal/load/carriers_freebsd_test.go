@@ -43,5 +43,5 @@ func TestCarriers(t *testing.T) {
 		itself = own() - begin
 	})
 	t.Logf("5000 packets: %v in this process, %v in all", itself, carried)
-	assert.Greater(t, carried, itself+itself/20, "the interrupt threads carry them")
+	assert.Greater(t, carried, itself+itself/20, "threads of the kernel carry them")
 }
