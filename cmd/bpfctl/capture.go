@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,7 @@ type captureFlags struct {
 	formatFlags
 	rotation rotationFlags
 	textFlags
+	rights rightsFlags
 	expressionFlags
 }
 
@@ -104,6 +106,7 @@ The FILE of --filter has a program of numbers instead, as tcpdump(1) and
 	f.formatFlags.add(c)
 	f.rotation.add(c)
 	f.textFlags.add(c)
+	f.rights.add(fl)
 	fl.Uint64VarP(&f.count, "count", "c", 0, "end after `N` packets")
 	fl.DurationVar(&f.duration, "duration", 0, "end after this time, such as 90s or 1h30m (`D`)")
 	fl.StringVar(&f.mode, "mode", "auto",
@@ -225,6 +228,9 @@ func runCapture(c *cobra.Command, t *target, f *captureFlags, args []string) err
 	if err := f.rotation.check(c, f.write); err != nil {
 		return err
 	}
+	if err := f.rights.check(f.write); err != nil {
+		return err
+	}
 	p := &capture.Pipeline{}
 	ctx, end := f.rotation.untilSignal(p)
 	defer end(nil)
@@ -272,18 +278,80 @@ func runCapture(c *cobra.Command, t *target, f *captureFlags, args []string) err
 	}
 	defer src.Close()
 	p.Source = src
+	if f.count > 0 {
+		p.Stages = append(p.Stages, stage.Limit(f.count))
+	}
+	helper, err := f.openOutput(ctx, p, spec, c, t)
+	if err != nil {
+		return err
+	}
+	err = show(ctx, p, c.ErrOrStderr(), f.write == "" && isTerminal(c.OutOrStdout()))
+	if helper != nil {
+		if err == nil && !f.rotation.rotates() {
+			helper.run(filepath.Base(f.write))
+		}
+		stop := sayAfter(time.Second, c.ErrOrStderr(), "waiting for the commands of --after")
+		herr := helper.end()
+		stop()
+		if err == nil {
+			err = herr
+		}
+	}
+	return err
+}
+
+// openOutput opens the output of a capture, and gives up every right that the capture does not need.
+// The order matters: see docs/design.md. It returns the helper for --after, if there is to be one.
+func (f *captureFlags) openOutput(
+	ctx context.Context, p *capture.Pipeline, spec sink.Spec, c *cobra.Command, t *target,
+) (h *helper, err error) {
+	defer func() {
+		if err != nil && h != nil {
+			h.names.close()
+		}
+	}()
+	time.Now().Zone() // reads the time zone
+	as, err := f.rights.account()
+	if err != nil {
+		return nil, err
+	}
+	var folder *os.Root
 	if f.rotation.rotates() {
-		p.Sink, err = f.rotation.open(p, spec, f.write, f.replay != "")
+		if folder, err = os.OpenRoot(filepath.Dir(f.write)); err != nil {
+			err = fmt.Errorf("can't write: %w", err)
+		}
 	} else {
 		p.Sink, err = f.openSink(ctx, spec, c.OutOrStdout())
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if f.count > 0 {
-		p.Stages = append(p.Stages, stage.Limit(f.count))
+	if f.rights.after != "" {
+		h, err = startHelper(f.rights.command, filepath.Dir(f.write), as, func(note string) {
+			fmt.Fprintf(c.ErrOrStderr(), "bpfctl: %s\n", human.Printable(note))
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	return show(ctx, p, c.ErrOrStderr(), f.write == "" && isTerminal(c.OutOrStdout()))
+	if as != nil {
+		if err := as.become(); err != nil {
+			return nil, err
+		}
+	}
+	if f.rotation.rotates() { // the user who the capture runs as owns the files
+		if p.Sink, err = f.rotation.begin(p, spec, folder, f, h); err != nil {
+			return nil, err
+		}
+	}
+	if f.rights.noSandbox {
+		return h, nil
+	}
+	note, err := enterSandbox(p.Source, t.enter)
+	if note != "" {
+		fmt.Fprintf(c.ErrOrStderr(), "bpfctl: %s\n", human.Printable(note))
+	}
+	return h, err
 }
 
 // openLive opens the interfaces.

@@ -26,7 +26,7 @@ func TestEveryCommandHasHelp(t *testing.T) {
 			}
 		})
 	}
-	assert.Equal(t, 8, n)
+	assert.Equal(t, 9, n)
 }
 
 // checkExample checks that the flags of an example exist and are well-formed, and that it runs the

@@ -30,10 +30,10 @@ const (
 func main() {
 	// When a pipe's reader goes away, writing fails. It must not end the process.
 	signal.Ignore(syscall.SIGPIPE)
-	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(runOn(&target{enter: capEnter}, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run runs the program and returns its exit code.
+// run runs the program in a process that goes on afterwards, and returns its exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return runOn(&target{}, args, stdin, stdout, stderr)
 }
@@ -98,7 +98,7 @@ Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`
 	root.RegisterFlagCompletionFunc("model",
 		cobra.FixedCompletions(scenario.Names(), cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(newCapture(t), newZeroCopy(t), newStats(t), newExporter(t), newInfo(t), newSend(t),
-		newFilter(), newMan())
+		newFilter(), newMan(), newAfter())
 	return root
 }
 

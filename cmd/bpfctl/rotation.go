@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -86,13 +85,13 @@ func (f *rotationFlags) check(c *cobra.Command, write string) error {
 	return nil
 }
 
-// open opens the folder of a file, and begins the first file of a rotation there.
-func (f *rotationFlags) open(
-	p *capture.Pipeline, spec sink.Spec, write string, replay bool,
+// begin begins the first file of a rotation in a folder. h, which may be nil, gets each file.
+func (f *rotationFlags) begin(
+	p *capture.Pipeline, spec sink.Spec, folder *os.Root, all *captureFlags, h *helper,
 ) (capture.Sink, error) {
 	r := sink.Rotation{
-		Shown: filepath.Dir(write), Name: filepath.Base(write),
-		Size: int64(f.size), Packets: f.packets, Every: f.every, ByPackets: replay,
+		Folder: folder, Shown: filepath.Dir(all.write), Name: filepath.Base(all.write),
+		Size: int64(f.size), Packets: f.packets, Every: f.every, ByPackets: all.replay != "",
 		KeepFiles: f.keepFiles, KeepBytes: int64(f.keepBytes), DropOldest: f.dropOldest,
 		Statistics: p.Source.Statistics,
 		Say: func(line string) {
@@ -104,9 +103,8 @@ func (f *rotationFlags) open(
 	if f.names == "time" || f.names == "" && f.every > 0 {
 		r.Naming = sink.ByTime
 	}
-	var err error
-	if r.Folder, err = os.OpenRoot(r.Shown); err != nil {
-		return nil, fmt.Errorf("can't write: %w", err)
+	if h != nil {
+		r.Finished = h.run
 	}
 	return sink.NewRotating(spec, r)
 }

@@ -13,6 +13,7 @@ import (
 type target struct {
 	scenario string                  // --model; empty is the machine this runs on
 	host     func() *machine.Machine // replaces that machine, if not nil
+	enter    func() error            // makes the process enter capability mode, for good; may be nil
 }
 
 func (t *target) machine() (*machine.Machine, error) {

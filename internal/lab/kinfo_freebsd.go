@@ -42,3 +42,6 @@ func (k *Kinfo) Command() string { return unix.ByteSliceToString(k[447:][:20]) }
 func (k *Kinfo) Runtime() time.Duration {
 	return time.Duration(binary.NativeEndian.Uint64(k[328:])) * time.Microsecond
 }
+
+// CapabilityMode reports whether the process is in capability mode (KI_CRF_CAPABILITY_MODE).
+func (k *Kinfo) CapabilityMode() bool { return binary.NativeEndian.Uint32(k[588:])&1 != 0 }

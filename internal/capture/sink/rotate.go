@@ -128,7 +128,8 @@ func (s *Rotating) begin(now time.Time) error {
 	}
 }
 
-// fill makes a new file the current one, with all interfaces.
+// fill makes a new file the current one, with all interfaces. They are in the file at once: it can be
+// read although there may be no packet for a long time.
 func (s *Rotating) fill(p *part) error {
 	s.current = p
 	p.OnFull(s.makeRoom)
@@ -143,7 +144,7 @@ func (s *Rotating) fill(p *part) error {
 			return err
 		}
 	}
-	return nil
+	return p.Flush()
 }
 
 // end ends the current file, if there is one. all are the counters since the start of the capture.

@@ -55,6 +55,9 @@ func (l *Live) Close() error {
 	return l.r.Close()
 }
 
+// Readers returns the reader of the interface.
+func (l *Live) Readers() []*bpf.Reader { return []*bpf.Reader{l.r} }
+
 // Describe names the interface and the mode.
 func (l *Live) Describe() string { return l.r.Interface() + ": " + describeMode(l.r) }
 

@@ -73,6 +73,14 @@ func (s *Several) Close() error {
 	return all
 }
 
+// Readers returns the readers of the interfaces.
+func (s *Several) Readers() (all []*bpf.Reader) {
+	for _, l := range s.lives {
+		all = append(all, l.r)
+	}
+	return all
+}
+
 // Describe names the interfaces and their modes.
 func (s *Several) Describe() string {
 	var all []string
