@@ -14,8 +14,9 @@ import (
 )
 
 // A helper is a process that runs the command of --after. The capture starts it before it gives up
-// the right to start one. The helper is told the last parts of files' names over a pipe, and nothing
-// else. It reports how each command ended over another pipe. It ends when the first pipe does.
+// the right to start one. The helper is told the last parts of files' names over a pipe, and
+// nothing else. It reports how each command ended over another pipe. It ends when the first pipe
+// does.
 type helper struct {
 	names  *queue
 	done   chan struct{} // closed when the helper has ended
@@ -29,8 +30,8 @@ type report struct {
 	Error string `json:",omitempty"`
 }
 
-// startHelper starts a helper as a user, which may be nil, for the files of a folder. The first word
-// of a command is the path of a program.
+// startHelper starts a helper as a user, which may be nil, for the files of a folder. The first
+// word of a command is the path of a program.
 func startHelper(
 	command []string, folder string, as *account, say func(string),
 ) (*helper, error) {
@@ -83,8 +84,8 @@ func startHelper(
 // run has the command run with a file. It does not wait for it.
 func (h *helper) run(name string) { h.names.push(name) }
 
-// end waits until all commands have ended. Nobody may call run any more. It can't use wait(2), which
-// capability mode forbids.
+// end waits until all commands have ended. Nobody may call run any more. It can't use wait(2),
+// which capability mode forbids.
 func (h *helper) end() error {
 	asked := h.names.close()
 	<-h.done

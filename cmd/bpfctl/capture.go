@@ -300,8 +300,8 @@ func runCapture(c *cobra.Command, t *target, f *captureFlags, args []string) err
 	return err
 }
 
-// openOutput opens the output of a capture, and gives up every right that the capture does not need.
-// The order matters: see docs/design.md. It returns the helper for --after, if there is to be one.
+// openOutput opens the output of a capture, and gives up every right that the capture does not
+// need. The order matters: see docs/design.md. It returns the helper for --after, if there is one.
 func (f *captureFlags) openOutput(
 	ctx context.Context, p *capture.Pipeline, spec sink.Spec, c *cobra.Command, t *target,
 ) (h *helper, err error) {

@@ -61,8 +61,8 @@ func everybodys(t *testing.T) string {
 	return dir
 }
 
-// A capture gives up its rights, and goes on: it rotates, writes out in time, has statistics, and has
-// commands run.
+// A capture gives up its rights, and goes on: it rotates, writes out in time, has statistics, and
+// has commands run.
 func TestKernelSandboxedCapture(t *testing.T) {
 	for _, c := range []struct {
 		mode, user string

@@ -44,6 +44,6 @@ func enterSandbox(src capture.Source, enter func() error) (note string, err erro
 	return "", nil
 }
 
-// tryRights is a variable of the environment for tests. It makes a capture in the sandbox try what it
-// must not be able to do, and say what happened.
+// tryRights is a variable of the environment for tests. It makes a capture in the sandbox try what
+// it must not be able to do, and say what happened.
 const tryRights = "BPFCTL_TEST_TRY_RIGHTS"

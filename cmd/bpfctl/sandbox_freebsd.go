@@ -11,8 +11,8 @@ import (
 
 func capEnter() error { return os.NewSyscallError("cap_enter", unix.CapEnter()) }
 
-// tried tries what the sandbox forbids, and says what happened. Capability mode lets a process make a
-// socket, but not reach anyone through it.
+// tried tries what the sandbox forbids, and says what happened. Capability mode lets a process make
+// a socket, but not reach anyone through it.
 func tried(all []*bpf.Reader) string {
 	_, open := unix.Open("/etc/passwd", unix.O_RDONLY, 0)
 	text := fmt.Sprintf("open: %v", open)

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/zbuf-go/zbuf/internal/compression"
 )
 
 // Naming says what tells the names of a rotation's files apart.
@@ -24,17 +26,15 @@ type namer struct {
 	naming    Naming
 	stem, ext string
 	pattern   *regexp.Regexp
-	latest    int // number
+	latest    place
 }
 
 const timeInName = "20060102T150405-0700"
 
 func newNamer(name string, naming Naming) *namer {
-	n := &namer{naming: naming, ext: filepath.Ext(name)}
-	if n.ext == ".gz" || n.ext == ".zst" {
-		n.ext = filepath.Ext(strings.TrimSuffix(name, n.ext)) + n.ext
-	}
-	n.stem = strings.TrimSuffix(name, n.ext)
+	_, rest := compression.OfName(name)
+	ext := filepath.Ext(rest) + name[len(rest):]
+	n := &namer{naming: naming, stem: strings.TrimSuffix(name, ext), ext: ext}
 	middle := `(\d{5,})`
 	if naming == ByTime {
 		middle = `(\d{8}T\d{6}[+-]\d{4})(?:_(\d+))?`
@@ -44,24 +44,35 @@ func newNamer(name string, naming Naming) *namer {
 	return n
 }
 
-// next returns a name for a file that begins at t. taken is the number of names in turn that it
-// returned before and that other files have.
-func (n *namer) next(t time.Time, taken int) string {
-	if n.naming == ByNumber {
-		n.latest++
-		return fmt.Sprintf("%s-%05d%s", n.stem, n.latest, n.ext)
+// next returns a name for a file that begins at t, behind all files that the namer knows.
+func (n *namer) next(t time.Time) string {
+	at := place{count: n.latest.count + 1}
+	if n.naming == ByTime {
+		if at.when = t.Truncate(time.Second); !at.when.Equal(n.latest.when) {
+			at.count = 1
+		}
 	}
-	again := ""
-	if taken > 0 {
-		again = fmt.Sprintf("_%d", taken+1)
+	n.latest = at
+	switch {
+	case n.naming == ByNumber:
+		return fmt.Sprintf("%s-%05d%s", n.stem, at.count, n.ext)
+	case at.count > 1:
+		return fmt.Sprintf("%s-%s_%d%s", n.stem, t.Format(timeInName), at.count, n.ext)
 	}
-	return n.stem + "-" + t.Format(timeInName) + again + n.ext
+	return n.stem + "-" + t.Format(timeInName) + n.ext
 }
 
-// place is the place of a file in the order of a rotation.
+// knows tells the namer of a file.
+func (n *namer) knows(p place) {
+	if p.compare(n.latest) > 0 {
+		n.latest = p
+	}
+}
+
+// place is the place of a file in the order of a rotation: by time and then by number.
 type place struct {
 	when  time.Time
-	count int
+	count int // from 1
 }
 
 func (p place) compare(q place) int {
@@ -80,6 +91,7 @@ func (n *namer) place(name string) (p place, ok bool) {
 		p.count, err = strconv.Atoi(m[1])
 		return p, err == nil
 	}
+	p.count = 1
 	if p.when, err = time.Parse(timeInName, m[1]); err == nil && m[2] != "" {
 		p.count, err = strconv.Atoi(m[2])
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"sync"
 	"syscall"
 
 	"github.com/zbuf-go/zbuf/internal/compression"
@@ -47,12 +48,16 @@ const (
 	blockSize = 256 << 10
 )
 
+// buffers are those of outputs that are closed. A rotation has many outputs, one after another.
+var buffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, outputBuffer) }}
+
 func newOutput(to target, name string, kind compression.Kind) *output {
-	o := &output{to: to, name: name, encode: compression.NewEncoder(kind)}
+	o := &output{to: to, name: name, encode: compression.NewEncoder(kind),
+		buf: buffers.Get().(*bufio.Writer)}
 	if o.encode == nil {
-		o.buf = bufio.NewWriterSize(arrival{o}, outputBuffer)
+		o.buf.Reset(arrival{o})
 	} else {
-		o.buf = bufio.NewWriterSize(gathering{o}, outputBuffer)
+		o.buf.Reset(gathering{o})
 	}
 	return o
 }
@@ -151,6 +156,14 @@ type gathering struct{ o *output }
 func (g gathering) Write(p []byte) (int, error) {
 	g.o.raw = append(g.o.raw, p...)
 	return len(p), nil
+}
+
+// close closes the target. Nobody may write any more.
+func (o *output) close() error {
+	o.buf.Reset(nil)
+	buffers.Put(o.buf)
+	o.buf = bufio.NewWriterSize(nil, 0)
+	return o.to.close()
 }
 
 // explain adds to the error of a write the name of the target, and how the target ends now.

@@ -47,7 +47,7 @@ type kept struct {
 	place place
 }
 
-// adopt looks for files that an earlier rotation has made. It tells the namer the highest number.
+// adopt looks for files that an earlier rotation has made. It tells the namer of them.
 // If keep is true, the files become part of the ring.
 func (r *ring) adopt(n *namer, keep bool) error {
 	all, err := r.folder.list()
@@ -59,9 +59,7 @@ func (r *ring) adopt(n *namer, keep bool) error {
 		if !ok || !entry.Type().IsRegular() {
 			continue
 		}
-		if n.naming == ByNumber {
-			n.latest = max(n.latest, at.count)
-		}
+		n.knows(at)
 		if info, err := entry.Info(); keep && err == nil { // with an error it has just gone
 			r.files = append(r.files, kept{entry.Name(), info.Size(), at})
 			r.bytes += info.Size()

@@ -64,9 +64,11 @@ type Rotating struct {
 	before   []pcapio.Statistics // when the last file ended
 	one      capture.Batch       // a part of a batch
 
-	// When the oldest file was last removed from a full disk, and after how many packets.
-	freed   time.Time
+	// Since the oldest file was last removed from a full disk: how often it still is to be tried, and
+	// the number of packets that were written then.
+	tries   int
 	freedAt uint64
+	pause   func(time.Duration) // time.Sleep
 
 	files          int    // that are finished
 	packets, bytes uint64 // in them
@@ -94,7 +96,7 @@ func NewRotating(spec Spec, rules Rotation) (*Rotating, error) {
 
 func newRotating(spec Spec, rules Rotation, in folder) (*Rotating, error) {
 	s := &Rotating{rules: rules, spec: spec, names: newNamer(rules.Name, rules.Naming),
-		folder: in, ring: ring{folder: in, shown: rules.Shown}}
+		folder: in, ring: ring{folder: in, shown: rules.Shown}, pause: time.Sleep}
 	if err := s.ring.adopt(s.names, rules.KeepFiles > 0 || rules.KeepBytes > 0); err != nil {
 		return nil, err
 	}
@@ -113,13 +115,14 @@ func (s *Rotating) begin(now time.Time) error {
 			return err
 		}
 	}
-	for taken := 0; ; {
-		name := s.names.next(now, taken)
+	for {
+		latest := s.names.latest
+		name := s.names.next(now)
 		file, err := s.folder.create(name, s.ring.path(name), s.spec)
 		switch {
-		case errors.Is(err, fs.ErrExist):
-			taken++
+		case errors.Is(err, fs.ErrExist): // somebody else has made it
 		case isFull(err) && s.makeRoom(false):
+			s.names.latest = latest // the same name again
 		case err != nil:
 			return fmt.Errorf("can't write: %w", s.ring.errorOf(name, err))
 		default:
@@ -128,8 +131,8 @@ func (s *Rotating) begin(now time.Time) error {
 	}
 }
 
-// fill makes a new file the current one, with all interfaces. They are in the file at once: it can be
-// read although there may be no packet for a long time.
+// fill makes a new file the current one, with all interfaces. They are in the file at once: it can
+// be read although there may be no packet for a long time.
 func (s *Rotating) fill(p *part) error {
 	s.current = p
 	p.OnFull(s.makeRoom)
@@ -310,8 +313,11 @@ func (s *Rotating) Written() (packets, bytes uint64) {
 // Files returns the number of files that are finished.
 func (s *Rotating) Files() int { return s.files }
 
-// freeing is the time that a file system may take to have the room of a removed file.
-const freeing = time.Second
+// A file system may take a second until it has the room of a removed file.
+const (
+	roomTries = 20
+	roomPause = time.Second / roomTries
+)
 
 // makeRoom removes the oldest file from a disk that is full. It reports whether there may be room
 // now. progress says whether there was some since the last call.
@@ -320,8 +326,9 @@ func (s *Rotating) makeRoom(progress bool) bool {
 	switch {
 	case !s.rules.DropOldest:
 		return false
-	case !progress && written == s.freedAt && time.Since(s.freed) < freeing:
-		time.Sleep(freeing / 20)
+	case !progress && s.tries > 0 && written == s.freedAt:
+		s.tries--
+		s.pause(roomPause)
 		return true
 	case len(s.ring.files) == 0:
 		return false
@@ -330,7 +337,7 @@ func (s *Rotating) makeRoom(progress bool) bool {
 	if s.ring.drop() != nil {
 		return false
 	}
-	s.freed, s.freedAt = time.Now(), written
+	s.tries, s.freedAt = roomTries, written
 	s.rules.Say("the disk is full: removed the oldest file, " + oldest)
 	return true
 }

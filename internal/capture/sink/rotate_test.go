@@ -2,6 +2,7 @@ package sink
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -86,8 +87,13 @@ func (m *memory) names() []string { return slices.Sorted(maps.Keys(m.files)) }
 func (m *memory) contents(t *testing.T, name string) (all []int) {
 	t.Helper()
 	require.True(t, m.files[name].closed, name)
-	r, err := pcapgo.NewNgReader(bytes.NewReader(m.files[name].data),
-		pcapgo.NgReaderOptions{WantMixedLinkType: true})
+	var file io.Reader = bytes.NewReader(m.files[name].data)
+	if strings.HasSuffix(name, ".gz") {
+		var err error
+		file, err = gzip.NewReader(file)
+		require.NoError(t, err, name)
+	}
+	r, err := pcapgo.NewNgReader(file, pcapgo.NgReaderOptions{WantMixedLinkType: true})
 	require.NoError(t, err, name)
 	for {
 		data, ci, err := r.ReadPacketData()
@@ -122,6 +128,11 @@ type rotating struct {
 
 func rotate(t *testing.T, in *memory, rules Rotation) *rotating {
 	t.Helper()
+	return rotateSpec(t, in, Spec{Format: Pcapng}, rules)
+}
+
+func rotateSpec(t *testing.T, in *memory, spec Spec, rules Rotation) *rotating {
+	t.Helper()
 	r := &rotating{t: t, in: in, stats: make([]pcapio.Statistics, 2)}
 	if rules.Name == "" {
 		rules.Name = "out.pcapng"
@@ -131,8 +142,10 @@ func rotate(t *testing.T, in *memory, rules Rotation) *rotating {
 	rules.Say = func(line string) { r.said = append(r.said, line) }
 	rules.Finished = func(name string) { r.finished = append(r.finished, name) }
 	var err error
-	r.Rotating, err = newRotating(Spec{Format: Pcapng}, rules, in)
+	r.Rotating, err = newRotating(spec, rules, in)
 	require.NoError(t, err)
+	// The clock of a bubble stands still while another goroutine waits for a lock.
+	r.pause = func(time.Duration) {}
 	for i := range 2 {
 		require.NoError(t, r.AddInterface(pcapio.Interface{LinkType: 1, Name: fmt.Sprint("em", i)}))
 	}

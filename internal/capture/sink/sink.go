@@ -106,7 +106,7 @@ func (s *Sink) Finish(stats []pcapio.Statistics) error {
 	if err == nil {
 		err = s.out.flush()
 	}
-	if cerr := s.out.to.close(); err == nil {
+	if cerr := s.out.close(); err == nil {
 		err = cerr
 	}
 	return s.out.explain(err)
