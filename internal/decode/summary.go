@@ -144,7 +144,7 @@ type Fragment struct {
 
 // Transport is a header with ports.
 type Transport struct {
-	Protocol string   `json:"protocol"` // tcp, udp, udplite or sctp
+	Protocol string   `json:"protocol"` // tcp, udp or sctp
 	SrcPort  uint16   `json:"src_port"`
 	DstPort  uint16   `json:"dst_port"`
 	Length   int      `json:"length"`             // bytes of payload
