@@ -232,6 +232,7 @@ func runCapture(c *cobra.Command, t *target, f *captureFlags, args []string) err
 		return err
 	}
 	p := &capture.Pipeline{}
+	spec.Say = sayOnce(p)
 	ctx, end := f.rotation.untilSignal(p)
 	defer end(nil)
 	begin := func() {
@@ -277,6 +278,11 @@ func runCapture(c *cobra.Command, t *target, f *captureFlags, args []string) err
 		return err
 	}
 	defer src.Close()
+	if s, ok := src.(*source.Several); ok {
+		if err := spec.CheckInterfaces(s.Interfaces()); err != nil {
+			return usagef("-w %s: %w", f.write, err)
+		}
+	}
 	p.Source = src
 	if f.count > 0 {
 		p.Stages = append(p.Stages, stage.Limit(f.count))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/zbuf-go/zbuf/internal/capture"
 	"github.com/zbuf-go/zbuf/internal/capture/sink"
 )
 
@@ -26,6 +27,17 @@ func (f *formatFlags) add(c *cobra.Command) {
 	c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(
 		fileFormats, cobra.ShellCompDirectiveNoFileComp))
 	c.RegisterFlagCompletionFunc("comment", cobra.NoFileCompletions)
+}
+
+// sayOnce returns a function that says each note once, however many files are written.
+func sayOnce(p *capture.Pipeline) func(note string) {
+	said := map[string]bool{}
+	return func(note string) {
+		if !said[note] && p.Say != nil {
+			said[note] = true
+			p.Say(note)
+		}
+	}
 }
 
 // longestComment is the number of bytes that pcapng has room for.

@@ -25,7 +25,7 @@ func TestReplayOfRandomFiles(t *testing.T) {
 	if testing.Short() {
 		seeds = 200
 	}
-	var packets, broken, way int
+	var packets, broken, way, commented int
 	for seed := range seeds {
 		rnd := rand.New(rand.NewPCG(seed, 3))
 		file := capgen.Random(seed).Bytes
@@ -60,6 +60,12 @@ func TestReplayOfRandomFiles(t *testing.T) {
 		got, err := capgen.Parse(out.Bytes())
 		require.NoError(t, err, "seed %d", seed)
 		requireSame(t, want.Packets, got.Packets)
+		for i, p := range want.Packets {
+			require.True(t, slices.Equal(p.Comments, got.Packets[i].Comments), "seed %d, packet %d", seed, i)
+			if len(p.Comments) > 0 && cfg.Direction != bpf.InOut {
+				commented++
+			}
+		}
 		require.Equal(t, len(want.Interfaces), len(got.Interfaces), "seed %d", seed)
 		for i := range want.Interfaces {
 			require.Equal(t, want.Interfaces[i], got.Interfaces[i], "seed %d", seed)
@@ -70,6 +76,7 @@ func TestReplayOfRandomFiles(t *testing.T) {
 		broken, packets, way)
 	require.NotZero(t, broken)
 	require.NotZero(t, way)
+	require.NotZero(t, commented, "comments of packets that were picked")
 }
 
 // replayWith is replayTo with a configuration.

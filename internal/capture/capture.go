@@ -22,6 +22,7 @@ type Packet struct {
 	Sec, Nsec int64 // the time stamp
 	WireLen   int   // bytes on the wire
 	Data      []byte
+	Comments  []string // from a file
 }
 
 // PacketOf returns a packet that a reader has captured on an interface. It is valid as long as p.

@@ -36,7 +36,9 @@ const (
 	optReceived     = 4
 	optDropped      = 5
 	maxOption       = math.MaxUint16
-	nanoseconds     = 9 // if_tsresol
+	optionHead      = 4
+	maxComments     = maxRecord // bytes, of one packet
+	nanoseconds     = 9         // if_tsresol
 	enhancedHead    = 28
 	sectionUnending = math.MaxUint64 // the length of a section that nobody knows yet
 )
@@ -143,6 +145,13 @@ func encode(prog []bpf.RawInstruction) string {
 // WritePacket writes a packet that was captured on the given interface sec seconds and nsec
 // nanoseconds after 1970, and had wirelen bytes. It does not keep data and does not allocate.
 func (w *Writer) WritePacket(iface int, sec, nsec int64, data []byte, wirelen int) error {
+	return w.WriteCommented(iface, sec, nsec, data, wirelen, nil)
+}
+
+// WriteCommented writes a packet as [Writer.WritePacket] does, with comments.
+func (w *Writer) WriteCommented(
+	iface int, sec, nsec int64, data []byte, wirelen int, comments []string,
+) error {
 	if err := checkPacket(iface, w.ifaces, data, wirelen); err != nil {
 		return err
 	}
@@ -152,7 +161,11 @@ func (w *Writer) WritePacket(iface int, sec, nsec int64, data []byte, wirelen in
 	pad := padding(len(data))
 	stamp := uint64(sec)*uint64(time.Second) + uint64(nsec)
 	b := binary.LittleEndian.AppendUint32(w.scratch[:0], blockEnhanced)
-	length := uint32(enhancedHead + len(data) + pad + 4)
+	options, err := optionsLength(comments)
+	if err != nil {
+		return err
+	}
+	length := uint32(enhancedHead + len(data) + pad + options + 4)
 	b = binary.LittleEndian.AppendUint32(b, length)
 	b = binary.LittleEndian.AppendUint32(b, uint32(iface))
 	b = binary.LittleEndian.AppendUint32(b, uint32(stamp>>32))
@@ -166,10 +179,33 @@ func (w *Writer) WritePacket(iface int, sec, nsec int64, data []byte, wirelen in
 		return err
 	}
 	b = append(b[:0], zeros[:pad]...)
+	for _, c := range comments {
+		b = appendOption(b, optComment, []byte(c))
+	}
+	if options > 0 {
+		b = appendOption(b, optEnd, nil)
+	}
 	b = binary.LittleEndian.AppendUint32(b, length)
 	w.scratch = b
-	_, err := w.w.Write(b)
+	_, err = w.w.Write(b)
 	return err
+}
+
+// optionsLength returns the number of bytes that comments need in a block.
+func optionsLength(comments []string) (n int, err error) {
+	for _, c := range comments {
+		if len(c) > maxOption {
+			return 0, fmt.Errorf("a comment of %d bytes, and pcapng has room for %d", len(c), maxOption)
+		}
+		n += optionHead + len(c) + padding(len(c))
+	}
+	if n > maxComments {
+		return 0, fmt.Errorf("comments of %d bytes are too long for a file", n)
+	}
+	if n > 0 {
+		n += optionHead // of the end
+	}
+	return n, nil
 }
 
 // checkPacket returns an error for a packet that no file has room for.

@@ -25,7 +25,7 @@ func (f *pcapng) addInterface(i pcapio.Interface) error {
 }
 
 func (f *pcapng) packet(p capture.Packet) error {
-	return f.w.WritePacket(p.Interface, p.Sec, p.Nsec, p.Data, p.WireLen)
+	return f.w.WriteCommented(p.Interface, p.Sec, p.Nsec, p.Data, p.WireLen, p.Comments)
 }
 
 func (f *pcapng) finish(stats []pcapio.Statistics) error {

@@ -15,7 +15,8 @@ import (
 )
 
 // format encodes packets. After each of its methods the bytes in the buffer end with a whole unit.
-// A reader can read everything up to there.
+// A reader can read everything up to there. A format can have a method flush. It is called before
+// the bytes are written out.
 type format interface {
 	addInterface(pcapio.Interface) error // numbered from 0
 	packet(p capture.Packet) error
@@ -95,7 +96,17 @@ func (s *Sink) WritePacket(p capture.Packet) error {
 
 // Flush writes out everything that the sink keeps back. A program that reads the file then finds
 // whole packets only, also if the file is compressed.
-func (s *Sink) Flush() error { return s.out.explain(s.out.flush()) }
+func (s *Sink) Flush() error {
+	if f, ok := s.format.(interface{ flush() error }); ok {
+		if err := f.flush(); err != nil {
+			return s.out.explain(err)
+		}
+		if err := s.out.unit(0, 0); err != nil {
+			return s.out.explain(err)
+		}
+	}
+	return s.out.explain(s.out.flush())
+}
 
 // Finish completes the file and closes it.
 func (s *Sink) Finish(stats []pcapio.Statistics) error {

@@ -17,9 +17,16 @@ type Spec struct {
 
 	Lines TextOptions // how Text looks
 
-	// Say gets a sentence for the user when the format has no place for something that is there. nil
-	// drops it.
+	// Say gets a sentence for the user when the format has no place for something that is there. It
+	// may get it several times. nil drops it.
 	Say func(note string)
+}
+
+// say tells the user something.
+func (s Spec) say(note string) {
+	if s.Say != nil {
+		s.Say(note)
+	}
 }
 
 // extensions says which format a name asks for. A format of which a name says nothing is Pcapng.

@@ -45,7 +45,9 @@ type Replay struct {
 
 	// The state of Next.
 	stream   *stream
-	left     uint64  // packets of it that are announced and not captured yet
+	left     uint64 // packets of it that are announced and not captured yet
+	passed   uint64 // packets of the announcement that are captured
+	comments []comment
 	outgrown *stream // to be closed when left is 0
 
 	mu      sync.Mutex
@@ -63,6 +65,14 @@ type announcement struct {
 	s      *stream
 	n      uint64
 	last   bool // the stream is not used any more
+
+	comments []comment
+}
+
+// comment has the comments of one packet. bpf(4) has no place for them, so they go beside it.
+type comment struct {
+	at   uint64 // the packet's place in the announcement
+	text []string
 }
 
 const largestBuffer = 2 << 20
@@ -232,6 +242,7 @@ func (r *Replay) Next(ctx context.Context, b *capture.Batch) error {
 	for {
 		if r.left > 0 {
 			n, err := r.stream.next(ctx, b, r.left)
+			r.comment(b, n)
 			r.left -= n
 			return err
 		}
@@ -244,6 +255,7 @@ func (r *Replay) Next(ctx context.Context, b *capture.Batch) error {
 			return r.shower.verdict()
 		}
 		r.stream, r.left = news.s, news.n
+		r.passed, r.comments = 0, news.comments
 		if news.last {
 			r.outgrown = news.s
 		}
@@ -252,6 +264,16 @@ func (r *Replay) Next(ctx context.Context, b *capture.Batch) error {
 			return nil
 		}
 	}
+}
+
+// comment gives the n packets of a batch their comments.
+func (r *Replay) comment(b *capture.Batch, n uint64) {
+	for len(r.comments) > 0 && r.comments[0].at < r.passed+n {
+		c := r.comments[0]
+		b.Packets[c.at-r.passed].Comments = c.text
+		r.comments = r.comments[1:]
+	}
+	r.passed += n
 }
 
 // await returns the next announcement. When ctx is done, it stops the shower and returns the

@@ -81,6 +81,14 @@ func (s *Several) Readers() (all []*bpf.Reader) {
 	return all
 }
 
+// Interfaces describes the interfaces, in the order of their numbers.
+func (s *Several) Interfaces() (all []pcapio.Interface) {
+	for _, l := range s.lives {
+		all = append(all, l.description())
+	}
+	return all
+}
+
 // Describe names the interfaces and their modes.
 func (s *Several) Describe() string {
 	var all []string
@@ -117,9 +125,7 @@ func (s *Several) Notes() []string {
 func (s *Several) Next(ctx context.Context, b *capture.Batch) error {
 	if !s.told {
 		s.told = true
-		for _, l := range s.lives {
-			b.New = append(b.New, l.description())
-		}
+		b.New = s.Interfaces()
 		return nil
 	}
 	if s.turns == nil {

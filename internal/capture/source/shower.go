@@ -26,6 +26,7 @@ type shower struct {
 
 	cur     *stream   // the last one shown to
 	n       uint64    // packets shown to it and not announced
+	notes   []comment // of these packets
 	size    int       // bytes of their records
 	told    int       // interfaces announced
 	current []*stream // by interface of the file
@@ -100,7 +101,8 @@ func (s *shower) verdict() error {
 // shower does not use any more, if it is the current one.
 func (s *shower) announce(last *stream) error {
 	known := s.in.Interfaces()
-	a := announcement{ifaces: known[s.told:], s: s.cur, n: s.n, last: last != nil && last == s.cur}
+	a := announcement{ifaces: known[s.told:], s: s.cur, n: s.n, last: last != nil && last == s.cur,
+		comments: s.notes}
 	if a.n == 0 && len(a.ifaces) == 0 && !a.last {
 		return nil
 	}
@@ -108,7 +110,7 @@ func (s *shower) announce(last *stream) error {
 		a.n = s.captured(s.cur)
 	}
 	s.told = len(known)
-	s.n, s.size = 0, 0
+	s.n, s.size, s.notes = 0, 0, nil
 	select {
 	case s.r.news <- a:
 		return nil
@@ -145,6 +147,10 @@ func (s *shower) show(p pcapio.Packet) error {
 		}
 		s.cur = to
 	}
+	at := s.n
+	if len(p.Comments) > 0 && s.selective() {
+		at = s.matched(to) - to.matched
+	}
 	err := to.iface.InjectWait(s.r.showing, bpftest.Packet{
 		Data: p.Data, Wirelen: p.WireLen, Time: p.Time, Out: p.Out,
 	})
@@ -153,6 +159,9 @@ func (s *shower) show(p pcapio.Packet) error {
 	}
 	s.n++
 	s.size += need
+	if len(p.Comments) > 0 && (!s.selective() || s.matched(to)-to.matched > at) {
+		s.notes = append(s.notes, comment{at, p.Comments})
+	}
 	return nil
 }
 
@@ -170,14 +179,19 @@ func (s *shower) selective() bool {
 
 // captured returns the number of packets of a stream that have been captured since the last call.
 func (s *shower) captured(of *stream) uint64 {
+	before := of.matched
+	of.matched = s.matched(of)
+	return of.matched - before
+}
+
+// matched returns the number of packets of a stream that have been captured.
+func (s *shower) matched(of *stream) uint64 {
 	for _, x := range s.r.k.Stats() {
 		if name, _, _ := bytes.Cut(x.Ifname[:], []byte{0}); string(name) == of.iface.Name() {
-			n := x.Fcount - of.matched
-			of.matched = x.Fcount
-			return n
+			return x.Fcount
 		}
 	}
-	return 0
+	return of.matched
 }
 
 // open opens a stream for an interface of the file. It has room for a record of need bytes.
