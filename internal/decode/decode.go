@@ -37,9 +37,9 @@ type decoder struct {
 // Packet returns the summary of a packet. linkType is a LINKTYPE_ number, and wireLen the length of
 // the packet before the capture cut it. Packet takes any bytes. What it can't decode is in
 // Summary.Error.
-func Packet(linkType uint16, data []byte, wireLen int) *Summary {
+func Packet(linkType uint16, data []byte, wireLen int) (top *Summary) {
 	wireLen = max(wireLen, len(data))
-	top := &Summary{wire: wireLen, length: wireLen}
+	top = &Summary{wire: wireLen, length: wireLen}
 	d := &decoder{s: top, cut: wireLen > len(data)}
 	defer d.rescue()
 	d.link(linkType, data)

@@ -70,7 +70,7 @@ func (d *decoder) icmp6(p []byte, length int, whole bool, net gopacket.NetworkLa
 	m.Message = icmp6Message(m.Type, m.Code)
 	d.s.ICMP = m
 	if whole && l.SetNetworkLayerForChecksum(net) == nil {
-		m.Checksum = sum(l.VerifyChecksum())
+		m.Checksum = sum(&l, &l.Contents)
 	}
 	body := l.Payload
 	var options layers.ICMPv6Options

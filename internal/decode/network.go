@@ -2,6 +2,7 @@ package decode
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -30,8 +31,16 @@ func (d *decoder) ip(p []byte) {
 	}
 }
 
-// sum says whether a checksum is right.
-func sum(err error, r gopacket.ChecksumVerificationResult) string {
+// verifier is a layer with a checksum over all of its bytes.
+type verifier interface {
+	VerifyChecksum() (error, gopacket.ChecksumVerificationResult)
+}
+
+// sum says whether the checksum of a layer is right. To compute it, gopacket appends the payload to
+// the header. So the header may have no room behind it, which is the packet's own memory.
+func sum(l verifier, header *[]byte) string {
+	*header = slices.Clip(*header)
+	err, r := l.VerifyChecksum()
 	switch {
 	case err != nil:
 		return ""
@@ -50,7 +59,7 @@ func (d *decoder) ipv4(p []byte) {
 	n := &Network{
 		Protocol: "ipv4", Src: address(l.SrcIP), Dst: address(l.DstIP), Length: int(l.Length),
 		TTL: l.TTL, TOS: l.TOS, ID: &id, DF: l.Flags&layers.IPv4DontFragment != 0,
-		Next: uint8(l.Protocol), Checksum: sum(l.VerifyChecksum()),
+		Next: uint8(l.Protocol), Checksum: sum(l, &l.Contents),
 	}
 	d.s.Network = n
 	payload := n.Length - len(l.Contents)
@@ -213,7 +222,7 @@ func (d *decoder) icmp(p []byte, length int, whole bool) {
 	}
 	d.s.ICMP = m
 	if whole {
-		m.Checksum = sum(l.VerifyChecksum())
+		m.Checksum = sum(&l, &l.Contents)
 	}
 	switch m.Type {
 	case layers.ICMPv4TypeEchoRequest, layers.ICMPv4TypeEchoReply:

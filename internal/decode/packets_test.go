@@ -242,6 +242,7 @@ func others(t testing.TB) []sample {
 		{"802.11 data", linkWLAN, behind(wlan+llc, ping), v4, "802.11 data, 02:00:00:00:00:01 > 02:00:00:00:00:09: IP 10.0.0.1.1 > 10.0.0.2.2: UDP, length 1 (ttl 64, id 7)"},
 		{"802.11 beacon", linkWLAN, []byte(beacon), `802.11 beacon (ca\afe), 02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff, length 43`, ""},
 		{"802.11 behind radiotap", linkRadiotap, behind("\x00\x00\x08\x00\x00\x00\x00\x00"+wlan+llc, ping), v4, ""},
+		{"802.11 with padding", linkRadiotap, behind("\x00\x00\x09\x00\x02\x00\x00\x00\x20\x88"+wlan[1:]+"\x00\x00\x00\x00"+llc, ping), v4, ""},
 		{"unknown link type", 147, []byte("0123"), "USER0, length 4", ""},
 	}
 }

@@ -67,7 +67,7 @@ func (d *decoder) transportTCP(p []byte, length int, whole bool, net gopacket.Ne
 		return
 	}
 	if whole && l.SetNetworkLayerForChecksum(net) == nil {
-		t.Checksum = sum(l.VerifyChecksum())
+		t.Checksum = sum(l, &l.Contents)
 	}
 	data := l.Payload
 	switch {
@@ -155,7 +155,7 @@ func (d *decoder) transportUDP(p []byte, length int, whole bool, net gopacket.Ne
 	}
 	// Without a checksum, there is nothing to verify.
 	if whole && l.Checksum != 0 && l.SetNetworkLayerForChecksum(net) == nil {
-		t.Checksum = sum(l.VerifyChecksum())
+		t.Checksum = sum(l, &l.Contents)
 	}
 	data := l.Payload
 	switch {
