@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,21 +28,29 @@ type sendFlags struct {
 	pps      float64
 	topspeed bool
 	loop     uint64
+	limit    uint64
+	multiply float64
+	maxGap   time.Duration
 }
 
 func newSend(t *target) *cobra.Command {
 	var f sendFlags
 	c := &cobra.Command{
-		Use:   "send -i IFACE FILE",
-		Short: "Write the packets of a capture file to an interface",
-		Long: `Send writes the packets of a pcap or pcapng file to an interface, in the order
-of the file. It sends them as they are in the file, with their link headers and
-source addresses. They leave as far apart as they were captured, unless --rate,
---pps or --topspeed says otherwise. A packet without a time stamp leaves at
-once. FILE can be a pipe; "-" is standard input.
+		Use:   "send -i IFACE FILE...",
+		Short: "Write the packets of capture files to an interface",
+		Long: `Send writes the packets of pcap and pcapng files to an interface, in the order
+of the files, one file after the other. It sends them as they are in the file,
+with their link headers and source addresses. They leave as far apart as they
+were captured, unless --multiplier, --rate, --pps or --topspeed says otherwise.
+A packet without a time stamp, and the first one of a file, leaves at once.
 
-All packets must be of a link type that the interface takes. Send checks that
-before it sends the first one, unless FILE is a pipe.
+If packets were captured more than an hour apart, send refuses to wait so long.
+--max-gap D is the longest time that it waits between two packets.
+
+FILE can be a pipe; "-" is standard input. Send reads a pipe once, while it
+sends, so --loop is not possible then. All packets must be of one link type,
+which the interface takes. Send checks that, and the times, before it sends the
+first packet, but in a pipe only when it comes to the packet.
 
 Send leaves out and counts packets that are too long or too short for the
 interface; the exit code is then 1. It sends packets that were cut when they
@@ -51,17 +60,19 @@ Send needs permission to open /dev/bpf for writing.`,
 		Example: `  bpfctl send -i em0 in.pcap
   bpfctl send -i em0 in.pcapng --pps 1000 --loop 10
   bpfctl send -i em0 in.pcap --rate 100M
+  bpfctl send -i em0 monday.pcap tuesday.pcap --multiplier 10 --max-gap 5s
+  bpfctl send -i em0 - --limit 100
   bpfctl send --model quiet -i em0 in.pcap --topspeed`,
 		Args: func(c *cobra.Command, args []string) error {
-			switch len(args) {
-			case 0:
+			if len(args) == 0 {
 				return usagef("which file? see %s --help", c.CommandPath())
-			case 1:
-				return nil
 			}
-			return usagef("unexpected argument %q: see %s --help", args[1], c.CommandPath())
+			if i := slices.Index(args, "-"); i >= 0 && slices.Contains(args[i+1:], "-") {
+				return usagef("-: standard input can be read only once")
+			}
+			return nil
 		},
-		RunE: func(c *cobra.Command, args []string) error { return runSend(c, t, &f, args[0]) },
+		RunE: func(c *cobra.Command, args []string) error { return runSend(c, t, &f, args) },
 	}
 	fl := c.Flags()
 	fl.SortFlags = false
@@ -69,7 +80,11 @@ Send needs permission to open /dev/bpf for writing.`,
 	fl.Var(&f.rate, "rate", "send `BITS` each second, such as 500K, 100M or 1G (powers of 1000)")
 	fl.Float64Var(&f.pps, "pps", 0, "send `N` packets each second")
 	fl.BoolVar(&f.topspeed, "topspeed", false, "send as fast as possible")
-	fl.Uint64Var(&f.loop, "loop", 1, "send the file `N` times; 0 is for ever")
+	fl.Float64Var(&f.multiply, "multiplier", 1, "send `N` times as fast as captured")
+	fl.DurationVar(&f.maxGap, "max-gap", 0, "wait at most `D` between two packets, as captured; "+
+		"without it more than 1h is an error")
+	fl.Uint64Var(&f.loop, "loop", 1, "send the files `N` times; 0 is for ever")
+	fl.Uint64Var(&f.limit, "limit", 0, "end when `N` packets are sent")
 	c.RegisterFlagCompletionFunc("interface", t.completeInterface)
 	return c
 }
@@ -95,10 +110,12 @@ func (r *bitRate) Set(text string) error {
 	return nil
 }
 
-func runSend(c *cobra.Command, t *target, f *sendFlags, name string) error {
+// check refuses flags that are wrong.
+func (f *sendFlags) check(c *cobra.Command) error {
+	given := c.Flags().Changed
 	ways := 0
 	for _, flag := range []string{"rate", "pps", "topspeed"} {
-		if c.Flags().Changed(flag) {
+		if given(flag) {
 			ways++
 		}
 	}
@@ -107,51 +124,81 @@ func runSend(c *cobra.Command, t *target, f *sendFlags, name string) error {
 		return usagef("which interface? -i IFACE")
 	case ways > 1:
 		return usagef("give one of --rate, --pps and --topspeed")
+	case ways > 0 && (given("multiplier") || given("max-gap")):
+		return usagef("--multiplier and --max-gap are for packets that leave as they were captured: " +
+			"leave --rate, --pps and --topspeed out")
+	case !(f.multiply > 0 && f.multiply <= 1e9):
+		return usagef("--multiplier %v: must be more than 0, and at most 1e9", f.multiply)
+	case given("max-gap") && f.maxGap <= 0:
+		return usagef("--max-gap %v: must be more than 0", f.maxGap)
+	case given("limit") && f.limit == 0:
+		return usagef("--limit 0: nothing to send")
 	case c.Flags().Changed("pps") && !(f.pps > 0 && f.pps <= 1e9):
 		return usagef("--pps %v: must be more than 0, and at most 1e9", f.pps)
+	}
+	return nil
+}
+
+func runSend(c *cobra.Command, t *target, f *sendFlags, names []string) error {
+	if err := f.check(c); err != nil {
+		return err
 	}
 	ctx, stop := capture.UntilSignal(context.Background())
 	defer stop(nil)
 	came := sync.OnceFunc(sayAfter(time.Second, c.ErrOrStderr(),
-		"waiting for the first bytes of "+inputName(name)))
+		"waiting for the first bytes of "+inputName(names[0])))
 	defer came()
-	file, err := sender.Open(ctx, name, c.InOrStdin())
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	if file.Again() {
-		came()
+	var files []*sender.File
+	for i, name := range names {
+		file, err := sender.Open(ctx, name, c.InOrStdin())
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		if files = append(files, file); i == 0 && file.Again() {
+			came()
+		}
 	}
 	m, err := t.machine()
 	if err != nil {
 		return err
 	}
 	defer m.Stop()
-	s, plan, err := sender.New(m, f.iface, file, sender.Config{
-		TopSpeed: f.topspeed, PPS: f.pps, Rate: float64(f.rate), Loop: f.loop,
+	s, plan, err := sender.New(m, f.iface, files, sender.Config{
+		TopSpeed: f.topspeed, PPS: f.pps, Rate: float64(f.rate), Loop: f.loop, Limit: f.limit,
+		Multiplier: f.multiply, MaxGap: f.maxGap,
 	})
 	if errors.Is(err, sender.ErrLoop) {
 		return usagef("--loop: %w", err)
 	}
 	if err != nil {
-		return err
+		return adviseGap(err)
 	}
 	defer s.Close()
-	return f.send(ctx, c.ErrOrStderr(), m, s, file, plan, came)
+	return adviseGap(f.send(ctx, c.ErrOrStderr(), m, s, files, plan, came))
 }
 
-// send sends a file, shows the progress and prints the result. It calls came for each packet.
+// adviseGap says what to do about packets that were captured too far apart.
+func adviseGap(err error) error {
+	var long *sender.LongGapError
+	if !errors.As(err, &long) {
+		return err
+	}
+	return fmt.Errorf("%w, and send waits for at most %v: --max-gap %v allows it, "+
+		"a smaller one shortens it, and --multiplier, --topspeed, --pps and --rate change it",
+		err, sender.LongGap, human.Elapsed(long.Gap.Duration+time.Second).Truncate(time.Second))
+}
+
+// send sends the files, shows the progress and prints the result. It calls came for each packet.
 func (f *sendFlags) send(
 	ctx context.Context, stderr io.Writer, m *machine.Machine, s *sender.Sender,
-	file *sender.File, plan sender.Plan, came func(),
+	files []*sender.File, plan sender.Plan, came func(),
 ) error {
-	said := len(file.Notes())
-	notes(stderr, file, 0)
+	said := notes(stderr, files, nil)
 	s.Sent = came
 	clear := func() {}
-	if l := lookOf(stderr); l.live && (plan.Packets > 0 || !file.Again()) {
-		bar := f.progress(stderr, plan)
+	if l := lookOf(stderr); l.live && (plan.Packets > 0 || !again(files)) {
+		bar := f.progress(stderr, plan, again(files))
 		s.Sent = func() { came(); bar.Add(1) }
 		clear = func() { bar.Clear() }
 	}
@@ -163,7 +210,7 @@ func (f *sendFlags) send(
 	err := s.Run(ctx)
 	came()
 	clear()
-	notes(stderr, file, said)
+	notes(stderr, files, said)
 	fmt.Fprintf(stderr, "bpfctl: %s: %d packets sent, %d bytes, in %v",
 		human.Printable(f.iface), s.Packets, s.Bytes, human.Elapsed(s.Elapsed))
 	if sec := s.Elapsed.Seconds(); s.Packets > 1 && sec > 0 {
@@ -187,18 +234,38 @@ func (f *sendFlags) send(
 	return errors.New("packets were left out: " + left)
 }
 
-// notes prints the faults of a file, except the first said ones, which are printed already.
-func notes(w io.Writer, file *sender.File, said int) {
-	for _, n := range file.Notes()[min(said, len(file.Notes())):] {
-		fmt.Fprintf(w, "bpfctl: %s\n", human.Printable(file.Name+": "+n))
+// notes prints the faults of files, except as many of each file as are said already. It returns how
+// many are said now.
+func notes(w io.Writer, files []*sender.File, said []int) (now []int) {
+	for i, file := range files {
+		all := file.Notes()
+		first := 0
+		if i < len(said) {
+			first = min(said[i], len(all))
+		}
+		for _, n := range all[first:] {
+			fmt.Fprintf(w, "bpfctl: %s\n", human.Printable(file.Name+": "+n))
+		}
+		now = append(now, len(all))
 	}
+	return now
+}
+
+// again reports whether all files can be read again, so the number of packets is known.
+func again(files []*sender.File) bool {
+	return !slices.ContainsFunc(files, func(f *sender.File) bool { return !f.Again() })
 }
 
 // progress returns a bar on a terminal, or a counter if the end is not known.
-func (f *sendFlags) progress(w io.Writer, plan sender.Plan) *progressbar.ProgressBar {
+func (f *sendFlags) progress(
+	w io.Writer, plan sender.Plan, known bool,
+) *progressbar.ProgressBar {
 	total := int64(-1)
-	if f.loop > 0 && plan.Packets > 0 && plan.Packets <= math.MaxInt64/f.loop {
+	if known && f.loop > 0 && plan.Packets > 0 && plan.Packets <= math.MaxInt64/f.loop {
 		total = int64(plan.Packets * f.loop)
+	}
+	if f.limit > 0 && f.limit <= math.MaxInt64 && (total < 0 || total > int64(f.limit)) {
+		total = int64(f.limit)
 	}
 	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(w),
 		progressbar.OptionSetDescription(human.Printable(f.iface)),

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"time"
 
 	"github.com/zbuf-go/zbuf/internal/interruptible"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
@@ -88,22 +90,34 @@ func (f *File) explain(err error) error {
 	return fmt.Errorf("%s: %w", f.Name, err)
 }
 
-// Plan has the facts about a file that the sender knows before it sends a packet.
+// Plan has the facts about files that the sender knows before it sends a packet.
 type Plan struct {
 	Packets   uint64
 	LinkTypes []uint16 // LINKTYPE_ numbers of its packets
+	Gap       Gap      // the longest
 }
 
-// Plan reads a file that can be read again.
-func (f *File) Plan() (p Plan, err error) {
-	seen := map[uint16]bool{}
-	err = f.each(func(linkType uint16, _ pcapio.Packet) error {
+// Gap is the time between two packets of a file.
+type Gap struct {
+	time.Duration
+	File   string
+	Packet uint64 // the packet after it, counted from 1
+}
+
+// add reads a file that can be read again. It looks for gaps up to the packet numbered limit of all
+// files, unless that is 0.
+func (p *Plan) add(f *File, limit uint64) error {
+	var times clock
+	n := uint64(0)
+	return f.each(func(linkType uint16, packet pcapio.Packet) error {
 		p.Packets++
-		if !seen[linkType] {
-			seen[linkType] = true
+		n++
+		if !slices.Contains(p.LinkTypes, linkType) {
 			p.LinkTypes = append(p.LinkTypes, linkType)
+		}
+		if gap := times.gap(packet.Time); gap > p.Gap.Duration && (limit == 0 || p.Packets <= limit) {
+			p.Gap = Gap{gap, f.Name, n}
 		}
 		return nil
 	})
-	return p, err
 }

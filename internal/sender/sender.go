@@ -1,10 +1,11 @@
-// Package sender writes the packets of a capture file to an interface.
+// Package sender writes the packets of capture files to an interface.
 package sender
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"syscall"
 	"time"
 
@@ -19,10 +20,20 @@ type Config struct {
 	TopSpeed bool
 	PPS      float64 // packets in a second
 	Rate     float64 // bits in a second
-	Loop     uint64  // how often to send the file; 0 means for ever
+	Loop     uint64  // how often to send the files; 0 means for ever
+	Limit    uint64  // how many packets to send; 0 means all
+
+	// Multiplier is how many times as fast as they were captured the packets leave; 0 means 1.
+	Multiplier float64
+	// MaxGap is the longest time between two packets, if they leave as they were captured. A longer
+	// one becomes as short. 0 makes a time of more than LongGap an error.
+	MaxGap time.Duration
 }
 
-// Sender sends a file. Its counters count for all rounds.
+// LongGap is the longest time between two packets that nobody has to ask for.
+const LongGap = time.Hour
+
+// Sender sends files. Its counters count for all rounds.
 type Sender struct {
 	Packets, Bytes uint64 // sent
 	WereCut        uint64 // of them, those that had been cut when they were captured
@@ -35,7 +46,7 @@ type Sender struct {
 
 	cfg         Config
 	out         *outlet
-	file        *File
+	files       []*File
 	left        leftOut
 	longestSent int
 }
@@ -43,17 +54,35 @@ type Sender struct {
 // ErrLoop is in the error of New for a pipe and a Loop other than 1.
 var ErrLoop = errors.New("a pipe can be read only once")
 
-// New opens an interface for the packets of a file. If the file can be read again, all its
-// packets are of a link type that the interface takes, or New fails.
-func New(m *machine.Machine, iface string, f *File, cfg Config) (*Sender, Plan, error) {
+// LongGapError is the error for a gap of more than LongGap.
+type LongGapError struct{ Gap Gap }
+
+func (e *LongGapError) Error() string {
+	return fmt.Sprintf("%s: packet %d was captured %v after the packets before it",
+		e.Gap.File, e.Gap.Packet, e.Gap.Round(time.Second))
+}
+
+// errEnough ends a round: as many packets as were asked for are sent.
+var errEnough = errors.New("enough packets are sent")
+
+// New opens an interface for the packets of files. All packets of files that can be read again are
+// of one link type, which the interface takes, or New fails.
+func New(m *machine.Machine, iface string, files []*File, cfg Config) (*Sender, Plan, error) {
 	var plan Plan
-	if f.Again() {
-		var err error
-		if plan, err = f.Plan(); err != nil {
+	s := &Sender{cfg: cfg, files: files}
+	for _, f := range files {
+		if !f.Again() {
+			if cfg.Loop != 1 {
+				return nil, plan, fmt.Errorf("%s: %w", f.Name, ErrLoop)
+			}
+			continue
+		}
+		if err := plan.add(f, cfg.Limit); err != nil {
 			return nil, plan, err
 		}
-	} else if cfg.Loop != 1 {
-		return nil, plan, fmt.Errorf("%s: %w", f.Name, ErrLoop)
+	}
+	if _, err := s.lasts(plan.Gap); err != nil {
+		return nil, plan, err
 	}
 	out, err := openOutlet(m, iface)
 	if err != nil {
@@ -70,46 +99,86 @@ func New(m *machine.Machine, iface string, f *File, cfg Config) (*Sender, Plan, 
 		out.d.Close()
 		return nil, plan, err
 	}
-	return &Sender{cfg: cfg, out: out, file: f}, plan, nil
+	s.out = out
+	return s, plan, nil
 }
 
 // Close closes the interface.
 func (s *Sender) Close() { s.out.d.Close() }
 
-// Run sends the file. It returns nil when all of it was sent or left out. It returns
-// capture.ErrInterrupted when ctx is done before, but nil if the file is sent for ever.
+// Run sends the files in turn. It returns nil when all packets were sent or left out, or as many
+// as the Limit were sent. It returns capture.ErrInterrupted when ctx is done before, but nil if
+// the files are sent for ever.
 func (s *Sender) Run(ctx context.Context) error {
 	start := time.Now()
 	defer func() { s.Elapsed = time.Since(start) }()
 	due := start // when the next packet is to leave
 	for n := uint64(0); s.cfg.Loop == 0 || n < s.cfg.Loop; n++ {
-		var times clock
 		some := false
-		err := s.file.each(func(linkType uint16, p pcapio.Packet) error {
-			some = true
-			if err := s.out.choose(linkType); err != nil {
-				return s.after(err)
-			}
-			if s.original() {
-				due = due.Add(times.gap(p.Time))
-			}
-			if err := s.wait(ctx, due); err != nil {
+		for _, f := range s.files {
+			packets, err := s.sendFile(ctx, f, &due)
+			some = some || packets
+			switch {
+			case errors.Is(err, errEnough), errors.Is(err, capture.ErrInterrupted) && s.cfg.Loop == 0:
+				return nil
+			case err != nil:
 				return err
 			}
-			if err := s.send(ctx, p); err != nil {
-				return err
-			}
-			due = due.Add(s.pace(len(p.Data)))
+		}
+		if !some {
 			return nil
-		})
-		switch {
-		case errors.Is(err, capture.ErrInterrupted) && s.cfg.Loop == 0:
-			return nil
-		case err != nil || !some:
-			return err
 		}
 	}
 	return nil
+}
+
+// sendFile sends a file once, and reports whether it has a packet. The first packet leaves at due,
+// which then is when the packet after the last one is to leave.
+func (s *Sender) sendFile(ctx context.Context, f *File, due *time.Time) (some bool, err error) {
+	var times clock
+	n := uint64(0)
+	err = f.each(func(linkType uint16, p pcapio.Packet) error {
+		some = true
+		n++
+		if err := s.out.choose(linkType); err != nil {
+			return s.after(err)
+		}
+		gap, err := s.lasts(Gap{times.gap(p.Time), f.Name, n})
+		if err != nil {
+			return s.after(err)
+		}
+		*due = due.Add(gap)
+		if err := s.wait(ctx, *due); err != nil {
+			return err
+		}
+		if err := s.send(ctx, p); err != nil {
+			return err
+		}
+		*due = due.Add(s.pace(len(p.Data)))
+		if s.cfg.Limit > 0 && s.Packets >= s.cfg.Limit {
+			return errEnough // does not wait for a pipe to say whether there is one more
+		}
+		return nil
+	})
+	return some, err
+}
+
+// lasts returns how long a gap lasts when it is sent.
+func (s *Sender) lasts(gap Gap) (time.Duration, error) {
+	if !s.original() {
+		return 0, nil
+	}
+	d := gap.Duration
+	if s.cfg.Multiplier > 0 {
+		d = time.Duration(min(float64(d)/s.cfg.Multiplier, math.MaxInt64/2))
+	}
+	switch {
+	case s.cfg.MaxGap > 0:
+		return min(d, s.cfg.MaxGap), nil
+	case d > LongGap:
+		return 0, &LongGapError{gap}
+	}
+	return d, nil
 }
 
 // clock tells how far apart packets were captured.

@@ -161,7 +161,7 @@ func timesOf(t *testing.T, cfg Config, seconds ...float64) (left []time.Duration
 	f, err := Open(t.Context(), "-", &b)
 	require.NoError(t, err)
 	defer f.Close()
-	s, _, err := New(w.m, w.to, f, cfg)
+	s, _, err := New(w.m, w.to, []*File{f}, cfg)
 	require.NoError(t, err)
 	defer s.Close()
 	start := time.Now()
@@ -188,6 +188,13 @@ func TestPacketsLeaveAsTheyWereCaptured(t *testing.T) {
 		{"since boot", Config{Loop: 1}, []float64{5, 7}, []time.Duration{0, 2 * s}},
 		{"packets a second", Config{Loop: 1, PPS: 2}, []float64{0, 1.7e9, 3}, []time.Duration{0, s / 2, s}},
 		{"bits a second", Config{Loop: 1, Rate: 480}, []float64{9, 99, 999}, []time.Duration{0, s, 2 * s}},
+		{"twice as fast", Config{Loop: 1, Multiplier: 2}, []float64{100, 101, 104}, []time.Duration{0, s / 2, 2 * s}},
+		{"half as fast", Config{Loop: 1, Multiplier: 0.5}, []float64{100, 101}, []time.Duration{0, 2 * s}},
+		{"a gap that is too long", Config{Loop: 1, MaxGap: s}, []float64{100, 100.5, 1.7e9, 1.7e9 + 2}, []time.Duration{0, s / 2, 3 * s / 2, 5 * s / 2}},
+		{"a gap that is allowed", Config{Loop: 1, MaxGap: 2 * time.Hour}, []float64{100, 7300}, []time.Duration{0, 7200 * s}},
+		{"a gap of an hour", Config{Loop: 1}, []float64{100, 3700}, []time.Duration{0, 3600 * s}},
+		{"a gap that is shorter when multiplied", Config{Loop: 1, Multiplier: 2}, []float64{100, 7300}, []time.Duration{0, 3600 * s}},
+		{"a limit", Config{Loop: 1, Limit: 2}, []float64{100, 101, 1e9}, []time.Duration{0, s}},
 		{"top speed", Config{Loop: 1, TopSpeed: true}, []float64{1, 1e9}, []time.Duration{0, 0}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -202,7 +209,7 @@ func TestLongWaitsAreAnnounced(t *testing.T) {
 		w := modelWire(bpftest.Features{})
 		name := fixture.File(t, 3*time.Hour, lab.Frame(60, 0), lab.Frame(60, 1))
 		f := openFile(t, name, false)
-		s, _, err := New(w.m, w.to, f, Config{Loop: 1})
+		s, _, err := New(w.m, w.to, []*File{f}, Config{Loop: 1, MaxGap: 5 * time.Hour})
 		require.NoError(t, err)
 		defer s.Close()
 		var waits []time.Duration
@@ -226,7 +233,7 @@ func TestContextEndsSending(t *testing.T) {
 				f, err := Open(ctx, "-", r)
 				require.NoError(t, err)
 				defer f.Close()
-				s, _, err := New(w.m, w.to, f, Config{Loop: 1})
+				s, _, err := New(w.m, w.to, []*File{f}, Config{Loop: 1})
 				require.NoError(t, err)
 				defer s.Close()
 				done := make(chan error, 1)
@@ -246,14 +253,63 @@ func TestContextEndsSending(t *testing.T) {
 func TestPipesThatCanNotBeSent(t *testing.T) {
 	w := modelWire(bpftest.Features{})
 	name := fixture.File(t, 0, lab.Frame(60, 0))
-	_, _, err := New(w.m, w.to, openFile(t, name, true), Config{Loop: 2})
+	_, _, err := New(w.m, w.to, []*File{openFile(t, name, true)}, Config{Loop: 2})
 	assert.ErrorIs(t, err, ErrLoop)
-	_, _, err = New(w.m, w.to, openFile(t, name, true), Config{Loop: 0})
+	_, _, err = New(w.m, w.to, []*File{openFile(t, name, true)}, Config{Loop: 0})
 	assert.ErrorIs(t, err, ErrLoop)
 
-	s, _, err := New(w.m, w.to, openFile(t, "testdata/null4.pcap", true), Config{Loop: 1})
+	s, _, err := New(w.m, w.to, []*File{openFile(t, "testdata/null4.pcap", true)}, Config{Loop: 1})
 	require.NoError(t, err, "not known yet")
 	defer s.Close()
 	assert.EqualError(t, s.Run(t.Context()), "after 0 packets: the packets are of link type 0 "+
 		"(LINKTYPE_), and epair0b takes EN10MB")
+}
+
+// Nobody waits for more than an hour who has not asked for it. Where a file can be read before,
+// nothing is sent.
+func TestLongGapsNeedAFlag(t *testing.T) {
+	w := modelWire(bpftest.Features{})
+	short := fixture.File(t, time.Hour, lab.Frame(60, 0), lab.Frame(60, 1))
+	long := fixture.File(t, time.Hour+time.Second, lab.Frame(60, 0), lab.Frame(60, 1))
+	files := []*File{openFile(t, short, false), openFile(t, long, false)}
+	_, plan, err := New(w.m, w.to, files, Config{Loop: 1})
+	var gap *LongGapError
+	require.ErrorAs(t, err, &gap)
+	assert.Equal(t, Gap{time.Hour + time.Second, long, 2}, gap.Gap)
+	assert.EqualValues(t, 4, plan.Packets)
+	for name, cfg := range map[string]Config{"allowed": {MaxGap: time.Minute},
+		"faster": {Multiplier: 2}, "behind the limit": {Limit: 3}, "at a rate": {Rate: 1},
+		"packets a second": {PPS: 1}, "top speed": {TopSpeed: true}} {
+		cfg.Loop = 1
+		s, _, err := New(w.m, w.to, files, cfg)
+		require.NoError(t, err, name)
+		s.Close()
+	}
+
+	s, _, err := New(w.m, w.to, []*File{openFile(t, long, true)}, Config{Loop: 1})
+	require.NoError(t, err, "not known yet")
+	defer s.Close()
+	require.ErrorAs(t, s.Run(t.Context()), &gap)
+	assert.EqualValues(t, 1, s.Packets)
+}
+
+// The packets of all files arrive in turn, in each round.
+func TestFilesAreSentInTurn(t *testing.T) {
+	w := modelWire(bpftest.Features{})
+	got := w.receive(t)
+	var files []*File
+	for i := range uint32(3) {
+		files = append(files, openFile(t, fixture.File(t, 0, lab.Frame(60, 2*i), lab.Frame(60, 2*i+1)),
+			false))
+	}
+	s, plan, err := New(w.m, w.to, files, Config{TopSpeed: true, Loop: 2, Limit: 11})
+	require.NoError(t, err)
+	defer s.Close()
+	assert.EqualValues(t, 6, plan.Packets)
+	require.NoError(t, s.Run(t.Context()))
+	require.Eventually(t, func() bool { return len(got.all()) >= 11 }, lab.Patience, time.Millisecond)
+	for i, p := range got.all() {
+		require.Equal(t, lab.Frame(60, uint32(i%6)), p, "packet %d", i)
+	}
+	require.Len(t, got.all(), 11)
 }

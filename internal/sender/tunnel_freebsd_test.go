@@ -43,7 +43,7 @@ func TestKernelSendOnATunnel(t *testing.T) {
 
 	for _, pipe := range []bool{false, true} {
 		f := openFile(t, "testdata/null4.pcap", pipe)
-		s, _, err := New(machine.Host(), name, f, Config{Loop: 1})
+		s, _, err := New(machine.Host(), name, []*File{f}, Config{Loop: 1})
 		require.NoError(t, err)
 		require.NoError(t, s.Run(t.Context()))
 		s.Close()

@@ -116,7 +116,7 @@ func (w wire) receive(t *testing.T) *arrived {
 func (w wire) send(t *testing.T, name string, pipe bool, cfg Config) *Sender {
 	t.Helper()
 	f := openFile(t, name, pipe)
-	s, _, err := New(w.m, w.to, f, cfg)
+	s, _, err := New(w.m, w.to, []*File{f}, cfg)
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	require.NoError(t, s.Run(t.Context()))
