@@ -1,0 +1,96 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// pages writes all manual pages, and returns them by name.
+func pages(t *testing.T) (dir string, all map[string]string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "man8")
+	require.Equal(t, exitOK, run([]string{"man", dir}, nil, os.Stdout, os.Stderr))
+	all = map[string]string{}
+	files, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, f := range files {
+		b, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		require.NoError(t, err)
+		all[f.Name()] = string(b)
+	}
+	return dir, all
+}
+
+func TestManualPages(t *testing.T) {
+	_, all := pages(t)
+	root := newRoot(&target{})
+	commands := append(manualCommands(root), root)
+	require.Len(t, all, len(commands))
+	for _, c := range commands {
+		page := all[pageName(c)+".8"]
+		sections := regexp.MustCompile(`(?m)^\.SH (.*)$`).FindAllStringSubmatch(page, -1)
+		want := "NAME SYNOPSIS DESCRIPTION OPTIONS EXIT STATUS EXAMPLES SEE ALSO"
+		if c == root {
+			want = "NAME SYNOPSIS DESCRIPTION COMMANDS OPTIONS FILES EXIT STATUS SEE ALSO"
+		}
+		var got []string
+		for _, s := range sections {
+			if c == root || s[1] != "FILES" && s[1] != "SIGNALS" {
+				got = append(got, s[1])
+			}
+		}
+		assert.Equal(t, want, strings.Join(got, " "), c.Name())
+		for _, other := range []string{"bpf(4)", "tcpdump(1)", `pcap\-filter(7)`} {
+			assert.Contains(t, page[strings.LastIndex(page, ".SH"):], other)
+		}
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden {
+				assert.Contains(t, page, `\fB`+roff("--"+f.Name)+`\fR`, c.Name())
+			}
+		})
+		assert.NotContains(t, page, `=""`)
+		assert.NotContains(t, page, "(default )")
+		assert.NotContains(t, page, "``")
+	}
+	capture := all["bpfctl-capture.8"]
+	assert.Contains(t, capture, "\\fB\\-w\\fR, \\fB\\-\\-write\\fR \\fIFILE\\fR\nWrite the packets")
+	assert.Regexp(t,
+		`(?s)\.SH FILES\n\.TP\n/dev/bpf\n.*\.SH SIGNALS\n\.TP\nSIGINT, SIGTERM\n`,
+		capture)
+	assert.Contains(t, all["bpfctl-zerocopy.8"], "\n/etc/sysctl.conf\n")
+	assert.Contains(t, all["bpfctl-exporter.8"], ".SH SIGNALS\n")
+}
+
+func TestManualEscapesWhatRoffObeys(t *testing.T) {
+	var b strings.Builder
+	paragraphs(&b, ".so /etc/passwd\n'x\na\\b -w\n\n  .kept\n  two\nlast")
+	assert.Equal(t, "\\&.so /etc/passwd\n\\&'x\na\\eb \\-w\n.PP\n.nf\n  .kept\n  two\n.fi\nlast\n",
+		b.String())
+}
+
+func TestManualIsWhatGroffUnderstands(t *testing.T) {
+	tool, err := exec.LookPath("groff")
+	if err != nil {
+		t.Skipf("groff checks the manual pages: %v", err)
+	}
+	dir, all := pages(t)
+	args := []string{"-man", "-ww", "-Tascii", "-P-c"}
+	for name := range all {
+		args = append(args, filepath.Join(dir, name))
+	}
+	c := exec.Command(tool, args...)
+	var said strings.Builder
+	c.Stderr = &said
+	out, err := c.Output()
+	require.NoError(t, err)
+	assert.Empty(t, said.String())
+	assert.Contains(t, string(out), "bpfctl-send - write the packets of capture files")
+}
