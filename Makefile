@@ -306,6 +306,7 @@ soak-kernel/%: $(VMTEST) $(RELIABILITY) soak-random/%
 	$(call LONGON,table,$*) -run 'TestConformance$$' ./conformance
 	ZBUF_SOAK=$(SOAK) $(call LONGON,overload,$*,$(INSTORM)) -run 'TestKernelOverload$$' ./bpf
 	ZBUF_SOAK=$(SOAK) $(call LONGON,pauses,$*) -run 'TestKernelNumberedPacketsWithPauses$$' ./bpf
+	ZBUF_SOAK=$(SOAK) $(call LONGON,rotation,$*) -run 'TestKernelRotationUnderLoad$$' ./cmd/bpfctl
 	ZBUF_SOAK=$(SOAK) $(call LONGON,rules,$*,$(INSTORM)) \
 	  -run 'TestConformance$$/(tail|assignment|overload)' ./conformance
 	ZBUF_SOAK=$(SOAK) $(call LONGON,faults,$*) ./faults

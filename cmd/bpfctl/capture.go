@@ -53,7 +53,7 @@ several, who sends to whom, and what. Names are not looked up, and numbers of
 TCP are not made relative. With --json, each line is an object for programs.
 
 A capture ends
-  - after a signal: SIGINT (Ctrl-C), SIGTERM or SIGHUP,
+  - after a signal: SIGINT (Ctrl-C), SIGTERM, or SIGHUP without a rotation,
   - after -c packets,
   - after the time of --duration,
   - when the last interface has gone, which is an error.
@@ -61,6 +61,17 @@ Every packet captured by then is written. Capture then says how many packets
 are in the output, and how many the kernel received and dropped. It says so in
 between after SIGINFO (Ctrl-T) or SIGUSR1. A packet is written out within half a
 second after it was captured, or later if --merge-window is longer than 100ms.
+
+With a rotation (--rotate-...), capture writes one file after another. Each file
+is whole, and no packet is lost or doubled between two. -w gives the folder and
+the name: -w cap/out.pcapng makes cap/out-00001.pcapng, or names such as
+cap/out-20260315T140000+0100.pcapng. SIGHUP also begins a new file. Capture says
+a line for each file, and runs the command of --after with it. --keep-files and
+--keep-bytes bound what stays on the disk, also of earlier captures.
+
+Once everything is open, capture gives up every right that it does not need. On
+FreeBSD it then can't open any file outside its folder, reach another machine,
+or change a filter (capability mode, see capsicum(4)).
 
 With several interfaces, capture merges their packets by time. A packet waits
 for older ones of the other interfaces for at most the time of --merge-window.
@@ -86,6 +97,9 @@ The FILE of --filter has a program of numbers instead, as tcpdump(1) and
   bpfctl capture -i em0 -w web.pcapng 'tcp port 80 or 443'
   bpfctl capture -i em0,em1 -i pflog0 -w out.pcapng
   bpfctl capture -i em0 -w - | tshark -r -
+  bpfctl capture -i em0 -w cap/out.pcapng.zst --rotate-time 1h --keep-files 168
+  bpfctl capture -i em0 -w cap/out.pcapng --rotate-size 100M --keep-bytes 10G
+  bpfctl capture -i em0 -w cap/out.pcapng --rotate-packets 100000 --after sha256
   bpfctl capture -i em0 -c 1000 --mode zerocopy --bufsize 2M -w out.pcapng
   bpfctl capture --replay in.pcap -w out.pcapng
   bpfctl capture --replay in.pcap -e -tttt icmp or arp

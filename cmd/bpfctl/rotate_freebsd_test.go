@@ -175,6 +175,8 @@ func rotationUnderLoad(t *testing.T, mode string, long time.Duration) {
 		for _, m := range line.FindAllStringSubmatch(said[heard:], -1) {
 			files++
 			require.Equal(t, filepath.Join(dir, fmt.Sprintf("out-%05d.pcapng", files)), m[1])
+			n, err := packetsIn(m[1])
+			require.NoError(t, err, "after %d of %d packets: %s", next, n, p.said())
 			got := readPcapng(t, m[1])
 			require.Equal(t, m[2], strconv.Itoa(len(got.packets)))
 			require.LessOrEqual(t, len(got.packets), 500)

@@ -42,6 +42,7 @@ var suites = []suite{
 	{"bpf", regexp.MustCompile(`^TestKernelRandomUse/`), false, "every method of the reader in random order, from several goroutines"},
 	{"bpf", regexp.MustCompile(`^TestKernelNumberedPacketsWithPauses/`), false, "numbered, checksummed packets in bursts with pauses: no tail late"},
 	{"bpf", regexp.MustCompile(`^TestKernelOverload/`), false, "an in-kernel storm with two numbered, checksummed writers on top, accounted for at rest"},
+	{"cmd/bpfctl", regexp.MustCompile(`^TestKernelRotationUnderLoad/`), false, "a rotating capture in its sandbox: each numbered packet in one file, each file whole (cases are files)"},
 	{"filter", regexp.MustCompile(`^TestSameVerdictsAsLibpcap$`), true, "filter expressions, compiled by libpcap too, with packets made for both programs"},
 	{"filter", regexp.MustCompile(`^TestSameVerdictsAsOracle$`), true, "filter expressions against an evaluator of their trees"},
 	{"filter", regexp.MustCompile(`^TestSameVerdictsAsOracleInArithmetic$`), true,
