@@ -41,6 +41,9 @@ func showOn(ctx context.Context, p *capture.Pipeline, stderr io.Writer, live boo
 	if live {
 		showing.Go(func() { showProgress(p, stderr, start, done) })
 	}
+	if r, ok := p.Source.(readers); ok {
+		showing.Go(func() { watchDrops(r.Readers(), p.Say, done) })
+	}
 	stopAnswering := answer(func() {
 		packets, bytes := p.Progress()
 		p.Say(summary(packets, bytes, start, p.Source.Statistics()))

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/internal/scenario"
+)
+
+// A burst that was too long for the buffers fits into those that are named.
+func TestNamedBuffersHoldTheBurst(t *testing.T) {
+	burst := func(size, packets, length int) (dropped uint64) {
+		k := bpftest.New(bpftest.WithSysctl("net.bpf.zerocopy_enable", 1))
+		em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
+		r, err := bpf.Open("em0", bpf.Config{Mode: bpf.ZeroCopy, System: k, BufferSize: size})
+		require.NoError(t, err)
+		defer r.Close()
+		for i := range packets {
+			em0.Receive(scenario.Frame(length, uint32(i)))
+		}
+		s, err := r.Stats()
+		require.NoError(t, err)
+		return s.Dropped
+	}
+	named := regexp.MustCompile(`^--bufsize (\S+) would`)
+	for _, length := range []int{60, 64, 100, 333, 1514} {
+		for _, packets := range []int{100, 101, 257, 1000} {
+			dropped := burst(4096, packets, length)
+			require.NotZero(t, dropped)
+			m := named.FindStringSubmatch(buffersFor(4096, dropped, uint64(length), bpf.ZeroCopy))
+			require.NotNil(t, m)
+			var enough size
+			require.NoError(t, enough.Set(m[1]))
+			assert.Zero(t, burst(int(enough), packets, length), "%d packets of %d bytes in %v", packets,
+				length, m[1])
+		}
+	}
+}
+
+// The buffers that are named hold what the old ones held and what was dropped.
+func TestBuffersForWhatWasDropped(t *testing.T) {
+	for _, c := range []struct {
+		size          int
+		dropped, mean uint64
+		mode          bpf.Mode
+		want          string
+	}{
+		{4096, 1, 64, bpf.ZeroCopy, "--bufsize 8K would have held them"},
+		{512 << 10, 10_000, 100, bpf.ZeroCopy, "--bufsize 2M would have held them"},
+		{1000, 20, 68, bpf.ZeroCopy, "--bufsize 2K would have held them"},
+		{512 << 10, 100_000, 1500, bpf.ZeroCopy, "buffers of 128 MiB would have held them, and the " +
+			"kernel takes at most "},
+		{512 << 10, 10_000, 100, bpf.Buffered, "--bufsize 2M would have held them, with the sysctl " +
+			"net.bpf.maxbufsize at least 2097152"},
+	} {
+		assert.Contains(t, buffersFor(c.size, c.dropped, c.mean, c.mode), c.want)
+	}
+}
