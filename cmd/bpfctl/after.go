@@ -132,7 +132,7 @@ func runAfterFiles(in io.Reader, out io.Writer, folder string, command []string)
 	answer := json.NewEncoder(out)
 	for name, ok := names.pop(); ok; name, ok = names.pop() {
 		r := report{Name: name}
-		if name != filepath.Base(name) || !filepath.IsLocal(name) {
+		if name == "." || name != filepath.Base(name) || !filepath.IsLocal(name) {
 			r.Error = "this is no name of a file in the folder"
 		} else {
 			c := exec.Command(command[0], append(command[1:len(command):len(command)],

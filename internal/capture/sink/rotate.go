@@ -126,7 +126,12 @@ func (s *Rotating) begin(now time.Time) error {
 		case err != nil:
 			return fmt.Errorf("can't write: %w", s.ring.errorOf(name, err))
 		default:
-			return s.fill(&part{Sink: file, name: name, began: now})
+			p := &part{Sink: file, name: name, began: now}
+			if err := s.fill(p); err != nil { // it has no packet, and need not stay
+				s.current = nil
+				return errors.Join(err, s.abandon(p))
+			}
+			return nil
 		}
 	}
 }
@@ -148,6 +153,12 @@ func (s *Rotating) fill(p *part) error {
 		}
 	}
 	return p.Flush()
+}
+
+// abandon removes a file that has no room for what it begins with.
+func (s *Rotating) abandon(p *part) error {
+	p.Finish(nil) // its error is known
+	return s.folder.remove(p.name)
 }
 
 // end ends the current file, if there is one. all are the counters since the start of the capture.

@@ -1,0 +1,118 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// SIGHUP ends the current file of a rotation and begins the next one. Without a rotation it ends
+// the capture. SIGINT and SIGTERM always do.
+func TestHangupRotates(t *testing.T) {
+	args := []string{"capture", "--model", "steady", "-i", "em0", "-w"}
+	for _, end := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		t.Run(end.String(), func(t *testing.T) {
+			dir := t.TempDir()
+			file := func(n int) string { return filepath.Join(dir, fmt.Sprintf("out-%05d.pcapng", n)) }
+			p := start(t, nil, append(args, filepath.Join(dir, "out.pcapng"), "--rotate-size", "1T")...)
+			for n := range 3 {
+				p.until("packets are in the file", func() bool { return whole(file(n+1)) > 0 })
+				require.NoError(t, p.cmd.Process.Signal(syscall.SIGHUP))
+			}
+			p.until("the last file has begun", func() bool { return whole(file(4)) >= 0 })
+			require.NoError(t, p.cmd.Process.Signal(end))
+			require.Equal(t, exitOK, p.exit(), p.said())
+			all := 0
+			for n := range 4 {
+				count := whole(file(n + 1))
+				require.GreaterOrEqual(t, count, 0)
+				all += count
+				assert.Regexp(t, fmt.Sprintf(`(?m)^bpfctl: %s: %d packets?, \d+ bytes, `,
+					regexp.QuoteMeta(file(n+1)), count), p.said())
+			}
+			assert.Contains(t, p.said(), fmt.Sprintf("bpfctl: %d packets captured, ", all))
+			assert.NoFileExists(t, file(5))
+		})
+	}
+	t.Run("no rotation", func(t *testing.T) {
+		out := filepath.Join(t.TempDir(), "out.pcapng")
+		p := start(t, nil, append(args, out)...)
+		p.until("packets are in the file", func() bool { return whole(out) > 0 })
+		require.NoError(t, p.cmd.Process.Signal(syscall.SIGHUP))
+		require.Equal(t, exitOK, p.exit(), p.said())
+	})
+}
+
+// The commands of --after run to their end although a terminal's signal ends the capture, and the
+// capture waits for them.
+func TestCommandsAfterFilesSurviveTheSignal(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "slow")
+	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\nsleep 0.3\ncp \"$2\" \"$2.$1\"\n"), 0o755))
+	p := start(t, func(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} },
+		"capture", "--model", "steady", "-i", "em0", "-w", filepath.Join(dir, "out.pcapng"),
+		"--rotate-packets", "20", "--after", script+" copy")
+	p.until("two files are finished", func() bool { return strings.Count(p.said(), " 20 packets, ") > 1 })
+	require.NoError(t, syscall.Kill(-p.cmd.Process.Pid, syscall.SIGINT), "as a terminal does")
+	require.Equal(t, exitOK, p.exit(), p.said())
+	files, err := filepath.Glob(filepath.Join(dir, "out-*.pcapng"))
+	require.NoError(t, err)
+	require.Greater(t, len(files), 1)
+	for _, f := range files {
+		assert.Equal(t, whole(f), whole(f+".copy"), f)
+	}
+}
+
+// The helper takes names of files in its folder, and nothing else.
+func TestHelperRefusesOtherFiles(t *testing.T) {
+	for _, name := range []string{"../x", "/etc/passwd", "a/b", "..", ".", ""} {
+		var out strings.Builder
+		in := strings.NewReader(fmt.Sprintf("%q\n", name))
+		require.NoError(t, runAfterFiles(in, &out, t.TempDir(), []string{"/nonexistent"}))
+		assert.Contains(t, out.String(), "no name of a file in the folder", "%q", name)
+	}
+}
+
+// A full disk costs a rotation its oldest files, if it was asked for. It ends the capture otherwise.
+func TestKernelFullDiskOfARotation(t *testing.T) {
+	for _, drop := range []bool{false, true} {
+		t.Run(fmt.Sprint("drop oldest ", drop), func(t *testing.T) {
+			dir := smallDisk(t)
+			args := []string{"capture", "--model", "steady", "-i", "em0", "--rotate-size", "30K", "-w",
+				filepath.Join(dir, "out.pcapng")}
+			if drop {
+				args = append(args, "--drop-oldest")
+			}
+			p := start(t, nil, args...)
+			if drop {
+				p.until("old files are gone", func() bool {
+					return strings.Count(p.said(), "the disk is full: removed the oldest file, ") > 2
+				})
+				require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+				require.Equal(t, exitOK, p.exit(), p.said())
+			} else {
+				require.Equal(t, exitFail, p.exit(), p.said())
+				assert.Contains(t, p.said(), "no space left on device\n")
+			}
+			files, err := filepath.Glob(filepath.Join(dir, "out-*.pcapng"))
+			require.NoError(t, err)
+			require.Greater(t, len(files), 3)
+			for _, f := range files {
+				n := whole(f)
+				require.GreaterOrEqual(t, n, 0, "%s is whole", f)
+				assert.Regexp(t, fmt.Sprintf(`(?m)^bpfctl: %s: %d packets?, `, regexp.QuoteMeta(f), n), p.said())
+			}
+			t.Log(p.said())
+		})
+	}
+}
