@@ -1,11 +1,8 @@
 package sink
 
 import (
-	"flag"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,33 +13,35 @@ import (
 
 	"github.com/zbuf-go/zbuf/internal/capture"
 	"github.com/zbuf-go/zbuf/internal/compression"
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-var rotationSeed = flag.Uint64("rotationseed", 0, "run TestRandomRotation with this seed alone")
-
 // Each packet is in one file, in order, and each file is whole, whatever the rules are and whenever
-// packets, flushes, signals and full disks come. ZBUF_SEEDS is the number of seeds.
+// packets, flushes, signals and full disks come. ZBUF_SEEDS is the number of seeds, and
+// ZBUF_SEED is one alone.
 func TestRandomRotation(t *testing.T) {
-	seeds := 2000
+	seeds := uint64(2000)
 	if testing.Short() {
-		seeds = 150
+		seeds = 100
 	}
-	if s := os.Getenv("ZBUF_SEEDS"); s != "" {
-		var err error
-		seeds, err = strconv.Atoi(s)
-		require.NoError(t, err, "ZBUF_SEEDS")
-	}
+	seeds = lab.Setting(t, "ZBUF_SEEDS", seeds)
 	seen := map[string]int{}
-	first, last := uint64(1), uint64(seeds)
-	if *rotationSeed != 0 {
-		first, last = *rotationSeed, *rotationSeed
+	first, last := uint64(1), seeds
+	if one := lab.Setting(t, "ZBUF_SEED", uint64(0)); one != 0 {
+		first, last = one, one
 	}
 	for seed := first; seed <= last && !t.Failed(); seed++ {
-		t.Logf("go test -run TestRandomRotation ./internal/capture/sink -rotationseed %d", seed)
-		synctest.Test(t, func(t *testing.T) { randomRotation(t, seed, seen) })
+		synctest.Test(t, func(t *testing.T) {
+			defer func() {
+				if t.Failed() {
+					t.Logf("ZBUF_SEED=%d", seed)
+				}
+			}()
+			randomRotation(t, seed, seen)
+		})
 	}
 	t.Log(seen)
-	if *rotationSeed == 0 {
+	if first != last {
 		for _, what := range []string{"full", "full and dropped", "ring", "gzip", "signals", "clock",
 			"empty files", "by packets"} {
 			require.NotZero(t, seen[what], "no seed tried: %s", what)
@@ -71,7 +70,7 @@ func randomRotation(t *testing.T, seed uint64, seen map[string]int) {
 	}
 	in := newMemory()
 	if oneIn(3) {
-		in.room = 3000 + rnd.IntN(20000)
+		in.room.Store(3000 + rnd.Int64N(20000))
 		rules.DropOldest = oneIn(2)
 	}
 	if oneIn(3) {
@@ -99,12 +98,12 @@ func randomRotation(t *testing.T, seed uint64, seen map[string]int) {
 			signals++
 			p.Rotate()
 		}
-		if oneIn(100) && in.room < 1<<30 { // somebody else needs room, or frees some
-			in.room = max(2000, in.room+rnd.IntN(6000)-3000)
+		if oneIn(100) && in.room.Load() < unlimited { // somebody else needs room, or frees some
+			in.room.Store(max(2000, in.room.Load()+rnd.Int64N(6000)-3000))
 		}
 	}
 	_, err := p.Run(t.Context())
-	limited := in.room < 1<<30
+	limited := in.room.Load() < unlimited
 	if err != nil {
 		require.ErrorIs(t, err, syscall.ENOSPC)
 		require.True(t, limited)

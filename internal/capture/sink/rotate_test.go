@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/fstest"
@@ -30,7 +31,7 @@ import (
 // memory is a folder in memory, on a disk with so much room.
 type memory struct {
 	files map[string]*memoryFile
-	room  int
+	room  atomic.Int64
 }
 
 type memoryFile struct {
@@ -38,7 +39,14 @@ type memoryFile struct {
 	in *memory
 }
 
-func newMemory() *memory { return &memory{files: map[string]*memoryFile{}, room: 1 << 30} }
+// unlimited is more room than any test needs.
+const unlimited = 1 << 30
+
+func newMemory() *memory {
+	m := &memory{files: map[string]*memoryFile{}}
+	m.room.Store(unlimited)
+	return m
+}
 
 // used returns the bytes of all files but one.
 func (m *memory) used(but *memoryFile) (n int) {
@@ -51,7 +59,7 @@ func (m *memory) used(but *memoryFile) (n int) {
 }
 
 func (f *memoryFile) WriteAt(p []byte, at int64) (int, error) {
-	f.room = f.in.room - f.in.used(f)
+	f.room = int(f.in.room.Load()) - f.in.used(f)
 	return f.disk.WriteAt(p, at)
 }
 
@@ -391,7 +399,7 @@ func TestRotationOverwritesNothing(t *testing.T) {
 // A full disk ends the rotation, or costs the oldest files. No packet is lost then.
 func TestFullDiskOfARotation(t *testing.T) {
 	in := newMemory()
-	in.room = 5000
+	in.room.Store(5000)
 	r := rotate(t, in, Rotation{Packets: 5, DropOldest: true})
 	for n := range 200 {
 		r.write(n, 1, 100)
@@ -412,7 +420,7 @@ func TestFullDiskOfARotation(t *testing.T) {
 		"the disk is full: removed the oldest file, cap/out-00001.pcapng")
 
 	in = newMemory()
-	in.room = 5000
+	in.room.Store(5000)
 	r = rotate(t, in, Rotation{Packets: 5})
 	var err error
 	for n := 0; err == nil; n++ {
