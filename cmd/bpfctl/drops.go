@@ -58,11 +58,11 @@ func buffersFor(size int, dropped, mean uint64, mode bpf.Mode) string {
 	}
 	switch most := uint64(largest * os.Getpagesize()); {
 	case mode == bpf.Buffered:
-		return fmt.Sprintf("%s would have held them, with the sysctl net.bpf.maxbufsize at least %d", flag,
-			need)
+		return fmt.Sprintf("%s would have held them, with the sysctl net.bpf.maxbufsize at least %d",
+			flag, need)
 	case need > most:
-		return fmt.Sprintf("buffers of %s would have held them, and the kernel takes at most %s: write to "+
-			"a faster disk, or capture less with an expression or --snaplen", human.Size(need),
+		return fmt.Sprintf("buffers of %s would have held them, and the kernel takes at most %s: write "+
+			"to a faster disk, or capture less with an expression or --snaplen", human.Size(need),
 			human.Size(most))
 	}
 	return flag + " would have held them"

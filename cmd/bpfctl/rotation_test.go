@@ -58,11 +58,14 @@ func TestHangupRotates(t *testing.T) {
 func TestCommandsAfterFilesSurviveTheSignal(t *testing.T) {
 	dir := t.TempDir()
 	script := filepath.Join(dir, "slow")
-	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\nsleep 0.3\ncp \"$2\" \"$2.$1\"\n"), 0o755))
+	slow := "#!/bin/sh\nsleep 0.3\ncp \"$2\" \"$2.$1\"\n"
+	require.NoError(t, os.WriteFile(script, []byte(slow), 0o755))
 	p := start(t, func(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} },
 		"capture", "--model", "steady", "-i", "em0", "-w", filepath.Join(dir, "out.pcapng"),
 		"--rotate-packets", "20", "--after", script+" copy")
-	p.until("two files are finished", func() bool { return strings.Count(p.said(), " 20 packets, ") > 1 })
+	p.until("two files are finished", func() bool {
+		return strings.Count(p.said(), " 20 packets, ") > 1
+	})
 	require.NoError(t, syscall.Kill(-p.cmd.Process.Pid, syscall.SIGINT), "as a terminal does")
 	require.Equal(t, exitOK, p.exit(), p.said())
 	files, err := filepath.Glob(filepath.Join(dir, "out-*.pcapng"))
@@ -83,7 +86,7 @@ func TestHelperRefusesOtherFiles(t *testing.T) {
 	}
 }
 
-// A full disk costs a rotation its oldest files, if it was asked for. It ends the capture otherwise.
+// A full disk costs a rotation its oldest files, or it ends the capture.
 func TestKernelFullDiskOfARotation(t *testing.T) {
 	for _, drop := range []bool{false, true} {
 		t.Run(fmt.Sprint("drop oldest ", drop), func(t *testing.T) {
@@ -110,7 +113,8 @@ func TestKernelFullDiskOfARotation(t *testing.T) {
 			for _, f := range files {
 				n := whole(f)
 				require.GreaterOrEqual(t, n, 0, "%s is whole", f)
-				assert.Regexp(t, fmt.Sprintf(`(?m)^bpfctl: %s: %d packets?, `, regexp.QuoteMeta(f), n), p.said())
+				line := fmt.Sprintf(`(?m)^bpfctl: %s: %d packets?, `, regexp.QuoteMeta(f), n)
+				assert.Regexp(t, line, p.said())
 			}
 			t.Log(p.said())
 		})
