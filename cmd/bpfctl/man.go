@@ -43,8 +43,8 @@ bpfctl-capture.8. It makes the folder if there is none. To read a page:
 	}
 }
 
-// manualCommands are the commands that have a page. Those that cobra makes have none, and the helper
-// of capture has none.
+// manualCommands are the commands that have a page. Those that cobra makes have none, and neither
+// has the helper of capture.
 func manualCommands(root *cobra.Command) []*cobra.Command {
 	return slices.DeleteFunc(slices.Clone(root.Commands()), func(c *cobra.Command) bool {
 		return c.Name() == "completion" || c.Name() == "help" || c.Name() == afterCommand
