@@ -168,7 +168,8 @@ func rotationUnderLoad(t *testing.T, mode string, long time.Duration) {
 	p.capturing()
 
 	// A finished file is compared with the packets that were sent, and removed.
-	line := regexp.MustCompile(`(?m)^bpfctl: (\S+): (\d+) packets?, \d+ bytes?, in .*; 0 dropped by the kernel\n`)
+	line := regexp.MustCompile(`(?m)^bpfctl: (\S+): (\d+) packets?, \d+ bytes?, in .*; ` +
+		`0 dropped by the kernel\n`)
 	files, next, heard := 0, 0, 0
 	check := func() {
 		said := p.said()
