@@ -46,11 +46,20 @@ func newCapture(t *target) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "capture {-i IFACE... | --replay FILE} [-w FILE] [EXPRESSION]",
 		Short: "Capture packets into a file, or print them",
-		Long: `Capture writes the packets that interfaces see to a pcapng file. Time stamps
-are in nanoseconds. Without -w, capture prints a line for each packet instead,
-in the form that tcpdump(1) made known: the time, the interface if there are
-several, who sends to whom, and what. Names are not looked up, and numbers of
-TCP are not made relative. With --json, each line is an object for programs.
+		Long: `Capture writes the packets that interfaces see to a file. Its name says how:
+
+  NAME.pcapng               pcapng, which keeps everything
+  NAME.pcap, .cap or .dmp   pcap of one link type, with microseconds;
+                            --format pcap-ns makes them nanoseconds
+  NAME, or - for a pipe     pcapng, or what --format says
+  .gz or .zst behind it     the same, compressed by gzip or zstd
+
+A name that promises something else, such as NAME.txt, is an error.
+
+Without -w, capture prints a line for each packet instead, in the form that
+tcpdump(1) made known: the time, the interface if there are several, who sends
+to whom, and what. Names are not looked up, and numbers of TCP are not made
+relative. With --json, each line is an object for programs.
 
 A capture ends
   - after a signal: SIGINT (Ctrl-C), SIGTERM, or SIGHUP without a rotation,
@@ -78,10 +87,11 @@ for older ones of the other interfaces for at most the time of --merge-window.
 If an interface goes, capture says so, and goes on with the others. The link
 types may differ.
 
-With --replay, the packets come from a pcap or pcapng file. A model of the
-kernel in memory puts them into shared buffers, as FreeBSD does. They keep
-their time stamps, lengths and interfaces. Replay works on any system, and no
-packet is ever dropped. The file can be a pipe whose other end stays open:
+With --replay, the packets come from a pcap or pcapng file. Gzip or zstd can
+have compressed it, whatever its name is. A model of the kernel in memory puts
+the packets into shared buffers, as FreeBSD does. They keep their time stamps,
+lengths, interfaces and comments. Replay works on any system, and no packet is
+ever dropped. The file can be a pipe whose other end stays open:
 
   ssh box tcpdump -U -w - | bpfctl capture --replay - -w out.pcapng
 
@@ -94,14 +104,14 @@ from the first packet on. Names of hosts and services are not looked up.
 The FILE of --filter has a program of numbers instead, as tcpdump(1) and
 "bpfctl filter -ddd" print it.`,
 		Example: `  bpfctl capture -i em0 -w out.pcapng
-  bpfctl capture -i em0 -w web.pcapng 'tcp port 80 or 443'
+  bpfctl capture -i em0 -w web.pcapng.zst 'tcp port 80 or 443'
   bpfctl capture -i em0,em1 -i pflog0 -w out.pcapng
   bpfctl capture -i em0 -w - | tshark -r -
   bpfctl capture -i em0 -w cap/out.pcapng.zst --rotate-time 1h --keep-files 168
   bpfctl capture -i em0 -w cap/out.pcapng --rotate-size 100M --keep-bytes 10G
   bpfctl capture -i em0 -w cap/out.pcapng --rotate-packets 100000 --after sha256
   bpfctl capture -i em0 -c 1000 --mode zerocopy --bufsize 2M -w out.pcapng
-  bpfctl capture --replay in.pcap -w out.pcapng
+  bpfctl capture --replay in.pcap.gz -w out.pcapng --comment 'case 12'
   bpfctl capture --replay in.pcap -e -tttt icmp or arp
   bpfctl capture -i em0 --json udp port 53 | jq -r .dns.questions[].name
   bpfctl capture --replay - -w out.pcapng
