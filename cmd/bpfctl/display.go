@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zbuf-go/zbuf/internal/capture"
+	"github.com/zbuf-go/zbuf/internal/capture/sink"
 	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
@@ -60,7 +61,11 @@ func showOn(ctx context.Context, p *capture.Pipeline, stderr io.Writer, live boo
 		say(now)
 	}
 	packets, bytes := p.Sink.Written()
-	say(summary(packets, bytes, start, stats))
+	text := summary(packets, bytes, start, stats)
+	if r, ok := p.Sink.(*sink.Rotating); ok {
+		text = count(uint64(r.Files()), "file") + ": " + text
+	}
+	say(text)
 	return err
 }
 

@@ -40,7 +40,7 @@ func TestHangupRotates(t *testing.T) {
 				assert.Regexp(t, fmt.Sprintf(`(?m)^bpfctl: %s: %d packets?, \d+ bytes, `,
 					regexp.QuoteMeta(file(n+1)), count), p.said())
 			}
-			assert.Contains(t, p.said(), fmt.Sprintf("bpfctl: %d packets captured, ", all))
+			assert.Contains(t, p.said(), fmt.Sprintf("bpfctl: 4 files: %d packets captured, ", all))
 			assert.NoFileExists(t, file(5))
 		})
 	}
