@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/zbuf-go/zbuf/internal/capture"
@@ -203,7 +204,8 @@ func counted(n uint64, thing string) string {
 // since returns the counters since the end of the file before. For the counters, a file has the
 // time until it begins too. So those of all files together are those of the capture.
 func (s *Rotating) since(all []pcapio.Statistics) []pcapio.Statistics {
-	own := append([]pcapio.Statistics(nil), all...)
+	all = all[:min(len(all), len(s.ifaces))]
+	own := slices.Clone(all)
 	for i, before := range s.before {
 		own[i].Start = before.End
 		own[i].Received -= before.Received
@@ -213,8 +215,12 @@ func (s *Rotating) since(all []pcapio.Statistics) []pcapio.Statistics {
 	return own
 }
 
-// Rotate ends the current file, and begins the next one.
+// Rotate ends the current file, and begins the next one. Before the first interface has come, the
+// current file has just begun and Rotate leaves it.
 func (s *Rotating) Rotate(now time.Time) error {
+	if len(s.ifaces) == 0 {
+		return nil
+	}
 	if err := s.end(s.rules.Statistics()); err != nil || s.rules.ByPackets {
 		return err
 	}
@@ -236,7 +242,7 @@ func (s *Rotating) Due(now time.Time) (next time.Time, err error) {
 			return time.Time{}, err
 		}
 	}
-	if soon := now.Add(lookAgain); soon.Before(s.boundary) {
+	if soon := now.Add(lookAgain); soon.Before(s.boundary) || !now.Before(s.boundary) {
 		return soon, nil
 	}
 	return s.boundary, nil

@@ -380,6 +380,24 @@ func TestRingKeepsSoMuch(t *testing.T) {
 	require.Contains(t, in.contents(t, in.names()[3]), 99)
 }
 
+// A signal may come before the source has told its interfaces. The counters are there already.
+func TestRotatesBeforeTheInterfacesAreKnown(t *testing.T) {
+	in := newMemory()
+	stats := []pcapio.Statistics{{Received: 3}}
+	r, err := newRotating(Spec{Format: Pcapng}, Rotation{Name: "out.pcapng", Packets: 10,
+		Statistics: func() []pcapio.Statistics { return stats }, Say: func(string) {}}, in)
+	require.NoError(t, err)
+	require.NoError(t, r.Rotate(time.Now()))
+	require.NoError(t, r.AddInterface(pcapio.Interface{LinkType: 1, Name: "em0"}))
+	require.NoError(t, r.Rotate(time.Now()))
+	require.NoError(t, r.Write(&capture.Batch{Packets: []capture.Packet{numbered(0, 60)}}))
+	require.NoError(t, r.Finish(stats))
+	require.Len(t, in.names(), 2, "the first signal found a file that had just begun")
+	for i, want := range [][]int{nil, {0}} {
+		require.Equal(t, want, in.contents(t, in.names()[i]))
+	}
+}
+
 // A name that is taken is never overwritten.
 func TestRotationOverwritesNothing(t *testing.T) {
 	for _, naming := range []Naming{ByNumber, ByTime} {
