@@ -42,7 +42,7 @@ KERNEL  := $(or $(VMTEST_KERNEL),$(wildcard $(KERNELCACHE)/kernel-amd64))
   cross elsewhere times coverage maybe-vmtest vmtest vm-runner vmtest-speed vagrant-test \
   barriers fuzz soak soak-model filters random reliability rules matrix bench bench-vm roundtrip \
   clients clients-build \
-  performance shots licences man clean
+  performance shots licences release man clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -421,6 +421,11 @@ licences: ## docs/licences.md: each required module, its licence and its users
 	@mkdir -p out
 	$(GO) run ./internal/licences >out/licences.md
 	mv out/licences.md docs/licences.md
+
+RELEASE_ARCHES ?= amd64 arm64 386 arm riscv64
+# The same commit and the same Go make the same bytes.
+release: ## archives of bpfctl for FreeBSD, lists of modules and SHA256SUMS, into out/release
+	$(GO) run ./internal/release $(if $(VERSION),-version $(VERSION)) out/release $(RELEASE_ARCHES)
 
 man: bin/bpfctl ## the manual pages of bpfctl, into out/man
 	bin/bpfctl man out/man

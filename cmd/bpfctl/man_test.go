@@ -94,3 +94,55 @@ func TestManualIsWhatGroffUnderstands(t *testing.T) {
 	assert.Empty(t, said.String())
 	assert.Contains(t, string(out), "bpfctl-send - write the packets of capture files")
 }
+
+// The port lists each manual page.
+func TestPortListsThePages(t *testing.T) {
+	list, err := os.ReadFile("../../packaging/port/net/bpfctl/pkg-plist")
+	if os.IsNotExist(err) {
+		t.Skipf("the port is where the source is, not here: %v", err)
+	}
+	require.NoError(t, err)
+	listed := map[string]bool{}
+	for line := range strings.Lines(string(list)) {
+		if page, ok := strings.CutPrefix(strings.TrimSpace(line), "share/man/man8/"); ok {
+			listed[strings.TrimSuffix(page, ".gz")] = true
+		}
+	}
+	_, all := pages(t)
+	for name := range all {
+		assert.True(t, listed[name], name)
+	}
+	assert.Len(t, listed, len(all))
+}
+
+// The services use flags that there are, with values that are right.
+func TestServicesUseTheFlags(t *testing.T) {
+	for _, command := range []string{"capture", "exporter"} {
+		script, err := os.ReadFile("../../packaging/rc.d/bpfctl_" + command)
+		if os.IsNotExist(err) {
+			t.Skipf("the services are where the source is, not here: %v", err)
+		}
+		require.NoError(t, err)
+		c, _, err := newRoot(&target{}).Find([]string{command})
+		require.NoError(t, err)
+		used := regexp.MustCompile(`[^-\w]--([a-z-]+)`).FindAllStringSubmatch(string(script), -1)
+		require.NotEmpty(t, used)
+		for _, m := range used {
+			assert.NotNil(t, c.Flags().Lookup(m[1]), "bpfctl %s %s", command, m[0])
+		}
+		if command != "capture" {
+			assert.Contains(t, string(script), defaultListen)
+			continue
+		}
+		m := regexp.MustCompile(`bpfctl_capture_rotation=(--.*)}"`).FindStringSubmatch(string(script))
+		require.NotNil(t, m)
+		dir := t.TempDir()
+		args := append([]string{"capture", "--model", "steady", "-i", "em0", "-c", "3", "-w",
+			filepath.Join(dir, "capture.pcapng")}, strings.Fields(m[1])...)
+		require.Equal(t, exitOK, run(args, nil, os.Stdout, os.Stderr))
+		files, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Len(t, files, 1)
+		assert.Regexp(t, `^capture.+\.pcapng$`, files[0].Name(), "the name has the time")
+	}
+}
