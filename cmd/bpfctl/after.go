@@ -69,6 +69,9 @@ func startHelper(
 		for reports := json.NewDecoder(out); ; {
 			var r report
 			if reports.Decode(&r) != nil {
+				if !h.names.isClosed() {
+					say("--after: the process that runs the commands has ended: none will run any more")
+				}
 				return
 			}
 			h.ran++
@@ -142,9 +145,7 @@ func runAfterFiles(in io.Reader, out io.Writer, folder string, command []string)
 				r.Error = err.Error()
 			}
 		}
-		if err := answer.Encode(r); err != nil {
-			return err // the capture has ended without waiting
-		}
+		answer.Encode(r) // with an error the capture was killed, and the commands still run
 	}
 	return nil
 }
@@ -184,6 +185,12 @@ func (q *queue) pop() (name string, ok bool) {
 	}
 	name, q.names = q.names[0], q.names[1:]
 	return name, true
+}
+
+func (q *queue) isClosed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed
 }
 
 // close lets pop end, and returns how many names there were.

@@ -50,8 +50,9 @@ func apart(c *exec.Cmd, as *account) {
 	}
 }
 
-// ignoreEnds makes this process go on after the signals that end a capture. The commands that it
-// starts do not inherit that.
+// ignoreEnds makes this process go on after the signals that end a capture, and when nobody reads
+// its reports. The commands that it starts do not inherit that.
 func ignoreEnds() {
-	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP,
+		syscall.SIGPIPE)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -53,7 +55,12 @@ func (f *rotationFlags) check(c *cobra.Command, write string) error {
 			return usagef("--%s is for files: give -w FILE", flag)
 		}
 	}
+	folder := strings.HasSuffix(write, string(filepath.Separator)) ||
+		slices.Contains([]string{".", ".."}, filepath.Base(write))
 	switch {
+	case f.rotates() && folder:
+		return usagef("-w %s: that is a folder: name a file in it, such as %s", write,
+			filepath.Join(write, "out.pcapng"))
 	case given("rotate-size") && f.size == 0:
 		return usagef("--rotate-size 0: a file needs some bytes")
 	case given("rotate-packets") && f.packets == 0:

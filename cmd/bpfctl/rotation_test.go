@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -74,6 +75,43 @@ func TestCommandsAfterFilesSurviveTheSignal(t *testing.T) {
 	for _, f := range files {
 		assert.Equal(t, whole(f), whole(f+".copy"), f)
 	}
+}
+
+// The commands still run if the capture is killed. If their process is killed, the capture says so
+// and goes on.
+func TestCommandsAfterFilesSurviveAKill(t *testing.T) {
+	dir := t.TempDir()
+	script := filepath.Join(dir, "slow")
+	slow := "#!/bin/sh\necho parent $PPID; sleep 0.2\ncp \"$1\" \"$1.copy\"\n"
+	require.NoError(t, os.WriteFile(script, []byte(slow), 0o755))
+	args := []string{"capture", "--model", "steady", "-i", "em0", "-w",
+		filepath.Join(dir, "out.pcapng"), "--rotate-packets", "20", "--after", script}
+	p := start(t, nil, args...)
+	p.until("three files are finished", func() bool {
+		return strings.Count(p.said(), " 20 packets, ") > 2
+	})
+	require.NoError(t, p.cmd.Process.Kill())
+	p.until("the commands have run", func() bool {
+		return whole(filepath.Join(dir, "out-00003.pcapng.copy")) == 20
+	})
+
+	p = start(t, nil, args...)
+	parent := regexp.MustCompile(`(?m)^parent (\d+)$`)
+	p.until("a command runs", func() bool { return parent.MatchString(p.said()) })
+	pid, err := strconv.Atoi(parent.FindStringSubmatch(p.said())[1])
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+	p.until("the end is said", func() bool {
+		return strings.Contains(p.said(), "--after: the process that runs the commands has ended: none")
+	})
+	files := strings.Count(p.said(), " 20 packets, ")
+	p.until("the capture goes on", func() bool {
+		return strings.Count(p.said(), " 20 packets, ") > files
+	})
+	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	require.Equal(t, exitFail, p.exit(), p.said())
+	require.Regexp(t, `\nbpfctl: --after: the process that runs the commands ended before \d+ of \d+ `+
+		`had run\n$`, p.said())
 }
 
 // The helper takes names of files in its folder, and nothing else.
