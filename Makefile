@@ -374,6 +374,25 @@ BENCH_VM     := $(CURDIR)/$(VMTEST) --no-reuse --kernel $(BENCH_KERNEL) --tunabl
 BENCH_COUNT  ?= --icount --smp 1 --sysctl kern.timecounter.hardware=TSC --sysctl kern.random.harvest.mask=0
 BENCH_EXEC    = $(if $(filter FreeBSD,$(shell uname -s)),,-exec "$(BENCH_VM) $(if $(filter contest,$(1)),$(BENCH_COUNT))")
 
+# The contestants in C, and the one through cgo. On FreeBSD the base system's compiler and libpcap
+# build them. Elsewhere ZBUF_SYSROOT names a folder with FreeBSD's headers and static libraries
+# (usr/include, usr/lib), libpcap too. Without it the page says that they did not run.
+PROGRAMS     := bench/contest/testdata/programs
+BSDTARGET     = $(or $(ZBUF_TARGET),x86_64-unknown-freebsd14)
+BSDCC         = $(if $(ZBUF_SYSROOT),clang --target=$(BSDTARGET) --sysroot=$(ZBUF_SYSROOT) -fuse-ld=lld -Wno-unused-command-line-argument,cc)
+BSDSTATIC     = $(if $(ZBUF_SYSROOT),-static)
+.PHONY: bench-programs
+bench-programs: ## the contestants in C and through cgo; elsewhere than on FreeBSD by ZBUF_SYSROOT
+	@rm -rf $(PROGRAMS) && mkdir -p $(PROGRAMS)
+ifneq ($(filter FreeBSD,$(shell uname -s))$(ZBUF_SYSROOT),)
+	$(BSDCC) -O2 -Wall -Wextra $(BSDSTATIC) -o $(PROGRAMS)/contest bench/internal/contestant/c/contest.c -lpcap
+	cd bench && GOOS=freebsd CGO_ENABLED=1 CC="$(BSDCC)" $(GO) build -tags netgo,osusergo \
+	  $(if $(ZBUF_SYSROOT),-ldflags '-linkmode external -extldflags -static') \
+	  -o $(CURDIR)/$(PROGRAMS)/cgo ./internal/contestant/cgo
+else
+	@echo "bench: libpcap's contestants will NOT run: ZBUF_SYSROOT names no headers and libraries of FreeBSD"
+endif
+
 define BENCH_ONE
 	@echo "bench/$(1): into out/bench/$(1).txt"
 	@(cd bench && $(COMMIT) && GOOS=freebsd $(GO) test -count=1 -timeout 60m -run '^$$' -bench '$(BENCH)' -benchtime $(or $(BENCH_TIME_$(1)),$(BENCH_TIME)) $(BENCH_EXEC) ./$(1)) \
@@ -382,7 +401,7 @@ define BENCH_ONE
 
 endef
 
-bench-vm: $(VMTEST) ## all measurements, into out/bench: in a virtual machine, or on FreeBSD as root
+bench-vm: $(VMTEST) bench-programs ## all measurements, into out/bench: in a virtual machine, or on FreeBSD as root
 	@mkdir -p out/bench
 	$(foreach p,$(BENCH_PKGS),$(call BENCH_ONE,$(p)))
 

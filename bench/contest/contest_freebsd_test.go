@@ -126,24 +126,62 @@ func storm(tb testing.TB, size int) *load.Storm {
 	return s
 }
 
-// spins returns how often Spin goes round in a time.
-func spins(t time.Duration) int {
-	best := time.Hour
-	const n = 200_000
-	for range 5 {
-		begin := time.Now()
-		contestant.Spin(n)
-		best = min(best, time.Since(begin))
+// introduce prints which libpcap each program uses, or why the program does not run. The names of
+// the contestants are keys of the benchmark format.
+func introduce(b *testing.B, ifname string) {
+	b.Helper()
+	for _, p := range contestant.Programs {
+		r, err := trial.Run(trial.Spec{
+			Contestant: p.Name, Interface: ifname, Memory: memoryOfAll, Timeout: timeout, Length: warm,
+		})
+		require.NoError(b, err)
+		said := r.Version
+		if r.Missing != "" {
+			said = notRun + r.Missing
+		}
+		fmt.Printf("%s: %s\n", p.Name, said)
 	}
-	return int(n * t / best)
+}
+
+// notRun begins what is said of a contestant that can't run. The report knows it.
+const notRun = "did not run: "
+
+// BenchmarkTouch measures what every contestant does with a packet, by itself, in Go and in C.
+func BenchmarkTouch(b *testing.B) {
+	kernel(b)
+	for _, size := range []int{64, 1500} {
+		for _, in := range []struct {
+			language string
+			cost     func() (contestant.Cost, string, error)
+		}{
+			{"Go", func() (contestant.Cost, string, error) { return contestant.TouchCost(size), "", nil }},
+			{"C", func() (contestant.Cost, string, error) { return trial.TouchCost("contest", size) }},
+		} {
+			b.Run(fmt.Sprintf("size=%d/language=%s", size, in.language), func(b *testing.B) {
+				var best contestant.Cost
+				for i := range trials {
+					c, missing, err := in.cost()
+					require.NoError(b, err)
+					if missing != "" {
+						b.Skip(missing)
+					}
+					if i == 0 || c.Elapsed < best.Elapsed {
+						best = c
+					}
+				}
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(float64(best.Elapsed)/float64(best.Packets), "touch-ns/pkt")
+			})
+		}
+	}
 }
 
 func BenchmarkContest(b *testing.B) {
 	w := kernel(b)
+	introduce(b, lab.NewPair(b, w).A)
 	for _, size := range []int{64, 1500} {
 		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
-			workTime, scarce := overload(size)
-			work := spins(workTime)
+			work, scarce := overload(size)
 			src := newSource(b, w, size)
 			for _, l := range loads {
 				if l.share == 0 && size != 64 {
@@ -152,7 +190,7 @@ func BenchmarkContest(b *testing.B) {
 				if l.work && !l.own && src.writer == nil {
 					continue // each has a processor to itself
 				}
-				for _, name := range contestant.Names {
+				for _, name := range contestant.All() {
 					b.Run(fmt.Sprintf("load=%s/reader=%s", l.name, name), func(b *testing.B) {
 						spec := trial.Spec{
 							Contestant: name, Interface: src.ifname, Share: l.share, Memory: memoryOfAll,
@@ -169,7 +207,9 @@ func BenchmarkContest(b *testing.B) {
 							return src.run(spec, l.own)
 						})
 						require.NoError(b, err)
-						report(b, all, size, l.work)
+						if returned(b, all) {
+							report(b, all, size, l.work)
+						}
 					})
 				}
 			}
@@ -188,9 +228,29 @@ func times(
 			return nil, err
 		}
 		all = append(all, r)
+		if r.Missing != "" || r.Stuck != "" {
+			break
+		}
 		spec.Trace, spec.Profile = 0, ""
 	}
 	return all, nil
+}
+
+// returned reports whether a contestant came back from all runs. If one did not, returned writes
+// what that run cost. If the contestant can't run here, returned skips the benchmark.
+func returned(b *testing.B, all []trial.Result) bool {
+	r := all[len(all)-1]
+	if r.Missing != "" {
+		b.Skip(r.Missing)
+	}
+	if r.Stuck == "" {
+		return true
+	}
+	b.Logf("%s did not return within %v: it was killed", r.Stuck, r.Elapsed)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(1, "stuck")
+	b.ReportMetric(float64((r.User+r.System).Microseconds())/r.Elapsed.Seconds(), "cpu-us/s")
+	return false
 }
 
 // best returns the run that took the least CPU time, with the traced system calls of the first.
@@ -271,7 +331,7 @@ func report(b *testing.B, all []trial.Result, size int, behind bool) {
 func BenchmarkDelay(b *testing.B) {
 	w := kernel(b)
 	for _, wait := range []time.Duration{0, 10 * time.Millisecond} {
-		for _, name := range contestant.Names {
+		for _, name := range contestant.All() {
 			how := "immediate"
 			if wait > 0 {
 				how = wait.String()
@@ -291,6 +351,9 @@ func BenchmarkDelay(b *testing.B) {
 				}, trial.Run)
 				require.NoError(b, err)
 				require.NoError(b, s.Close())
+				if !returned(b, all) {
+					return
+				}
 				r := best(all)
 				b.ReportMetric(0, "ns/op")
 				b.ReportMetric(float64(r.Delays), "pkts")

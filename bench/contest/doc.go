@@ -51,6 +51,18 @@
 //	bare           lent buffers, poll(2) and BIOCROTZBUF in a loop; it walks the buffer by pointer.
 //	               It has the protocol and nothing else, so it does not read a tail that sticks.
 //
+// These are programs. Each starts in the process of a trial, and is measured by itself:
+//
+//	libpcap, libpcap-next        C: pcap_loop and pcap_next_ex, with read(2)
+//	libpcap-zc, libpcap-zc-next  the same with lent buffers, if libpcap has that mode
+//	cgo-libpcap, cgo-libpcap-zc  github.com/gopacket/gopacket/pcap, which calls libpcap by cgo
+//	bare-c                       bare, in C
+//
+// libpcap has no setting for its mode. It lends buffers if net.bpf.zerocopy_enable allows that, so
+// the trial clears it while a program opens that is to use read(2).
+//
+// A contestant that takes more than five seconds too long is killed. Then stuck is 1.
+//
 // Except at the overload above, all contestants but go-pcap have 1.5 MiB of packet buffers: two
 // lent buffers of 768 KiB, or three of 512 KiB with read(2), where the third is the reader's. All
 // load one word of each cache line of each packet.

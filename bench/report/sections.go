@@ -31,7 +31,14 @@ type section struct {
 	against map[string]string
 	columns []column
 	plots   []plotSpec
+	// said has the keys of a run's file of which the section shows what the run said.
+	said []string
 }
+
+// said has the contestants that are programs. A run says which libpcap each of them uses, or that
+// it did not run.
+var said = []string{"libpcap", "libpcap-next", "libpcap-zc", "libpcap-zc-next", "cgo-libpcap",
+	"cgo-libpcap-zc", "bare-c"}
 
 // sections has the benchmarks that the report knows. It shows others as they are.
 var sections = []section{
@@ -51,7 +58,9 @@ var sections = []section{
 			{"rss-KiB", "memory", true},
 			{"cpu-ns/pkt", "CPU ns/packet", false},
 			{"pkts/s", "packets/s", false},
+			{"stuck", "did not return", false},
 		},
+		said: said,
 		plots: []plotSpec{
 			{file: "contest-cpu-64", title: "CPU per packet, 64 bytes", unit: "cpu-ns/pkt", ratio: true,
 				x: "load", ylabel: "times the bare loop",
@@ -63,6 +72,14 @@ var sections = []section{
 				not: map[string]string{"reader": "go-pcap", "load": "overload"}},
 			{file: "contest-drops-64", title: "Dropped, 64 bytes", unit: "drop-%", x: "load", ylabel: "% of packets", only: map[string]string{"size": "64"}, lines: []string{"reader"}},
 			{file: "contest-drops-1500", title: "Dropped, 1500 bytes", unit: "drop-%", x: "load", ylabel: "% of packets", only: map[string]string{"size": "1500"}, lines: []string{"reader"}},
+		},
+	},
+	{
+		bench: "Touch", rows: []string{"size", "language"},
+		against: map[string]string{"language": "Go"},
+		columns: []column{
+			{"touch-ns/pkt", "ns/packet", false},
+			{"touch-ns/pkt", "touching a packet", true},
 		},
 	},
 	{
@@ -78,6 +95,7 @@ var sections = []section{
 			{"p99-us", "99 % within, µs", false},
 			{"p99-error-us", "standard error, µs", false},
 			{"max-us", "all within, µs", false},
+			{"stuck", "did not return", false},
 		},
 		plots: []plotSpec{{
 			file: "delay", title: "99 % of delays, at a low rate", unit: "p99-us", ratio: true, x: "wait",
@@ -157,5 +175,6 @@ var keyTitles = map[string]string{
 	"size": "packets of", "load": "load", "reader": "reader", "wait": "wait", "mode": "mode",
 	"buffer": "buffer", "interfaces": "interfaces", "readers": "readers", "world": "on the",
 	"cpus": "processors", "work": "work for each packet", "workers": "workers", "packet": "packet",
-	variant: "",
+	"language": "language",
+	variant:    "",
 }

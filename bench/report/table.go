@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -32,7 +33,23 @@ func (s *section) tables(d *data) string {
 		s.table(&b, d, in)
 		b.WriteByte('\n')
 	}
+	s.words(&b, d)
 	return b.String()
+}
+
+// words writes what the newest run of the section said.
+func (s *section) words(b *strings.Builder, d *data) {
+	if len(s.said) == 0 {
+		return
+	}
+	rs := d.of(s.bench)
+	file := rs[len(rs)-1].runs[0].file
+	at := slices.IndexFunc(d.runs, func(r run1) bool { return r.file == file })
+	b.WriteString("| program | what it says of itself |\n|---|---|\n")
+	for _, key := range s.said {
+		text := cmp.Or(d.runs[at].config[key], "did not run: this run has no programs")
+		fmt.Fprintf(b, "| %s | %s |\n", key, text)
+	}
 }
 
 // group names the values of keys, for a heading.
@@ -72,7 +89,7 @@ func value(key, v string) string {
 // reference names the result that the ratios relate to.
 func (s *section) reference() string {
 	var parts []string
-	for _, k := range []string{"reader", "mode", "interfaces", "readers", "buffer"} {
+	for _, k := range []string{"reader", "language", "mode", "interfaces", "readers", "buffer"} {
 		if v, ok := s.against[k]; ok {
 			parts = append(parts, strings.TrimSpace(title(k)+" "+value(k, v)))
 		}

@@ -99,20 +99,27 @@ func (t *Tally) Slow(now func() int64) {
 	t.slow, t.now = t.Work > 0 || cap(t.Delays) > 0 || t.Gate != nil, now
 }
 
-// Packet counts a packet and touches it: it loads a word of every cache line.
+// Packet counts a packet and touches it: it loads a word of every cache line. c/contest.c does the
+// same, at the same cost.
+//
+//go:noinline
 func (t *Tally) Packet(data []byte) {
+	if t.slow {
+		t.slowly(data)
+		return
+	}
 	t.Packets++
 	t.Bytes += uint64(len(data))
-	for i := 0; i+8 <= len(data); i += 64 {
-		t.sum += binary.LittleEndian.Uint64(data[i:])
-	}
-	if t.slow {
-		t.more(data)
-	}
+	t.sum += touch(data)
 }
 
+// slowly is Packet with more to do.
+//
 //go:noinline
-func (t *Tally) more(data []byte) {
+func (t *Tally) slowly(data []byte) {
+	t.Packets++
+	t.Bytes += uint64(len(data))
+	t.sum += touch(data)
 	if len(t.Delays) < cap(t.Delays) && len(data) >= load.StampAt+8 {
 		sent := int64(binary.LittleEndian.Uint64(data[load.StampAt:]))
 		t.Delays = append(t.Delays, t.now()-sent)
@@ -138,6 +145,21 @@ func Spin(n int) uint64 {
 	return x
 }
 
+// Spins returns how often Spin goes round in a time.
+func Spins(t time.Duration) int {
+	if t == 0 {
+		return 0
+	}
+	best := time.Hour
+	const n = 200_000
+	for range 5 {
+		begin := time.Now()
+		Spin(n)
+		best = min(best, time.Since(begin))
+	}
+	return int(n * t / best)
+}
+
 // Quantiles returns the median, the 99th percentile and the maximum of d. d is sorted.
 func Quantiles(d []int64) (p50, p99, most int64) {
 	slices.Sort(d)
@@ -145,4 +167,25 @@ func Quantiles(d []int64) (p50, p99, most int64) {
 		return 0, 0, 0
 	}
 	return d[len(d)/2], d[len(d)*99/100], d[len(d)-1]
+}
+
+// Cost is what it took to touch packets, and what the packets were.
+type Cost struct {
+	Elapsed             time.Duration
+	Packets, Bytes, Sum uint64
+}
+
+// TouchCost measures what it costs to count and touch a packet of size bytes.
+func TouchCost(size int) Cost {
+	const turns = 20000
+	data := make([]byte, size)
+	for i := range data {
+		data[i] = byte(i)
+	}
+	var t Tally
+	begin := time.Now()
+	for range turns {
+		t.Packet(data)
+	}
+	return Cost{time.Since(begin), t.Packets, t.Bytes, t.sum}
 }

@@ -16,13 +16,30 @@ const (
 // Count traces the process while f runs. It does not count the call that ends the trace, nor a call
 // that a thread had begun before. Count fails if the trace does not show the call that ended it.
 func Count(f func() error) (Calls, error) {
+	calls, err := trace(os.Getpid(), f)
+	if err != nil {
+		return nil, err
+	}
+	return calls.withoutEnd(unix.SYS_KTRACE)
+}
+
+// CountOf traces another process while f runs. f must have that process make a call of the number
+// end. CountOf does not count those, and fails if the trace does not show one.
+func CountOf(pid, end int, f func() error) (Calls, error) {
+	calls, err := trace(pid, f)
+	if err != nil {
+		return nil, err
+	}
+	return calls.withoutEnd(end)
+}
+
+func trace(pid int, f func() error) (Calls, error) {
 	file, err := os.CreateTemp("", "ktrace")
 	if err != nil {
 		return nil, err
 	}
 	defer os.Remove(file.Name())
 	defer file.Close()
-	pid := os.Getpid()
 	if err := ktrace(file.Name(), opSet, facilityCall, pid); err != nil {
 		return nil, err
 	}
@@ -34,9 +51,5 @@ func Count(f func() error) (Calls, error) {
 	if err != nil {
 		return nil, err
 	}
-	calls, err := parse(b)
-	if err != nil {
-		return nil, err
-	}
-	return calls.withoutEnd(unix.SYS_KTRACE)
+	return parse(b)
 }

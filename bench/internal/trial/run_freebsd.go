@@ -47,10 +47,10 @@ func queues() map[uint64]bool {
 	return found
 }
 
-var pid = os.Getpid()
-
 // listener returns the kernel's entry of the only bpf descriptor of this process.
-func listener() (sysctl.Listener, error) {
+func listener() (sysctl.Listener, error) { return listenerOf(os.Getpid()) }
+
+func listenerOf(pid int) (sysctl.Listener, error) {
 	b, err := unix.SysctlRaw("net.bpf.stats")
 	if err != nil {
 		return sysctl.Listener{}, err
@@ -64,7 +64,7 @@ func listener() (sysctl.Listener, error) {
 			return l, nil
 		}
 	}
-	return sysctl.Listener{}, errors.New("net.bpf.stats does not show this process")
+	return sysctl.Listener{}, fmt.Errorf("net.bpf.stats does not show process %d", pid)
 }
 
 // behind returns a function. That function waits until the kernel has dropped a packet since the
@@ -80,6 +80,13 @@ func behind() func() {
 			}
 		}
 	}
+}
+
+func filter(s Spec) []bpf.RawInstruction {
+	if s.Delays > 0 {
+		return []bpf.RawInstruction{{Op: 0x06, K: 1 << 18}}
+	}
+	return load.Share(s.Share)
 }
 
 // runFor runs c for a time. The caller has started c.
@@ -99,24 +106,23 @@ func runFor(c contestant.Contestant, t *contestant.Tally, d time.Duration) (time
 }
 
 func run(s Spec) (r Result, err error) {
+	if p, ok := contestant.ProgramOf(s.Contestant); ok {
+		return runProgram(s, p)
+	}
 	time.Sleep(time.Millisecond) // now Go has its kqueue
 	scheduler := queues()
 	if len(scheduler) == 0 {
 		return r, errors.New("Go's kqueue was not found")
 	}
-	filter := load.Share(s.Share)
-	if s.Delays > 0 {
-		filter = []bpf.RawInstruction{{Op: 0x06, K: 1 << 18}}
-	}
 	c, err := contestant.Open(s.Contestant, contestant.Config{
-		Interface: s.Interface, Filter: filter, Memory: s.Memory, Timeout: s.Timeout,
+		Interface: s.Interface, Filter: filter(s), Memory: s.Memory, Timeout: s.Timeout,
 		Immediate: s.Immediate,
 	})
 	if err != nil {
 		return r, err
 	}
 	defer c.Close()
-	t := &contestant.Tally{Work: s.Work}
+	t := &contestant.Tally{Work: contestant.Spins(s.Work)}
 	if s.Behind {
 		t.Gate = behind()
 	}

@@ -18,8 +18,8 @@ type Spec struct {
 	Memory     int // bytes, of all packet buffers
 	Timeout    time.Duration
 	Immediate  bool
-	Work       int // see contestant.Tally
-	Delays     int // the greatest number of delays to note
+	Work       time.Duration // of an analyser, on each packet
+	Delays     int           // the greatest number of delays to note
 
 	// Behind stops the reader at each packet until the kernel has dropped another one. Then both
 	// buffers are full, and the reader is behind, on a machine of any speed.
@@ -52,6 +52,14 @@ type Result struct {
 	Delays        int
 
 	Traced Traced
+
+	// Version is libpcap's, if the contestant uses it.
+	Version string
+	// Stuck says what did not return in time. Then the CPU time is that of all runs, and Elapsed
+	// that until the contestant was killed.
+	Stuck string
+	// Missing says why the contestant can't run here. Then there are no figures.
+	Missing string
 }
 
 // Traced has the figures of the run with ktrace.
@@ -63,6 +71,17 @@ type Traced struct {
 	Own     uint64 // calls that the contestant itself counted
 	HasOwn  bool
 	ByName  map[string]uint64 // of the reading thread, by name or number, all of them
+}
+
+// grace is what a contestant may take longer than it was told to.
+const grace = 5 * time.Second
+
+// limit is the longest time that a trial may take. A trial bounds the runs of a program itself.
+func (s Spec) limit() time.Duration {
+	if s.Behind {
+		return time.Hour // as slow as the kernel drops packets
+	}
+	return s.Warm + s.Length + s.Trace + 6*grace
 }
 
 // variable passes the Spec to the child.
@@ -79,8 +98,18 @@ func Start(s Spec) (wait func() (Result, error), err error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	begin, stuck := time.Now(), make(chan bool, 1)
+	limit := time.AfterFunc(s.limit(), func() {
+		stuck <- true
+		cmd.Process.Kill()
+	})
 	return func() (r Result, err error) {
-		if err := cmd.Wait(); err != nil {
+		err = cmd.Wait()
+		if !limit.Stop() && <-stuck {
+			return Result{Stuck: "the trial", Elapsed: time.Since(begin),
+				User: cmd.ProcessState.UserTime(), System: cmd.ProcessState.SystemTime()}, nil
+		}
+		if err != nil {
 			return r, fmt.Errorf("trial of %s: %w: %s", s.Contestant, err, errs.Bytes())
 		}
 		return r, json.Unmarshal(out.Bytes(), &r)

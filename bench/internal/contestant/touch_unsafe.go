@@ -1,0 +1,16 @@
+package contestant
+
+import "unsafe"
+
+// touch loads a word of each cache line. A loop over a slice would check its bounds, and cost three
+// times what it costs in C.
+func touch(data []byte) (sum uint64) {
+	if len(data) < 8 {
+		return 0
+	}
+	p, last := unsafe.Pointer(unsafe.SliceData(data)), uintptr(len(data)-8)
+	for i := uintptr(0); i <= last; i += 64 {
+		sum += *(*uint64)(unsafe.Add(p, i))
+	}
+	return sum
+}
