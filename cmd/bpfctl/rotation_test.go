@@ -114,6 +114,37 @@ func TestCommandsAfterFilesSurviveAKill(t *testing.T) {
 		`had run\n$`, p.said())
 }
 
+// The user of --user has the files of a rotation. A folder that the user can't write ends the
+// capture before it begins.
+func TestUserHasTheFiles(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("NOT RUN: only root can become another user")
+	}
+	as, err := lookUp("nobody")
+	if err != nil {
+		t.Skipf("NOT RUN: %v", err)
+	}
+	dir := t.TempDir()
+	args := []string{"capture", "--model", "finite", "-i", "em0", "-c", "20", "--rotate-packets", "10",
+		"--user", "nobody", "-w", filepath.Join(dir, "out.pcapng")}
+	require.NoError(t, os.Chmod(dir, 0o755))
+	p := start(t, nil, args...)
+	require.Equal(t, exitFail, p.exit(), p.said())
+	require.Equal(t, "bpfctl: can't write: openat "+filepath.Join(dir, "out-00001.pcapng")+
+		": permission denied\n", p.said())
+
+	require.NoError(t, os.Chmod(dir, 0o777))
+	p = start(t, nil, args...)
+	require.Equal(t, exitOK, p.exit(), p.said())
+	for n := range 2 {
+		name := filepath.Join(dir, fmt.Sprintf("out-%05d.pcapng", n+1))
+		require.Equal(t, 10, whole(name))
+		fi, err := os.Stat(name)
+		require.NoError(t, err)
+		assert.EqualValues(t, as.uid, fi.Sys().(*syscall.Stat_t).Uid)
+	}
+}
+
 // The helper takes names of files in its folder, and nothing else.
 func TestHelperRefusesOtherFiles(t *testing.T) {
 	for _, name := range []string{"../x", "/etc/passwd", "a/b", "..", ".", ""} {
