@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/internal/capgen"
 )
 
 // smallDisk mounts a file system of 256 KiB until the test ends.
@@ -55,6 +57,34 @@ func TestKernelFullDiskIsCounted(t *testing.T) {
 			assert.Contains(t, p.said(), what)
 			assert.Contains(t, p.said(), "no space left on device\n")
 			t.Log(p.said())
+		})
+	}
+}
+
+// A compressed file on a full disk is whole. Other programs decompress it, and it has the packets
+// that the summary counts.
+func TestKernelFullDiskKeepsCompressedFilesWhole(t *testing.T) {
+	in := filepath.Join(t.TempDir(), "in.pcapng")
+	f, err := os.Create(in)
+	require.NoError(t, err)
+	format := capgen.Format{Pcapng: true, Nano: true}
+	require.NoError(t, capgen.Write(f, format, capgen.Packets(3000, format, true, 1)))
+	require.NoError(t, f.Close())
+	for _, end := range []string{".gz", ".zst"} {
+		t.Run(end, func(t *testing.T) {
+			out := filepath.Join(smallDisk(t), "out.pcapng"+end)
+			p := start(t, nil, "capture", "--replay", in, "-w", out)
+			require.Equal(t, exitFail, p.exit(), p.said())
+			assert.Contains(t, p.said(), "no space left on device\n")
+			data, err := os.ReadFile(out)
+			require.NoError(t, err)
+			whole := filepath.Join(t.TempDir(), "out.pcapng")
+			require.NoError(t, os.WriteFile(whole, decompressed(t, end, data), 0o600))
+			n, err := packetsIn(whole)
+			require.NoError(t, err)
+			require.Greater(t, n, 50)
+			require.Less(t, n, 3000)
+			assert.Contains(t, p.said(), fmt.Sprintf("bpfctl: %d packets captured", n))
 		})
 	}
 }

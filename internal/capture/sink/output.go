@@ -88,19 +88,55 @@ func (o *output) flush() error {
 	if o.err != nil {
 		return o.err
 	}
-	o.block = o.encode(o.block[:0], o.raw)
-	n, err := o.write(o.block)
-	if err != nil {
-		if !o.to.cut(o.blocks) {
-			o.blocks += int64(n)
+	// On a full disk, smaller and smaller blocks are tried.
+	var first error
+	for size := len(o.raw); len(o.raw) > 0; {
+		if n := o.unitsWithin(size); n > 0 {
+			whole, err := o.writeBlock(n)
+			if err == nil {
+				continue
+			}
+			if first == nil {
+				first = err
+			}
+			if !whole {
+				break
+			}
 		}
-		o.err = err
-		return err
+		if size /= 2; size < smallestPiece {
+			break
+		}
 	}
-	o.blocks += int64(n)
-	o.arrived(len(o.raw))
-	o.raw = o.raw[:0]
-	return nil
+	if len(o.raw) > 0 {
+		o.err = first
+	}
+	return o.err
+}
+
+// unitsWithin returns the number of bytes of raw that whole units of at most size bytes have.
+func (o *output) unitsWithin(size int) int {
+	n := sort.Search(len(o.ends), func(i int) bool { return o.ends[i].end > o.out+int64(size) })
+	if n == 0 {
+		return 0
+	}
+	return int(o.ends[n-1].end - o.out)
+}
+
+// writeBlock compresses and writes n bytes of raw. whole reports whether the target has whole blocks
+// only.
+func (o *output) writeBlock(n int) (whole bool, err error) {
+	o.block = o.encode(o.block[:0], o.raw[:n])
+	wrote, err := o.write(o.block)
+	if err != nil && o.to.cut(o.blocks) {
+		return true, err
+	}
+	o.blocks += int64(wrote)
+	if err != nil {
+		return false, err
+	}
+	o.arrived(n)
+	o.raw = o.raw[:copy(o.raw, o.raw[n:])]
+	return true, nil
 }
 
 // size returns the number of bytes that the target has, or will have if nothing is compressed.
