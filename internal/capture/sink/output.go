@@ -122,8 +122,8 @@ func (o *output) unitsWithin(size int) int {
 	return int(o.ends[n-1].end - o.out)
 }
 
-// writeBlock compresses and writes n bytes of raw. whole reports whether the target has whole blocks
-// only.
+// writeBlock compresses and writes n bytes of raw. whole reports whether the target has only whole
+// blocks.
 func (o *output) writeBlock(n int) (whole bool, err error) {
 	o.block = o.encode(o.block[:0], o.raw[:n])
 	wrote, err := o.write(o.block)
