@@ -389,6 +389,7 @@ bench-programs: ## the contestants in C and through cgo; elsewhere than on FreeB
 	@rm -rf $(PROGRAMS) && mkdir -p $(PROGRAMS)
 ifneq ($(filter FreeBSD,$(shell uname -s))$(ZBUF_SYSROOT),)
 	$(BSDCC) -O2 -Wall -Wextra $(BSDSTATIC) -o $(PROGRAMS)/contest bench/internal/contestant/c/contest.c -lpcap
+	$(BSDCC) -O2 -Wall -Wextra $(BSDSTATIC) -o $(PROGRAMS)/beside bench/internal/contestant/c/beside.c -lpcap -lpthread
 	cd bench && GOOS=freebsd CGO_ENABLED=1 CC="$(BSDCC)" $(GO) build -tags netgo,osusergo \
 	  $(if $(ZBUF_SYSROOT),-ldflags '-linkmode external -extldflags -static') \
 	  -o $(CURDIR)/$(PROGRAMS)/cgo ./internal/contestant/cgo
@@ -407,6 +408,18 @@ endef
 bench-vm: $(VMTEST) bench-programs ## all measurements, into out/bench: in a virtual machine, or on FreeBSD as root
 	@mkdir -p out/bench
 	$(foreach p,$(BENCH_PKGS),$(call BENCH_ONE,$(p)))
+
+# What zbuf and libpcap do in the same situation. Any kernel with zero-copy will do.
+BESIDE_KERNEL ?= $(or $(wildcard $(KERNELCACHE)/kernel-amd64-14),$(KERNEL))
+.PHONY: beside
+beside: $(VMTEST) bench-programs ## docs/beside-libpcap.md: what libpcap does in the same situations
+	@mkdir -p out
+	cd bench && GOOS=freebsd $(GO) test -count=1 -timeout 20m -v -run 'TestBeside$$' \
+	  $(if $(filter FreeBSD,$(shell uname -s)),,$(call ALLOWEDON,$(BESIDE_KERNEL))) ./contest \
+	  >../out/beside.txt || { cat out/beside.txt; exit 1; }
+	awk '/^<!-- table -->/ { print; while ((getline line < "out/beside.txt") > 0) if (line ~ /^\| /) print line; skip = 1 } \
+	  /^<!-- end of table -->/ { skip = 0 } !skip' docs/beside-libpcap.md >out/beside.md
+	mv out/beside.md docs/beside-libpcap.md
 
 # What decides which mode a Conn of package packet takes by itself.
 roundtrip: $(VMTEST) ## question and answer over package packet: zero-copy beside read(2)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zbuf-go/zbuf"
+	"github.com/zbuf-go/zbuf/bench/internal/child"
 	"github.com/zbuf-go/zbuf/bench/internal/contestant"
 	"github.com/zbuf-go/zbuf/bench/internal/load"
 	"github.com/zbuf-go/zbuf/bench/internal/trial"
@@ -25,6 +26,7 @@ func TestMain(m *testing.M) {
 	// They return unless this is a process of theirs.
 	load.Main()
 	trial.Main()
+	child.Main(besideVariable, beside)
 	os.Exit(m.Run())
 }
 
