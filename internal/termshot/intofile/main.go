@@ -25,7 +25,7 @@ import (
 // The size of the terminal.
 const (
 	columns = 110
-	lines   = 24
+	lines   = 48
 )
 
 var shot = regexp.MustCompile(
