@@ -4,10 +4,11 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"time"
 
+	"github.com/zbuf-go/zbuf/bench/internal/child"
 	"github.com/zbuf-go/zbuf/bpf"
 )
 
@@ -26,6 +27,10 @@ type besideSpec struct {
 
 // beside does in a situation what c/beside.c does with libpcap, and prints the same.
 func beside(s besideSpec) error {
+	if s.Situation == "other" { // it lives as long as the test
+		_, err := io.Copy(io.Discard, os.Stdin)
+		return err
+	}
 	if s.Timeout == 0 {
 		s.Timeout = bpf.NoTimeout
 	}
@@ -40,9 +45,12 @@ func beside(s besideSpec) error {
 		r.SetReadDeadline(time.Unix(1, 0))
 	}
 	if s.Situation == "fork" {
-		other := exec.Command(os.Args[0], "-test.run=^$")
-		other.Env = []string{} // besideVariable would make it another one of these
-		if err := other.Run(); err != nil {
+		other, err := child.Command(besideVariable, besideSpec{Situation: "other"})
+		if err != nil {
+			return err
+		}
+		other.Stdin = os.Stdin
+		if err := other.Start(); err != nil {
 			return err
 		}
 	}

@@ -38,6 +38,11 @@ func (k *Kinfo) ThreadName() string { return unix.ByteSliceToString(k[394:][:17]
 // Command returns the process' name, cut to 19 bytes.
 func (k *Kinfo) Command() string { return unix.ByteSliceToString(k[447:][:20]) }
 
+// Resident returns the bytes of memory that the process has resident.
+func (k *Kinfo) Resident() int64 {
+	return int64(binary.NativeEndian.Uint64(k[264:])) * int64(unix.Getpagesize())
+}
+
 // Runtime returns the processor time that it has used.
 func (k *Kinfo) Runtime() time.Duration {
 	return time.Duration(binary.NativeEndian.Uint64(k[328:])) * time.Microsecond

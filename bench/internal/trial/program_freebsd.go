@@ -161,7 +161,10 @@ func runProgram(s Spec, c contestant.Program) (r Result, err error) {
 			if err := p.run(s.Length, &r); err != nil {
 				return err
 			}
-			seen[1], err = listenerOf(p.cmd.Process.Pid)
+			if seen[1], err = listenerOf(p.cmd.Process.Pid); err != nil {
+				return err
+			}
+			r.RSS, err = resident(p.cmd.Process.Pid, r.RSS)
 			return err
 		}},
 		{"the run with system calls traced", func() error {
@@ -186,6 +189,19 @@ func runProgram(s Spec, c contestant.Program) (r Result, err error) {
 	r.Matched, r.Dropped = seen[1].Matched-seen[0].Matched, seen[1].Dropped-seen[0].Dropped
 	r.Kernel = 2 * int64(seen[1].BufferSize)
 	return r, nil
+}
+
+// resident returns the memory of a process, at least most. The kernel notes getrusage(2)'s maximum
+// when its statistics clock meets the process. It may never meet one that sleeps most of the time.
+func resident(pid int, most int64) (int64, error) {
+	list, err := lab.Processes("kern.proc.pid", pid)
+	if err != nil {
+		return 0, err
+	}
+	if len(list) != 1 {
+		return 0, fmt.Errorf("process %d is there %d times", pid, len(list))
+	}
+	return max(most, list[0].Resident()), nil
 }
 
 // frame has the calls that a program makes between a command and its answer, beside the loop.

@@ -8,7 +8,6 @@
  */
 #include <sys/types.h>
 #include <sys/ioctl.h>
-#include <sys/wait.h>
 
 #include <net/bpf.h>
 
@@ -77,9 +76,12 @@ main(int argc, char **argv)
 
 		if (child < 0)
 			err(1, "fork");
-		if (child == 0)
+		if (child == 0) {
+			/* It lives as long as the test. */
+			while (fgets(line, sizeof(line), stdin) != NULL)
+				continue;
 			_exit(0);
-		waitpid(child, NULL, 0);
+		}
 	}
 	if (ioctl(pcap_fileno(handle), BIOCGETBUFMODE, &mode) < 0)
 		err(1, "BIOCGETBUFMODE");
