@@ -71,7 +71,7 @@ func (t *tally) foldLive() {
 	packets, bytes := t.live.load().counts()
 	t.packets += packets
 	t.bytes += bytes
-	t.live.publish(0)
+	t.live.word.Store(0)
 }
 
 // values returns all that was passed. What is folded is in one of both places, under the lock.

@@ -16,13 +16,12 @@ import "context"
 // Close, Flush, or SetFilter with flush has returned delivers no packet from before. Stats counts a
 // packet when the call that delivers it returns.
 type PacketReader struct {
-	r      *Reader
-	lease  Lease  // the zero Lease if none is out
-	buf    []byte // of the lease
-	at     uint   // where the next record begins
-	epoch  uint64 // under which the lease was taken
-	counts state  // of the packets of buf that were delivered
-	stamp  stamp
+	r     *Reader
+	lease Lease  // the zero Lease if none is out
+	buf   []byte // of the lease
+	at    uint   // where the next record begins
+	epoch uint64 // under which the lease was taken
+	stamp stamp
 }
 
 // PacketReader returns a PacketReader that has read nothing yet.
@@ -39,11 +38,21 @@ func (p *PacketReader) ZeroCopyReadPacketData() (data []byte, info Info, err err
 //
 // Errors: those of [Reader.ReadSlice].
 func (p *PacketReader) ReadSlice(ctx context.Context) (data []byte, info Info, err error) {
-	next, err := p.next(ctx)
-	if err != nil {
-		return nil, Info{}, err
+	// docs/design.md, "One packet at a time", has what each step is for.
+	for r := p.r; ; {
+		if at := p.at; at+minHdrlen <= uint(len(p.buf)) {
+			caplen, hdrlen, ok := record(p.buf, at)
+			if ok && !r.sig.closed.Load() && r.gate.epoch.Load() == p.epoch {
+				p.at = align(at + (hdrlen + caplen))
+				next := packetAt(p.buf, at, caplen, hdrlen, p.stamp)
+				r.passed.live.add(caplen)
+				return next.Data(), next.info(r.ifindex), nil
+			}
+		}
+		if err := p.refill(ctx); err != nil {
+			return nil, Info{}, err
+		}
 	}
-	return next.Data(), next.info(p.r.ifindex), nil
 }
 
 // ReadPacket waits for the next packet and returns a copy of it. Copies of short packets share
@@ -51,11 +60,11 @@ func (p *PacketReader) ReadSlice(ctx context.Context) (data []byte, info Info, e
 //
 // Errors: those of [Reader.ReadSlice].
 func (p *PacketReader) ReadPacket(ctx context.Context) ([]byte, Info, error) {
-	next, err := p.next(ctx)
+	data, info, err := p.ReadSlice(ctx)
 	if err != nil {
 		return nil, Info{}, err
 	}
-	return p.r.chunk.clone(next.Data()), next.info(p.r.ifindex), nil
+	return p.r.chunk.clone(data), info, nil
 }
 
 // ReadInto waits for the next packet and copies it into buf. If buf is shorter than the packet,
@@ -63,34 +72,13 @@ func (p *PacketReader) ReadPacket(ctx context.Context) ([]byte, Info, error) {
 //
 // Errors: those of [Reader.ReadSlice].
 func (p *PacketReader) ReadInto(ctx context.Context, buf []byte) (n int, info Info, err error) {
-	next, err := p.next(ctx)
-	if err != nil {
-		return 0, Info{}, err
-	}
-	return copy(buf, next.Data()), next.info(p.r.ifindex), nil
+	data, info, err := p.ReadSlice(ctx)
+	return copy(buf, data), info, err
 }
 
 // Release gives the packets that were not read back to the Reader, whose next reading method goes
 // on with them. p can be used again.
 func (p *PacketReader) Release() { p.giveBack(false) }
-
-// next returns the next packet. docs/design.md, "One packet at a time", has what each step is for.
-func (p *PacketReader) next(ctx context.Context) (Packet, error) {
-	for {
-		if at := p.at; at+minHdrlen <= uint(len(p.buf)) &&
-			!p.r.sig.closed.Load() && p.r.gate.epoch.Load() == p.epoch {
-			if caplen, hdrlen, ok := record(p.buf, at); ok {
-				p.at = align(at + (hdrlen + caplen))
-				p.counts = p.counts.plus(caplen)
-				p.r.passed.live.publish(p.counts)
-				return packetAt(p.buf, at, caplen, hdrlen, p.stamp), nil
-			}
-		}
-		if err := p.refill(ctx); err != nil {
-			return Packet{}, err
-		}
-	}
-}
 
 // refill has p have a packet, as far as can be told. Its lease may be at the end, discarded or
 // corrupt.
@@ -127,6 +115,6 @@ func (p *PacketReader) giveBack(drop bool) {
 	}
 	p.r.passed.foldLive()
 	l, at := p.lease, p.at
-	p.lease, p.buf, p.at, p.counts = Lease{}, nil, 0, 0
+	p.lease, p.buf, p.at = Lease{}, nil, 0
 	p.r.keep(l, at, drop)
 }

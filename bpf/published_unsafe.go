@@ -7,20 +7,22 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// A published word is one that one goroutine writes and others read.
+// A published word has counts that one goroutine changes and others read. Where a word has 64 bits,
+// the goroutine stores one aligned word. Others see that whole, and they need no more: it orders
+// nothing else. An atomic store would be a locked instruction on amd64, and cost as much as all
+// else that a call does. So the race detector must not see the store.
 type published struct{ word atomic.Uint64 }
 
-// publish stores s. Where a word has 64 bits, it stores one aligned word. Others see that whole,
-// and they need no more: it orders nothing else. An atomic store would be a locked instruction on
-// amd64, and cost as much as all else that a call does. The race detector must not see the store.
+// add counts one more packet.
 //
 //go:norace
-func (p *published) publish(s state) {
+func (p *published) add(caplen uint) {
 	if zbuf.WordSize < 8 {
-		p.word.Store(uint64(s))
+		p.word.Store(uint64(p.load().plus(caplen)))
 		return
 	}
-	*(*uint64)(unsafe.Pointer(&p.word)) = uint64(s)
+	word := (*uint64)(unsafe.Pointer(&p.word))
+	*word = uint64(state(*word).plus(caplen))
 }
 
 func (p *published) load() state { return state(p.word.Load()) }
