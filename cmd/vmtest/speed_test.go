@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ import (
 type speed struct {
 	kernel, arch, release string
 	first                 time.Duration // to the first byte, with a boot
-	next                  time.Duration // a further program in all
+	next, slowest         time.Duration // a further program in all: the median, and the slowest
 	rate                  float64       // of output, in MB/s
 }
 
@@ -52,8 +53,14 @@ func TestSpeed(t *testing.T) {
 			fresh := append(kernel, "--no-reuse")
 			measure(t, s, fresh, "hello") // the agent is compiled, acceleration was tried
 			got.first = measure(t, s, fresh, "hello").first
-			measure(t, s, kernel, "hello")
-			got.next = measure(t, s, kernel, "hello").total
+			measure(t, s, kernel, "hello") // boots the guest that stays
+			// The emulator translates what the guest runs for the first time, so the first are slower.
+			var further []time.Duration
+			for range 7 {
+				further = append(further, measure(t, s, kernel, "hello").total)
+			}
+			slices.Sort(further)
+			got.next, got.slowest = further[len(further)/2], further[len(further)-1]
 			out := measure(t, s, kernel, "bytes", "100")
 			got.rate = float64(out.bytes) / 1e6 / out.total.Seconds()
 			t.Logf("%+v", got)
@@ -106,8 +113,8 @@ func speedTable(all []speed, load string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Measured in software emulation on %s/%s with %d processors. The load of the\n"+
 		"last minute was %s at the start.\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), load)
-	b.WriteString("| kernel | architecture | release | first byte, with a boot | further program |" +
-		" output |\n|---|---|---|---|---|---|\n")
+	b.WriteString("| kernel | architecture | release | first byte, with a boot |" +
+		" further program, median | slowest of 7 | output |\n|---|---|---|---|---|---|---|\n")
 	seconds := func(d, limit time.Duration) string {
 		text := fmt.Sprintf("%.2f s (limit %v)", d.Seconds(), limit)
 		if d > limit {
@@ -121,8 +128,8 @@ func speedTable(all []speed, load string) string {
 		if s.rate < leastRate {
 			rate += " **missed**"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", s.kernel, s.arch, s.release,
-			seconds(s.first, first), seconds(s.next, next), rate)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %.2f s | %s |\n", s.kernel, s.arch,
+			s.release, seconds(s.first, first), seconds(s.next, next), s.slowest.Seconds(), rate)
 	}
 	return b.String()
 }
@@ -141,14 +148,16 @@ func intoPage(page []byte, table string) ([]byte, error) {
 // The page names each kernel with its architecture, its times and the limits that it missed.
 func TestSpeedPage(t *testing.T) {
 	table := speedTable([]speed{
-		{"kernel-amd64", "amd64", "12.1-RELEASE", 7 * time.Second, 1100 * time.Millisecond, 20},
-		{"kernel-riscv64", "riscv64", "14.0-STABLE", 16 * time.Second, time.Second, 9.94},
+		{"kernel-amd64", "amd64", "12.1-RELEASE", 7 * time.Second, 1100 * time.Millisecond,
+			2 * time.Second, 20},
+		{"kernel-riscv64", "riscv64", "14.0-STABLE", 16 * time.Second, time.Second,
+			time.Second, 9.94},
 	}, "0.50")
 	assert.Contains(t, table, "was 0.50 at the start")
 	assert.Contains(t, table, "| `kernel-amd64` | amd64 | 12.1-RELEASE | 7.00 s (limit 8s) | "+
-		"1.10 s (limit 1s) **missed** | 20.0 MB/s |\n")
+		"1.10 s (limit 1s) **missed** | 2.00 s | 20.0 MB/s |\n")
 	assert.Contains(t, table, "| `kernel-riscv64` | riscv64 | 14.0-STABLE | 16.00 s (limit 15s) "+
-		"**missed** | 1.00 s (limit 1.5s) | 9.9 MB/s **missed** |\n")
+		"**missed** | 1.00 s (limit 1.5s) | 1.00 s | 9.9 MB/s **missed** |\n")
 
 	page := "a\n<!-- speed: made by x -->\nold\n<!-- end of speed -->\nb\n"
 	for range 2 {
