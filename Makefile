@@ -382,19 +382,23 @@ BENCH_EXEC    = $(if $(filter FreeBSD,$(shell uname -s)),,-exec "$(BENCH_VM) $(i
 # (usr/include, usr/lib), libpcap too. Without it the page says that they did not run.
 PROGRAMS     := bench/contest/testdata/programs
 BSDTARGET     = $(or $(ZBUF_TARGET),x86_64-unknown-freebsd14)
-BSDCC         = $(if $(ZBUF_SYSROOT),clang --target=$(BSDTARGET) --sysroot=$(ZBUF_SYSROOT) -fuse-ld=lld -Wno-unused-command-line-argument,cc)
+BSDCC         = $(if $(ZBUF_SYSROOT),clang --target=$(BSDTARGET) --sysroot=$(ZBUF_SYSROOT) \
+  -fuse-ld=lld -Wno-unused-command-line-argument,cc)
 BSDSTATIC     = $(if $(ZBUF_SYSROOT),-static)
 .PHONY: bench-programs
 bench-programs: ## the contestants in C and through cgo; elsewhere than on FreeBSD by ZBUF_SYSROOT
 	@rm -rf $(PROGRAMS) && mkdir -p $(PROGRAMS)
 ifneq ($(filter FreeBSD,$(shell uname -s))$(ZBUF_SYSROOT),)
-	$(BSDCC) -O2 -Wall -Wextra $(BSDSTATIC) -o $(PROGRAMS)/contest bench/internal/contestant/c/contest.c -lpcap
-	$(BSDCC) -O2 -Wall -Wextra $(BSDSTATIC) -o $(PROGRAMS)/beside bench/internal/contestant/c/beside.c -lpcap -lpthread
+	$(BSDCC) -O2 -Wall -Wextra $(BSDSTATIC) -o $(PROGRAMS)/contest \
+	  bench/internal/contestant/c/contest.c -lpcap
+	$(BSDCC) -O2 -Wall -Wextra $(BSDSTATIC) -o $(PROGRAMS)/beside \
+	  bench/internal/contestant/c/beside.c -lpcap -lpthread
 	cd bench && GOOS=freebsd CGO_ENABLED=1 CC="$(BSDCC)" $(GO) build -tags netgo,osusergo \
 	  $(if $(ZBUF_SYSROOT),-ldflags '-linkmode external -extldflags -static') \
 	  -o $(CURDIR)/$(PROGRAMS)/cgo ./internal/contestant/cgo
 else
-	@echo "bench: libpcap's contestants will NOT run: ZBUF_SYSROOT names no headers and libraries of FreeBSD"
+	@echo "bench: libpcap's contestants will NOT run:" \
+	  "ZBUF_SYSROOT names no headers and libraries of FreeBSD"
 endif
 
 define BENCH_ONE
@@ -405,7 +409,7 @@ define BENCH_ONE
 
 endef
 
-bench-vm: $(VMTEST) bench-programs ## all measurements, into out/bench: in a virtual machine, or on FreeBSD as root
+bench-vm: $(VMTEST) bench-programs ## all measurements, into out/bench: in a VM, or on FreeBSD
 	@mkdir -p out/bench
 	$(foreach p,$(BENCH_PKGS),$(call BENCH_ONE,$(p)))
 
