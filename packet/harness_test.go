@@ -4,11 +4,13 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
@@ -85,6 +87,18 @@ func (w *wire) listen(
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
 	return &end{c, typ, w.ifi[at].HardwareAddr, w.ifi[1-at].HardwareAddr}
+}
+
+// requireMatched waits until n frames have passed the filter of one descriptor on an end. A frame
+// that the other end has sent may still be on the way, and a reader may take others meanwhile.
+func (w *wire) requireMatched(t testing.TB, at int, n uint64) {
+	t.Helper()
+	require.NoError(t, lab.Until(func() (bool, error) {
+		list, err := w.listeners()
+		return slices.ContainsFunc(list, func(x zbuf.XbpfD) bool {
+			return unix.ByteSliceToString(x.Ifname[:]) == w.ifi[at].Name && x.Fcount == n
+		}), err
+	}), "%d frames do not arrive", n)
 }
 
 // ends opens a Conn on each end.

@@ -283,6 +283,7 @@ func statsSince(t *testing.T, w *wire, typ packet.Type) {
 	for i := range flood {
 		require.NoError(t, a.send(numbered(i, 1500)))
 	}
+	w.requireMatched(t, 1, 3+2+flood)
 	var packets, drops, read uint32
 	for packets < flood {
 		require.NoError(t, b.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
