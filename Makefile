@@ -359,8 +359,9 @@ bench: ## the measurements that need no kernel, into out/bench
 	@mkdir -p out/bench
 	($(COMMIT) && $(GO) test -count=1 -run '^$$' -bench Walk ./bpf) >out/bench/walk.txt || { cat out/bench/walk.txt; exit 1; }
 	($(COMMIT) && $(GO) test -count=1 -run '^$$' -bench Read -benchtime 100x ./bpf) >out/bench/read.txt || { cat out/bench/read.txt; exit 1; }
+	($(COMMIT) && $(GO) test -count=1 -run '^$$' -bench Read -benchtime 100x ./gopacketbpf) >out/bench/gopacket.txt || { cat out/bench/gopacket.txt; exit 1; }
 	(cd bench && $(COMMIT) && $(GO) test -count=1 -run '^$$' -bench . -benchtime 50x ./fanout) >out/bench/fanout-model.txt || { cat out/bench/fanout-model.txt; exit 1; }
-	@grep -h ^Benchmark out/bench/walk.txt out/bench/read.txt out/bench/fanout-model.txt
+	@grep -h ^Benchmark $(addprefix out/bench/,walk.txt read.txt gopacket.txt fanout-model.txt)
 
 # Measurements want a kernel without INVARIANTS, and 1 ms ticks.
 BENCH_KERNEL ?= $(or $(VMTEST_BENCH_KERNEL),$(wildcard $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vmtest/kernel-amd64-fast),$(KERNEL))

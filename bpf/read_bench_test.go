@@ -5,11 +5,11 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 // read has what a benchmark counts of the packets.
@@ -22,9 +22,7 @@ func (r *read) packet(data []byte, wirelen int) {
 }
 
 // Each way to read a full buffer on the model, and beside it a range over a lease that does the
-// same with each packet: nothing, a copy, an allocated copy. The figures are of the fastest turn:
-// whatever else the machine does only adds. Nobody times the model's kernel, which fills the
-// buffers.
+// same with each packet: nothing, a copy, an allocated copy.
 func BenchmarkRead(b *testing.B) {
 	ctx := context.Background()
 	buf := make([]byte, 2048)
@@ -147,48 +145,24 @@ func benchmarkRead(
 ) {
 	w := newCapture(b, bpf.Config{Mode: bpf.ZeroCopy, BufferSize: 2 << 20, ReadTimeout: bpf.NoTimeout})
 	frame := numbered(1, size)
-	dropped := uint64(0)
-	fill := func() { // until both buffers are owned
-		for {
-			s, err := w.r.Stats()
-			require.NoError(b, err)
-			if s.Dropped > dropped {
-				dropped = s.Dropped
-				return
-			}
-			for range 200 {
-				w.em0.Receive(frame)
-			}
-		}
+	dropped := func() uint64 {
+		s, err := w.r.Stats()
+		require.NoError(b, err)
+		return s.Dropped
 	}
-	lease := func(r *bpf.Reader, _ uint64, s *read) error {
-		l, err := r.Lease(context.Background())
+	fill := func() { lab.FillBoth(dropped, func() { w.em0.Receive(frame) }) }
+	var seen read
+	lease := func() error {
+		l, err := w.r.Lease(context.Background())
 		if err != nil {
 			return err
 		}
-		walk(l, s)
+		walk(l, &seen)
 		return l.Release()
 	}
-	var seen read
 	fill()
-	require.NoError(b, lease(w.r, 0, &seen))
+	require.NoError(b, lease())
 	n := seen.packets // in a buffer
-	timed := func(read func(*bpf.Reader, uint64, *read) error) time.Duration {
-		fill()
-		begin := time.Now()
-		err := read(w.r, n, &seen)
-		took := time.Since(begin)
-		require.NoError(b, err)
-		return took
-	}
-	ofLease, ofWay := time.Hour, time.Hour
-	for b.Loop() {
-		ofLease = min(ofLease, timed(lease))
-		ofWay = min(ofWay, timed(way))
-	}
+	lab.BesideLease(b, n, fill, lease, func() error { return way(w.r, n, &seen) })
 	require.Equal(b, (2*uint64(b.N)+1)*n, seen.packets)
-	b.ReportMetric(float64(ofWay.Nanoseconds())/float64(n), "ns/packet")
-	b.ReportMetric(float64(ofLease.Nanoseconds())/float64(n), "lease-ns/packet")
-	b.ReportMetric(float64(ofWay)/float64(ofLease), "ratio-to-lease")
-	b.ReportMetric(0, "ns/op")
 }

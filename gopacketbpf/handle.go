@@ -60,9 +60,10 @@ func (h *Handle) ReadPacketData() (data []byte, ci gopacket.CaptureInfo, err err
 		return nil, gopacket.CaptureInfo{}, io.EOF
 	}
 	data, info, err := h.r.ReadPacket(h.ctx)
-	if ci, err = h.result(len(data), info, err); err != nil {
-		return nil, ci, err
+	if err != nil {
+		return nil, ci, h.failed(err)
 	}
+	describe(&ci, len(data), &info)
 	return data, ci, nil
 }
 
@@ -75,9 +76,10 @@ func (h *Handle) ZeroCopyReadPacketData() (data []byte, ci gopacket.CaptureInfo,
 		return nil, gopacket.CaptureInfo{}, io.EOF
 	}
 	data, info, err := h.r.ReadSlice(h.ctx)
-	if ci, err = h.result(len(data), info, err); err != nil {
-		return nil, ci, err
+	if err != nil {
+		return nil, ci, h.failed(err)
 	}
+	describe(&ci, len(data), &info)
 	return data, ci, nil
 }
 
@@ -90,18 +92,18 @@ func (h *Handle) ReadPacketDataTo(data []byte) (ci gopacket.CaptureInfo, err err
 		return gopacket.CaptureInfo{}, io.EOF
 	}
 	n, info, err := h.r.ReadInto(h.ctx, data)
-	return h.result(n, info, err)
+	if err != nil {
+		return ci, h.failed(err)
+	}
+	describe(&ci, n, &info)
+	return ci, nil
 }
 
-// result makes what a read of n bytes returns.
-func (h *Handle) result(n int, info bpf.Info, err error) (gopacket.CaptureInfo, error) {
-	if err != nil {
-		return gopacket.CaptureInfo{}, h.failed(err)
-	}
-	return gopacket.CaptureInfo{
-		Timestamp: info.Time(), CaptureLength: n, Length: info.WireLen(),
-		InterfaceIndex: info.InterfaceIndex(),
-	}, nil
+// describe fills in the empty description of a packet of which n bytes were read. A CaptureInfo has
+// 96 bytes, so nobody copies it.
+func describe(ci *gopacket.CaptureInfo, n int, info *bpf.Info) {
+	ci.Timestamp, ci.CaptureLength = info.Time(), n
+	ci.Length, ci.InterfaceIndex = info.WireLen(), info.InterfaceIndex()
 }
 
 // failed returns what a read returns for an error of the Reader, and keeps what Err returns.
