@@ -24,6 +24,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log"
+	"math"
 	"net"
 	"os"
 	"strconv"
@@ -80,7 +81,7 @@ func play(path string) error {
 		case "error":
 			fmt.Fprintln(os.Stderr, text)
 		case "hang":
-			select {}
+			rest()
 		case "leave":
 			a.files = append(a.files, text)
 		case "forge":
@@ -99,6 +100,9 @@ func play(path string) error {
 	}
 	return nil
 }
+
+// rest does not return. The runtime would end a process that waits in select{} alone.
+func rest() { time.Sleep(math.MaxInt64) }
 
 // count adds one to the number in the file at path.
 func count(path string) (int, error) {
@@ -202,7 +206,7 @@ func (a *agent) serve() error {
 			}
 			if a.dies != "" {
 				fmt.Printf("%s\r\n", a.dies)
-				select {}
+				rest()
 			}
 			if err := a.misbehave(conn, run.Dir); err != nil {
 				return nil // the host has closed the connection
