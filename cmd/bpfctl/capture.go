@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -181,6 +182,8 @@ func (f *captureFlags) config(c *cobra.Command, args []string) (cfg bpf.Config, 
 		return cfg, usagef("--bufsize 0: a buffer needs some bytes")
 	case c.Flags().Changed("snaplen") && f.snaplen <= 0:
 		return cfg, usagef("--snaplen %d: must be at least 1", f.snaplen)
+	case f.snaplen > math.MaxInt32:
+		return cfg, usagef("--snaplen %d: must be at most %d", f.snaplen, math.MaxInt32)
 	}
 	for i, name := range f.ifaces {
 		switch {
@@ -193,12 +196,12 @@ func (f *captureFlags) config(c *cobra.Command, args []string) (cfg bpf.Config, 
 	if cfg.Mode, err = bpf.ParseMode(f.mode); err != nil {
 		return cfg, usagef("--mode: %w", err)
 	}
-	res, clock, _ := strings.Cut(f.timestamp, ",")
+	res, clock, both := strings.Cut(f.timestamp, ",")
 	err = choose(&cfg.Resolution, "--timestamp", res, "nano", "micro", "bintime", "none")
 	if err != nil {
 		return cfg, err
 	}
-	if clock != "" {
+	if both {
 		err = choose(&cfg.Clock, "--timestamp", clock,
 			"realtime", "realtime-fast", "monotonic", "monotonic-fast")
 		if err != nil {
@@ -351,7 +354,7 @@ func (f *captureFlags) openOutput(
 			err = fmt.Errorf("can't write: %w", err)
 		}
 	} else {
-		p.Sink, err = f.openSink(ctx, spec, c.OutOrStdout())
+		p.Sink, err = f.openSink(ctx, spec, c)
 	}
 	if err != nil {
 		return nil, err
@@ -406,12 +409,12 @@ func (f *captureFlags) warnOfDown(stderr io.Writer, m *machine.Machine) {
 
 // openSink opens the file that -w names, or standard output.
 func (f *captureFlags) openSink(
-	ctx context.Context, spec sink.Spec, stdout io.Writer,
+	ctx context.Context, spec sink.Spec, c *cobra.Command,
 ) (capture.Sink, error) {
 	switch {
 	case f.write == "" || f.write == "-":
-		return sink.New(spec, stdout), nil
-	case f.replay != "" && sameFile(f.replay, f.write):
+		return sink.New(spec, c.OutOrStdout()), nil
+	case f.replay != "" && f.sameFile(c.InOrStdin()):
 		return nil, usagef("-w %s: that is the file to replay", f.write)
 	}
 	return sink.Open(ctx, spec, f.write)
@@ -425,11 +428,19 @@ func inputName(file string) string {
 	return human.Printable(file)
 }
 
-func sameFile(a, b string) bool {
-	x, err := os.Stat(a)
-	if err != nil {
+// sameFile reports whether the capture would write to the file that it replays.
+func (f *captureFlags) sameFile(stdin io.Reader) bool {
+	in, err := os.Stat(f.replay)
+	if f.replay == "-" {
+		file, ok := stdin.(*os.File)
+		if !ok {
+			return false
+		}
+		in, err = file.Stat()
+	}
+	if err != nil || !in.Mode().IsRegular() {
 		return false
 	}
-	y, err := os.Stat(b)
-	return err == nil && os.SameFile(x, y)
+	out, err := os.Stat(f.write)
+	return err == nil && os.SameFile(in, out)
 }

@@ -28,8 +28,9 @@ func show(ctx context.Context, p *capture.Pipeline, stderr io.Writer, listed boo
 func showOn(ctx context.Context, p *capture.Pipeline, stderr io.Writer, live bool) error {
 	start := time.Now()
 	say := func(text string) { fmt.Fprintf(stderr, "bpfctl: %s\n", human.Printable(text)) }
-	mode := p.Source.Describe()
-	say(mode)
+	if mode := p.Source.Describe(); mode != "" {
+		say(mode)
+	}
 	p.Say = func(note string) {
 		clear := ""
 		if live {
@@ -57,13 +58,10 @@ func showOn(ctx context.Context, p *capture.Pipeline, stderr io.Writer, live boo
 	for _, n := range p.Source.Notes() {
 		say(n)
 	}
-	if now := p.Source.Describe(); now != mode { // a replay knows its mode with the first packet
-		say(now)
-	}
 	packets, bytes := p.Sink.Written()
 	text := summary(packets, bytes, start, stats)
 	if r, ok := p.Sink.(*sink.Rotating); ok {
-		text = count(uint64(r.Files()), "file") + ": " + text
+		text = human.Count(uint64(r.Files()), "file") + ": " + text
 	}
 	say(text)
 	return err
@@ -76,15 +74,8 @@ func summary(packets, bytes uint64, start time.Time, stats []pcapio.Statistics) 
 		received += s.Received
 	}
 	return fmt.Sprintf("%s captured, %s, in %v; %d received and %d dropped by the kernel",
-		count(packets, "packet"), count(bytes, "byte"),
+		human.Count(packets, "packet"), human.Count(bytes, "byte"),
 		human.Elapsed(time.Since(start)), received, dropped(stats))
-}
-
-func count(n uint64, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // answer calls say for each signal that asks for the state: SIGINFO (Ctrl-T) and SIGUSR1.

@@ -60,8 +60,12 @@ Exporter needs root. In a jail, the jail also needs its own network stack
 }
 
 func runExporter(c *cobra.Command, t *target, listen string, perPID bool) error {
-	if _, _, err := net.SplitHostPort(listen); err != nil {
+	_, port, err := net.SplitHostPort(listen)
+	if err != nil || port == "" {
 		return usagef("--listen %s: give HOST:PORT, such as %s", listen, defaultListen)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return usagef("--listen %s: %w", listen, err)
 	}
 	m, err := t.machine()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -88,7 +89,7 @@ IEEE802_11_RADIO, or a number.`,
 	fl.VarP(once(&f.read), "read", "r", "say which packets of `FILE` match, and why")
 	f.expressionFlags.add(fl)
 	fl.IntVar(&f.snapLen, "snaplen", 262144, "the program returns `N` for a packet that matches")
-	fl.StringVar(&f.netmask, "netmask", "", "the interface's IPv4 netmask, for ip broadcast (`MASK`)")
+	fl.Var(once(&f.netmask), "netmask", "the interface's IPv4 netmask, for ip broadcast (`MASK`)")
 	fl.BoolVarP(&f.plain, "no-optimize", "O", false, "print the program as the expression spells it")
 	return c
 }
@@ -101,6 +102,8 @@ func (f *filterFlags) options(c *cobra.Command) (opt filter.Options, err error) 
 		return opt, usagef("-r has the link type of the file: leave -d and --link-type out")
 	case f.snapLen <= 0:
 		return opt, usagef("--snaplen %d: must be at least 1", f.snapLen)
+	case int64(f.snapLen) > math.MaxUint32:
+		return opt, usagef("--snaplen %d: must be at most %d", f.snapLen, uint32(math.MaxUint32))
 	}
 	dlt, ok := zbuf.DLTByName(f.linkType)
 	if n, err := strconv.ParseUint(f.linkType, 0, 16); err == nil {

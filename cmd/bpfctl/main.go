@@ -12,7 +12,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/scenario"
@@ -67,7 +66,8 @@ func (e usageError) Unwrap() error { return e.error }
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 func newRoot(t *target) *cobra.Command {
-	root := &cobra.Command{
+	var root *cobra.Command
+	root = &cobra.Command{
 		Use:   "bpfctl",
 		Short: "Capture and send packets through FreeBSD's bpf(4), and manage it",
 		Long: `Bpfctl captures packets through FreeBSD's bpf(4). Where the kernel allows
@@ -83,51 +83,25 @@ Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`
 		SilenceErrors: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("no command %q: see bpfctl --help", args[0])
+				return noCommand(root, args[0])
 			}
 			return nil
 		},
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		PersistentPreRunE: checkOnce,
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usagef("%w: see %s --help", plainFlagError(err), c.CommandPath())
+		return usagef("%w: see %s --help", plainFlagError(c, err), c.CommandPath())
 	})
 	root.Version = version.Build()
 	root.SetVersionTemplate("{{.Name}} version {{.Version}} on " + system() + "\n")
-	root.PersistentFlags().StringVar(&t.scenario, "model", "", "use a model of the kernel: `SCENARIO`")
+	root.PersistentFlags().Var(once(&t.scenario), "model", "use a model of the kernel: `SCENARIO`")
 	root.RegisterFlagCompletionFunc("model",
 		cobra.FixedCompletions(scenario.Names(), cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(newCapture(t), newZeroCopy(t), newStats(t), newExporter(t), newInfo(t), newSend(t),
 		newFilter(), newMan(), newAfter())
+	checkOthers(root)
 	return root
-}
-
-// wanted says what values the flags of a type take.
-var wanted = map[string]string{
-	"uint64": "a whole number that is not negative", "int": "a whole number", "float64": "a number",
-	"duration": "a time such as 500ms, 90s or 1h30m",
-}
-
-// plainFlagError says in plain words what is wrong with the value of a flag.
-func plainFlagError(err error) error {
-	var bad *pflag.InvalidValueError
-	if !errors.As(err, &bad) {
-		return err
-	}
-	f := bad.GetFlag()
-	want, ok := wanted[f.Value.Type()]
-	if !ok {
-		return err // the type of the flag is this program's, and so is the error
-	}
-	if f.Name == "count" {
-		want = "at least 1"
-	}
-	name, value := "--"+f.Name, bad.GetValue()
-	if f.Shorthand != "" {
-		name = "-" + f.Shorthand
-	}
-	argument, _ := pflag.UnquoteUsage(f) // as the help calls it
-	return fmt.Errorf("%s %s: %s must be %s", name, value, argument, want)
 }
 
 // system names the system that the program runs on, and its processor.
@@ -144,4 +118,46 @@ func noArgs(c *cobra.Command, args []string) error {
 		return usagef("unexpected argument %q: see %s --help", args[0], c.CommandPath())
 	}
 	return nil
+}
+
+// noCommand is the error of a name that no command has.
+func noCommand(root *cobra.Command, name string) error {
+	root.SuggestionsMinimumDistance = 2
+	if like := root.SuggestionsFor(name); len(like) > 0 {
+		return usagef("no command %q, did you mean %s? see bpfctl --help", name,
+			strings.Join(like, " or "))
+	}
+	return usagef("no command %q: see bpfctl --help", name)
+}
+
+// checkOthers makes the commands that cobra adds refuse wrong arguments as the others do.
+func checkOthers(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Args = func(_ *cobra.Command, args []string) error {
+				if len(args) == 0 {
+					return nil
+				}
+				if about, _, err := root.Find(args); err != nil || about == root {
+					return noCommand(root, args[0])
+				}
+				return nil
+			}
+		case "completion":
+			const shells = "bash, zsh, fish or powershell"
+			c.Args = cobra.ArbitraryArgs
+			c.RunE = func(_ *cobra.Command, args []string) error {
+				if len(args) == 0 {
+					return usagef("which shell? %s", shells)
+				}
+				return usagef("no completion for %q: %s", args[0], shells)
+			}
+			for _, shell := range c.Commands() {
+				shell.Args = noArgs
+			}
+		}
+	}
 }

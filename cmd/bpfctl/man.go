@@ -23,7 +23,7 @@ bpfctl-capture.8. It makes the folder if there is none. To read a page:
   bpfctl man /tmp/bpfctl && man /tmp/bpfctl/bpfctl-capture.8`,
 		Example: "  bpfctl man /usr/local/share/man/man8",
 		Args: func(c *cobra.Command, args []string) error {
-			if len(args) != 1 {
+			if len(args) != 1 || args[0] == "" {
 				return usagef("which folder? see %s --help", c.CommandPath())
 			}
 			return nil

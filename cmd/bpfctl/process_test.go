@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -102,7 +103,7 @@ func whole(name string) int {
 }
 
 func TestSignalEndsCaptureCleanly(t *testing.T) {
-	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(sig.String(), func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "out.pcapng")
 			p := start(t, nil, "capture", "--model", "steady", "-i", "em0", "-w", out)
@@ -158,6 +159,38 @@ func TestClosedPipeIsAnError(t *testing.T) {
 			require.NoError(t, out.Close())
 			assert.Equal(t, exitFail, p.exit())
 			assert.Regexp(t, `(?m)^bpfctl: can't write to standard output: .*broken pipe$`, p.said())
+		})
+	}
+}
+
+// A capture ends when nobody reads its output any more, also if no packet comes.
+func TestClosedPipeEndsASilentCapture(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	for name, args := range map[string][]string{
+		"a file to a pipe": {"-w", "-"}, "a file to a FIFO": {"-w", fifo}, "text": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, w, err := os.Pipe()
+			require.NoError(t, err)
+			defer out.Close()
+			p := start(t, func(c *exec.Cmd) { c.Stdout = w },
+				append([]string{"capture", "--model", "quiet", "-i", "em0"}, args...)...)
+			require.NoError(t, w.Close())
+			if name == "a file to a FIFO" {
+				out, err = os.Open(fifo)
+				require.NoError(t, err)
+				defer out.Close()
+			}
+			p.capturing()
+			if args != nil {
+				_, err := io.ReadFull(out, make([]byte, 28)) // the head of the file
+				require.NoError(t, err)
+			}
+			require.NoError(t, out.Close())
+			assert.Equal(t, exitFail, p.exit())
+			assert.Regexp(t, `(?m)^bpfctl: 0 packets captured, `, p.said())
+			assert.Regexp(t, `(?m)^bpfctl: can't write to .*: broken pipe$`, p.said())
 		})
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -55,8 +54,10 @@ func (f *rotationFlags) check(c *cobra.Command, write string) error {
 			return usagef("--%s is for files: give -w FILE", flag)
 		}
 	}
-	folder := strings.HasSuffix(write, string(filepath.Separator)) ||
-		slices.Contains([]string{".", ".."}, filepath.Base(write))
+	folder := strings.HasSuffix(write, string(filepath.Separator))
+	if fi, err := os.Stat(write); err == nil && fi.IsDir() {
+		folder = true
+	}
 	switch {
 	case f.rotates() && folder:
 		return usagef("-w %s: that is a folder: name a file in it, such as %s", write,
@@ -86,7 +87,7 @@ func (f *rotationFlags) check(c *cobra.Command, write string) error {
 	case given("keep-bytes") && f.keepBytes < 2*f.size:
 		return usagef("--keep-bytes must be at least twice --rotate-size: the file that is written, " +
 			"and one before it")
-	case f.names != "" && f.names != "number" && f.names != "time":
+	case given("rotate-names") && f.names != "number" && f.names != "time":
 		return usagef("--rotate-names: %q is not one of number, time", f.names)
 	}
 	return nil

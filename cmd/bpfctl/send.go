@@ -67,6 +67,9 @@ Send needs permission to open /dev/bpf for writing.`,
 			if len(args) == 0 {
 				return usagef("which file? see %s --help", c.CommandPath())
 			}
+			if slices.Contains(args, "") {
+				return usagef("the name of a file is empty")
+			}
 			if i := slices.Index(args, "-"); i >= 0 && slices.Contains(args[i+1:], "-") {
 				return usagef("-: standard input can be read only once")
 			}
@@ -211,8 +214,9 @@ func (f *sendFlags) send(
 	came()
 	clear()
 	notes(stderr, files, said)
-	fmt.Fprintf(stderr, "bpfctl: %s: %d packets sent, %d bytes, in %v",
-		human.Printable(f.iface), s.Packets, s.Bytes, human.Elapsed(s.Elapsed))
+	fmt.Fprintf(stderr, "bpfctl: %s: %s sent, %s, in %v",
+		human.Printable(f.iface), human.Count(s.Packets, "packet"),
+		human.Count(s.Bytes, "byte"), human.Elapsed(s.Elapsed))
 	if sec := s.Elapsed.Seconds(); s.Packets > 1 && sec > 0 {
 		bits := human.RoughSize(uint64(float64(s.Bytes) * 8 / sec))
 		fmt.Fprintf(stderr, "; %.0f packets and %sbit a second",

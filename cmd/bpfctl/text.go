@@ -41,11 +41,11 @@ func (f *textFlags) spec(
 		}
 		if file != "" {
 			return s, usagef("%s is for printed packets, and -w writes them to a file: "+
-				"leave one out", shownFlag(c, flag))
+				"leave one out", typed(c.Flags().Lookup(flag)))
 		}
 		if f.json && flag != "json" && flag != "numeric" {
 			return s, usagef("%s changes lines of text, and --json prints none: leave one out",
-				shownFlag(c, flag))
+				typed(c.Flags().Lookup(flag)))
 		}
 	}
 	switch {
@@ -69,12 +69,4 @@ func (f *textFlags) spec(
 var colors = map[decode.Part]text.Color{
 	decode.Source: text.FgCyan, decode.Destination: text.FgHiCyan, decode.Protocol: text.Bold,
 	decode.Name: text.FgYellow, decode.Alarm: text.FgHiRed, decode.Fault: text.FgRed,
-}
-
-// shownFlag returns a flag as people type it.
-func shownFlag(c *cobra.Command, name string) string {
-	if f := c.Flags().Lookup(name); f.Shorthand != "" {
-		return "-" + f.Shorthand
-	}
-	return "--" + name
 }

@@ -63,7 +63,7 @@ can't find something out, it says so.`,
 	fl := c.Flags()
 	fl.SortFlags = false
 	fl.BoolVar(&f.persist, "persist", false, "also set it in sysctl.conf(5), for later boots")
-	fl.StringVar(&f.file, "file", "", "the sysctl.conf(5) to use, `FILE` (default /etc/sysctl.conf)")
+	fl.Var(once(&f.file), "file", "the sysctl.conf(5) to use, `FILE` (default /etc/sysctl.conf)")
 	fl.BoolVar(&f.json, "json", false, "status: as JSON")
 	return c
 }

@@ -59,7 +59,8 @@ type Source interface {
 	// already, and then io.EOF.
 	Next(ctx context.Context, b *Batch) error
 
-	// Describe returns a text that names the source and the mode, as far as they are known.
+	// Describe returns a text that names the source and the mode. If they are not known before the
+	// first batch, Describe returns nothing, and a batch has a note with that text.
 	Describe() string
 
 	// Statistics returns the kernel's counters for each interface. Any goroutine may call it until
@@ -97,6 +98,14 @@ type Sink interface {
 	// Written returns the number of whole packets that have arrived in the output, and the number of
 	// their captured bytes.
 	Written() (packets, bytes uint64)
+}
+
+// Breakable is a sink whose output can go away, such as a pipe.
+type Breakable interface {
+	Sink
+
+	// Broken returns the error of writing if the output has gone. can is false if that can't happen.
+	Broken() (can bool, err error)
 }
 
 // Rotator is a sink that has one output after another.

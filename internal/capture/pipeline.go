@@ -16,6 +16,9 @@ import (
 // promises.
 const flushAfter = 250 * time.Millisecond
 
+// lookEvery is the time between two looks at an output that can go away.
+const lookEvery = 100 * time.Millisecond
+
 // Pipeline is one capture, from its start to its end.
 type Pipeline struct {
 	Source Source
@@ -43,6 +46,9 @@ func (p *Pipeline) Run(ctx context.Context) ([]pcapio.Statistics, error) {
 	timer := time.AfterFunc(time.Hour, func() { p.beside(p.flush) })
 	if _, ok := p.Sink.(Rotator); ok {
 		p.due()
+	}
+	if _, ok := p.Sink.(Breakable); ok {
+		p.look()
 	}
 	err := p.move(ctx, timer)
 	timer.Stop()
@@ -78,6 +84,18 @@ func (p *Pipeline) due() {
 		next, err := p.Sink.(Rotator).Due(time.Now())
 		if err == nil && !next.IsZero() {
 			time.AfterFunc(time.Until(next), p.due)
+		}
+		return err
+	})
+}
+
+// look ends the capture if the output of the sink has gone, now and again and again. A capture
+// without packets would not find out otherwise.
+func (p *Pipeline) look() {
+	p.beside(func() error {
+		can, err := p.Sink.(Breakable).Broken()
+		if can && err == nil {
+			time.AfterFunc(lookEvery, p.look)
 		}
 		return err
 	})

@@ -7,7 +7,9 @@ package exporter
 
 import (
 	"io"
+	"os"
 	"sync"
+	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
@@ -133,5 +135,8 @@ func (e *Exporter) WriteText(w io.Writer) error {
 // WriteFile does the same as WriteText, to a file. It writes a file beside it, and renames that, so
 // a reader never sees a part.
 func (e *Exporter) WriteFile(name string) error {
+	if fi, err := os.Stat(name); err == nil && fi.IsDir() {
+		return &os.PathError{Op: "open", Path: name, Err: syscall.EISDIR}
+	}
 	return plain(prometheus.WriteToTextfile(name, e.registry))
 }

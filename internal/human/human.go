@@ -66,6 +66,14 @@ func Plural(n int, thing string) string {
 	return Decimal(uint64(n)) + " " + thing + "s"
 }
 
+// Count formats n things with digits only, for programs that read it, too.
+func Count(n uint64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return strconv.FormatUint(n, 10) + " " + thing + "s"
+}
+
 // Elapsed rounds a time span to what people read of it.
 func Elapsed(d time.Duration) time.Duration {
 	if d < time.Second {

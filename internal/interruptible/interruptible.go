@@ -7,12 +7,17 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 )
 
-// Open opens a file. It returns the cause of ctx when ctx is done first: opening a FIFO waits
-// until another program opens its other end.
+// Open opens a file, which must not be a folder. It returns the cause of ctx when ctx is done
+// first: opening a FIFO waits until another program opens its other end.
 func Open(ctx context.Context, name string, flag int, perm os.FileMode) (*os.File, error) {
-	if fi, err := os.Stat(name); err != nil || fi.Mode()&os.ModeNamedPipe == 0 {
+	fi, err := os.Stat(name)
+	switch {
+	case err == nil && fi.IsDir():
+		return nil, &os.PathError{Op: "open", Path: name, Err: syscall.EISDIR}
+	case err != nil || fi.Mode()&os.ModeNamedPipe == 0:
 		return os.OpenFile(name, flag, perm)
 	}
 	type opened struct {

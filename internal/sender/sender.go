@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/zbuf-go/zbuf/internal/capture"
+	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/machine"
 	"github.com/zbuf-go/zbuf/internal/pcapio"
 )
@@ -299,7 +300,7 @@ const smallestPage = 4096
 
 // after says how far it went until an error.
 func (s *Sender) after(err error) error {
-	return fmt.Errorf("after %d packets: %w", s.Packets, err)
+	return fmt.Errorf("after %s: %w", human.Count(s.Packets, "packet"), err)
 }
 
 func (s *Sender) told() {

@@ -37,7 +37,7 @@ type Sink struct {
 	format format
 }
 
-var _ capture.Sink = (*Sink)(nil)
+var _ capture.Breakable = (*Sink)(nil)
 
 // New returns a sink that writes to standard output, or to a writer in its place.
 func New(s Spec, stdout io.Writer) *Sink {
@@ -106,6 +106,13 @@ func (s *Sink) Flush() error {
 		}
 	}
 	return s.out.explain(s.out.flush())
+}
+
+// Broken returns an error if the output is a pipe, a FIFO or a socket that nobody reads any more.
+// can is false if the output is something else.
+func (s *Sink) Broken() (can bool, err error) {
+	can, err = s.out.to.broken()
+	return can, s.out.explain(err)
 }
 
 // Finish completes the file and closes it.

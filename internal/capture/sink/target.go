@@ -3,6 +3,7 @@ package sink
 import (
 	"io"
 	"os"
+	"syscall"
 )
 
 // target is a file, a pipe or a device.
@@ -16,6 +17,10 @@ type target interface {
 
 	// keeps reports whether cut is possible.
 	keeps() bool
+
+	// broken returns the error of the next write, if the target knows it. can is false if a target of
+	// this kind never knows.
+	broken() (can bool, err error)
 
 	close() error
 }
@@ -65,7 +70,8 @@ func (r *regular) cut(n int64) bool {
 	return true
 }
 
-func (r *regular) keeps() bool { return true }
+func (r *regular) keeps() bool           { return true }
+func (r *regular) broken() (bool, error) { return false, nil }
 
 // close closes the file. If it is standard output, other programs write behind its end.
 func (r *regular) close() error {
@@ -78,13 +84,21 @@ func (r *regular) close() error {
 
 // stream is a pipe, a device or a terminal. It can't take back bytes that have arrived.
 type stream struct {
-	w io.Writer
-	c io.Closer // nil for standard output
+	w    io.Writer
+	c    io.Closer // nil for standard output
+	pipe *os.File  // a pipe or socket; nil for others
 }
 
 func (s *stream) write(p []byte) (int, error) { return s.w.Write(p) }
 func (s *stream) cut(int64) bool              { return false }
 func (s *stream) keeps() bool                 { return false }
+
+func (s *stream) broken() (can bool, err error) {
+	if s.pipe != nil && unread(s.pipe) {
+		err = &os.PathError{Op: "write", Path: s.pipe.Name(), Err: syscall.EPIPE}
+	}
+	return s.pipe != nil, err
+}
 
 func (s *stream) close() error {
 	if s.c == nil {
@@ -107,6 +121,9 @@ func targetOf(w io.Writer, owner bool) target {
 		}
 	}
 	s := &stream{w: f}
+	if fi, err := f.Stat(); err == nil && fi.Mode()&(os.ModeNamedPipe|os.ModeSocket) != 0 {
+		s.pipe = f
+	}
 	if owner {
 		s.c = f
 	}

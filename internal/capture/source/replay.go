@@ -53,8 +53,9 @@ type Replay struct {
 	mu      sync.Mutex
 	streams []*stream
 	stats   map[int]pcapio.Statistics // of streams that are closed
-	mode    string
-	added   int // interfaces that a batch has had
+	mode    string                    // of the first stream; empty before
+	told    bool                      // a batch has had it
+	added   int                       // interfaces that a batch has had
 }
 
 var _ capture.Source = (*Replay)(nil)
@@ -205,15 +206,8 @@ func (r *Replay) Close() error {
 	return err
 }
 
-// Describe returns a text that says that it is a replay, and names the mode once it is known.
-func (r *Replay) Describe() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.mode == "" {
-		return "replay through a model of the kernel"
-	}
-	return "replay through a model of the kernel: " + r.mode
-}
+// Describe returns nothing: the mode is known with the first packet.
+func (r *Replay) Describe() string { return "" }
 
 // Statistics returns the model's counters.
 func (r *Replay) Statistics() []pcapio.Statistics {
@@ -259,11 +253,25 @@ func (r *Replay) Next(ctx context.Context, b *capture.Batch) error {
 		if news.last {
 			r.outgrown = news.s
 		}
+		if mode := r.newMode(); mode != "" {
+			b.Notes = append(b.Notes, "replay through a model of the kernel: "+mode)
+		}
 		if len(news.ifaces) > 0 {
 			b.New = r.introduce(news.ifaces)
 			return nil
 		}
 	}
+}
+
+// newMode returns the mode when it has become known, once.
+func (r *Replay) newMode() (mode string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.told || r.mode == "" {
+		return ""
+	}
+	r.told = true
+	return r.mode
 }
 
 // comment gives the n packets of a batch their comments.
