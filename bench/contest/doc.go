@@ -4,11 +4,9 @@
 //	Contest  packets, drops, CPU time, system calls, context switches and memory, idle to overload
 //	Delay    from sending to delivery, at a low rate
 //
-// Each measurement has five runs of 10 s (2 s at full load), each in a new process. The run with
-// the least CPU time counts: Go's scheduler has two ways of waking a process, and chance decides
-// which one a run gets. Drops are the mean of all five runs. At overload, where no reader sleeps,
-// there are four runs of 5 s. These times are for -benchtime 1x. With 3x, every run takes three
-// times as long.
+// Each measurement has five runs of 4 s (2 s at full load), each in a new process. The run with
+// the median of the CPU time counts. Drops are the mean of all runs. At overload there are four
+// runs of 4 s. These times are for -benchtime 1x. With 3x, every run takes three times as long.
 //
 // # Load
 //
@@ -77,10 +75,14 @@
 //	buffer-%           what one of the kernel's buffers holds in each run, of those that passed
 //	cpu-ns/pkt         CPU time of the process for each packet delivered, which is ms for a million
 //	                   packets; the kernel accounts it at each context switch
-//	user-ns/pkt, sys-ns/pkt  the same, divided by what the statistics clock (127 Hz) happened to meet
+//	                   (CLOCK_PROCESS_CPUTIME_ID)
+//	cpu-spread-%       by how much the dearest of the runs cost more than the cheapest
+//	user-ns/pkt, sys-ns/pkt  from getrusage(2). The kernel divides the time by what the statistics
+//	                   clock (127 Hz) happened to meet so far, and lets neither part shrink.
+//	                   After a few ticks their sum can be twice what was used
 //	cpu-us/s           CPU time of the process for each second
 //	syscalls/Mpkt, /s  of the reading thread, without those of Go's scheduler. ktrace(2) counts them
-//	                   in a further run of 2 s (0.5 s at full load and overload). Beginning
+//	                   in a further run of 0.8 s (0.4 s at full load and overload). Beginning
 //	                   and ending that run takes a few, which show where the reader is idle
 //	proc-syscalls/Mpkt, /s  of all threads, with those of Go's scheduler
 //	sleeps/Mpkt, /s    voluntary context switches of the process
@@ -88,6 +90,9 @@
 //	rss-KiB            the most that was resident, lent buffers included
 //	kernel-KiB         the two buffers in the kernel, or lent to it and wired
 //	alloc-B/pkt        allocated on Go's heap
-//	p50-us, p99-us, max-us  of the delay: the mean of the runs'
+//	p99-us             in Contest: of the delays in a further run, from write(2) at the other end.
+//	                   The packets wait for the read timeout. Only the writer for one
+//	                   processor stamps
+//	p50-us, p99-us, max-us  in Delay: the mean of the runs'
 //	p50-error-us …     the standard error of that
 package contest

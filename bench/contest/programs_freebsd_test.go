@@ -63,7 +63,7 @@ func TestProgramsDeliver(t *testing.T) {
 			assert.Positive(t, r.Traced.Reader, "it waits for packets")
 			assert.Greater(t, r.RSS, int64(1<<20), "the whole program")
 			assert.Less(t, r.RSS, int64(64<<20), "the whole program")
-			t.Logf("%s: %d packets, %v CPU, %d calls %v", r.Version, r.Packets, r.User+r.System,
+			t.Logf("%s: %d packets, %v CPU, %d calls %v", r.Version, r.Packets, r.CPU,
 				r.Traced.Reader, r.Traced.ByName)
 		})
 	}

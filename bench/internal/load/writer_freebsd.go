@@ -170,7 +170,8 @@ func write(spec writerSpec) error {
 	}
 }
 
-// steady writes the frames that are due, of the Frames frames.
+// steady writes the frames that are due, of the Frames frames. Each has the time at which it was
+// sent (StampAt).
 func steady(fd, size int) func(order) error {
 	var frames [][]byte
 	for i := range Frames {
@@ -198,7 +199,9 @@ func steady(fd, size int) func(order) error {
 		}
 		due += int64(min(t-last, 10*tick)) * int64(o.share) * (Rate / Frames)
 		for last = t; due >= int64(time.Second); due -= int64(time.Second) {
-			if err := send(fd, frames[n%int64(o.share)]); err != nil {
+			f := frames[n%int64(o.share)]
+			binary.LittleEndian.PutUint64(f[StampAt:], uint64(Now()))
+			if err := send(fd, f); err != nil {
 				return err
 			}
 			n++

@@ -126,7 +126,7 @@ func run(s Spec) (r Result, err error) {
 	if s.Behind {
 		t.Gate = behind()
 	}
-	t.Slow(load.Now)
+	t.Ready(load.Now)
 	debug.FreeOSMemory() // otherwise it goes on in the background for seconds
 	if _, err = runFor(c, t, s.Warm); err != nil {
 		return r, err
@@ -134,7 +134,7 @@ func run(s Spec) (r Result, err error) {
 
 	if s.Delays > 0 {
 		t.Delays = make([]int64, 0, s.Delays)
-		t.Slow(load.Now)
+		t.Ready(load.Now)
 	}
 	var heap [2]runtime.MemStats
 	var use [2]unix.Rusage
@@ -159,7 +159,9 @@ func run(s Spec) (r Result, err error) {
 	if err = unix.Getrusage(unix.RUSAGE_SELF, &use[0]); err != nil {
 		return r, err
 	}
+	spent := contestant.CPU()
 	r.Elapsed, err = runFor(c, t, s.Length)
+	r.CPU = contestant.CPU() - spent
 	unix.Getrusage(unix.RUSAGE_SELF, &use[1])
 	pprof.StopCPUProfile()
 	if err != nil {

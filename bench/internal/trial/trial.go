@@ -42,11 +42,14 @@ type Result struct {
 	Dropped uint64 // found no room in the kernel [net.bpf.stats]
 	Lost    uint64 // that the contestant read and did not deliver
 
-	User, System           time.Duration // CPU time of the process [getrusage]
-	Voluntary, Involuntary int64         // context switches of the process [getrusage]
-	RSS                    int64         // bytes, at the most [getrusage]
-	Kernel                 int64         // bytes of the two buffers, by net.bpf.stats
-	Allocated              uint64        // bytes, on Go's heap
+	CPU time.Duration // of the process [CLOCK_PROCESS_CPUTIME_ID]
+	// User and System are rough, and so is their sum [getrusage]. The kernel divides the CPU time by
+	// what its statistics clock met, and neither part may shrink when it meets the other.
+	User, System           time.Duration
+	Voluntary, Involuntary int64  // context switches of the process [getrusage]
+	RSS                    int64  // bytes, at the most [getrusage]
+	Kernel                 int64  // bytes of the two buffers, by net.bpf.stats
+	Allocated              uint64 // bytes, on Go's heap
 
 	P50, P99, Max time.Duration // of the delays
 	Delays        int
@@ -107,7 +110,7 @@ func Start(s Spec) (wait func() (Result, error), err error) {
 		err = cmd.Wait()
 		if !limit.Stop() && <-stuck {
 			return Result{Stuck: "the trial", Elapsed: time.Since(begin),
-				User: cmd.ProcessState.UserTime(), System: cmd.ProcessState.SystemTime()}, nil
+				CPU: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}, nil
 		}
 		if err != nil {
 			return r, fmt.Errorf("trial of %s: %w: %s", s.Contestant, err, errs.Bytes())

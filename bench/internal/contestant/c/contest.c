@@ -295,25 +295,27 @@ run(void (*loop)(void), int ms)
 	struct itimerval after = {.it_value = {ms / 1000, ms % 1000 * 1000}};
 	struct rusage was, is;
 	uint64_t packets = tally.packets, bytes = tally.bytes;
-	int64_t begin, took;
+	int64_t begin, took, spent;
 	size_t n;
 
 	tally.ndelays = 0;
 	stopped = 0;
 	getrusage(RUSAGE_SELF, &was);
+	spent = now(CLOCK_PROCESS_CPUTIME_ID);
 	begin = now(CLOCK_MONOTONIC);
 	setitimer(ITIMER_REAL, &after, NULL);
 	loop();
 	took = now(CLOCK_MONOTONIC) - begin;
+	spent = now(CLOCK_PROCESS_CPUTIME_ID) - spent;
 	getrusage(RUSAGE_SELF, &is);
 	n = tally.ndelays;
 	if (n > 0)
 		qsort(tally.delays, n, sizeof(*tally.delays), earlier);
 	printf("{\"Elapsed\":%" PRId64 ",\"Packets\":%" PRIu64 ",\"Bytes\":%" PRIu64
-	    ",\"User\":%" PRId64 ",\"System\":%" PRId64 ",\"Voluntary\":%ld,\"Involuntary\":%ld"
+	    ",\"CPU\":%" PRId64 ",\"User\":%" PRId64 ",\"System\":%" PRId64 ",\"Voluntary\":%ld,\"Involuntary\":%ld"
 	    ",\"RSS\":%ld,\"Delays\":%zu,\"P50\":%" PRId64 ",\"P99\":%" PRId64 ",\"Max\":%" PRId64 "}\n",
 	    took, tally.packets - packets, tally.bytes - bytes,
-	    nanoseconds(is.ru_utime, was.ru_utime), nanoseconds(is.ru_stime, was.ru_stime),
+	    spent, nanoseconds(is.ru_utime, was.ru_utime), nanoseconds(is.ru_stime, was.ru_stime),
 	    is.ru_nvcsw - was.ru_nvcsw, is.ru_nivcsw - was.ru_nivcsw, is.ru_maxrss * 1024, n,
 	    n ? tally.delays[n / 2] : 0, n ? tally.delays[n * 99 / 100] : 0,
 	    n ? tally.delays[n - 1] : 0);
@@ -331,8 +333,16 @@ touch_cost(size_t size)
 	for (size_t i = 0; i < size; i++)
 		p[i] = (u_char)i;
 	begin = now(CLOCK_MONOTONIC);
-	for (int i = 0; i < turns; i++)
+	for (int i = 0; i < turns / 8; i++) {
 		packet(p, size);
+		packet(p, size);
+		packet(p, size);
+		packet(p, size);
+		packet(p, size);
+		packet(p, size);
+		packet(p, size);
+		packet(p, size);
+	}
 	took = now(CLOCK_MONOTONIC) - begin;
 	printf("{\"Elapsed\":%" PRId64 ",\"Packets\":%" PRIu64 ",\"Bytes\":%" PRIu64 ",\"Sum\":%" PRIu64
 	    "}\n", took, tally.packets - packets, tally.bytes - bytes, tally.sum - was);

@@ -78,7 +78,7 @@ func run() error {
 	if n[4] > 0 {
 		t.Delays = make([]int64, 0, n[4])
 	}
-	t.Slow(load.Now)
+	t.Ready(load.Now)
 	debug.FreeOSMemory()
 	return serve(h, t, map[string]any{"Version": pcap.Version(), "Lent": lent != 0})
 }
@@ -128,7 +128,7 @@ func serve(h *pcap.Handle, t *contestant.Tally, hi any) error {
 type result struct {
 	Elapsed                time.Duration
 	Packets, Bytes         uint64
-	User, System           int64
+	CPU, User, System      int64
 	Voluntary, Involuntary int64
 	RSS                    int64
 	Delays                 int
@@ -141,6 +141,7 @@ func capture(h *pcap.Handle, t *contestant.Tally, d time.Duration) (r result, er
 	was := *t
 	var use [2]unix.Rusage
 	unix.Getrusage(unix.RUSAGE_SELF, &use[0])
+	spent := contestant.CPU()
 	time.AfterFunc(d, func() { stop.Store(true) })
 	begin := time.Now()
 	for !stop.Load() {
@@ -153,7 +154,7 @@ func capture(h *pcap.Handle, t *contestant.Tally, d time.Duration) (r result, er
 		}
 		t.Packet(data)
 	}
-	r.Elapsed = time.Since(begin)
+	r.Elapsed, r.CPU = time.Since(begin), int64(contestant.CPU()-spent)
 	unix.Getrusage(unix.RUSAGE_SELF, &use[1])
 	r.Packets, r.Bytes = t.Packets-was.Packets, t.Bytes-was.Bytes
 	r.User = use[1].Utime.Nano() - use[0].Utime.Nano()
