@@ -5,6 +5,8 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/md5"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -16,6 +18,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 // tool returns the path of another program, or skips the test.
@@ -80,6 +84,67 @@ func TestTsharkOpensEachFormat(t *testing.T) {
 			got := fields(written(t, c.name, "--format", c.format))
 			assert.Equal(t, strings.Join(c.want, ""), got, "%s %s", c.name, c.format)
 		}
+	}
+}
+
+// eachFormat has the ends of names and the formats that a capture can write.
+var eachFormat = []struct{ name, format string }{
+	{".pcapng", "pcapng"}, {".pcapng.gz", "pcapng"}, {".pcapng.zst", "pcapng"},
+	{".pcap", "pcap"}, {".pcap.gz", "pcap"}, {".pcap.zst", "pcap"},
+	{".pcap", "pcap-ns"}, {".pcap.gz", "pcap-ns"}, {".pcap.zst", "pcap-ns"},
+}
+
+// formatsFolder is a variable of the environment. It names a folder for the files of each format
+// that a capture on a kernel has written:
+//
+//	export ZBUF_FORMATS=/tmp/formats
+//	GOOS=freebsd go test -run KernelFormats -outputdir $ZBUF_FORMATS -exec vmtest ./cmd/bpfctl
+//	go test -run TsharkOpensFilesOfAKernel ./cmd/bpfctl
+const formatsFolder = "ZBUF_FORMATS"
+
+// Each format has so many packets, in so many files.
+const formatPackets, formatFiles = 300, 3
+
+// formatNames returns the names of the files of a format in a folder.
+func formatNames(dir string, f struct{ name, format string }) (all []string) {
+	for i := range formatFiles {
+		all = append(all, filepath.Join(dir, fmt.Sprintf("%s-%05d%s", f.format, i+1, f.name)))
+	}
+	return all
+}
+
+// frames is n frames of all lengths, beginning with the given number.
+func frames(first, n int) (all [][]byte) {
+	for i := first; i < first+n; i++ {
+		all = append(all, lab.Frame(60+i*131%1455, uint32(i)))
+	}
+	return all
+}
+
+// tshark opens each file that TestKernelFormats has written, and finds each packet.
+func TestTsharkOpensFilesOfAKernel(t *testing.T) {
+	dir := os.Getenv(formatsFolder)
+	if dir == "" {
+		t.Skipf("NOT RUN: %s names no files of a kernel", formatsFolder)
+	}
+	needTshark(t)
+	for _, f := range eachFormat {
+		t.Run(f.format+f.name, func(t *testing.T) {
+			next := 0
+			for _, name := range formatNames(dir, f) {
+				finer := false
+				for line := range strings.Lines(tsharkFields(t, name)) {
+					data := frames(next, 1)[0]
+					seconds, fields, _ := strings.Cut(strings.TrimSpace(line), "\t")
+					assert.Equal(t, fmt.Sprintf("%d\t%[1]d\t%x", len(data), md5.Sum(data)), fields,
+						"packet %d, in %s", next, name)
+					finer = finer || !strings.HasSuffix(seconds, "000")
+					next++
+				}
+				assert.Equal(t, f.format != "pcap", finer, "%s has nanoseconds", name)
+			}
+			assert.Equal(t, formatPackets, next)
+		})
 	}
 }
 

@@ -26,14 +26,6 @@ func kernel(t *testing.T, zerocopy int) (lab.World, *lab.Pair) {
 	return w, lab.NewPair(t, w)
 }
 
-// frames is n frames of all lengths, beginning with the given number.
-func frames(first, n int) (all [][]byte) {
-	for i := first; i < first+n; i++ {
-		all = append(all, lab.Frame(60+i*131%1455, uint32(i)))
-	}
-	return all
-}
-
 // requireStream compares a file with the packets that were sent.
 func requireStream(t *testing.T, name string, want [][]byte) {
 	t.Helper()
