@@ -9,10 +9,12 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bench/internal/child"
@@ -43,6 +45,7 @@ const (
 	length    = 4 * time.Second
 	trials    = 5
 	overloads = 4
+	delayed   = 3
 	delays    = 10
 )
 
@@ -65,15 +68,20 @@ var loads = []struct {
 	own            bool // the contestant has a processor to itself
 	runs           int
 	length, traced time.Duration // of one run, and of a further one with system calls traced
+	delays         bool          // are measured in further runs
 }{
-	{"idle", 0, false, false, trials, length, length / 5},
-	{"low", 1, false, false, trials, length, length / 5},
-	{"mid", load.Frames / 8, false, false, trials, length, length / 5},
-	{"full", load.Frames, false, false, trials, length / 2, length / 10},
+	// a reader of this module looks less often the longer nothing comes
+	{"idle", 0, false, false, trials, 3 * length, length / 5, false},
+	{"low", 1, false, false, trials, length, length / 5, true},
+	{"mid", load.Frames / 8, false, false, trials, length, length / 5, true},
+	{"full", load.Frames, false, false, trials, length / 2, length / 10, false},
 	// no reader sleeps, so chance has less part in the figures
-	{"overload", load.Frames, true, true, overloads, length, length / 10},
-	{"shared-overload", load.Frames, true, false, overloads, length, length / 10},
+	{"overload", load.Frames, true, true, overloads, length, length / 10, false},
+	{"shared-overload", load.Frames, true, false, overloads, length, length / 10, false},
 }
+
+// told is done when the kernel was named.
+var told sync.Once
 
 func kernel(tb testing.TB) lab.World {
 	tb.Helper()
@@ -81,6 +89,12 @@ func kernel(tb testing.TB) lab.World {
 	if w == nil {
 		tb.Skip(why)
 	}
+	var u unix.Utsname
+	require.NoError(tb, unix.Uname(&u))
+	told.Do(func() {
+		fmt.Printf("kernel: %s %s\n", unix.ByteSliceToString(u.Sysname[:]),
+			unix.ByteSliceToString(u.Release[:]))
+	})
 	require.NoError(tb, w.SetSysctl("net.bpf.zerocopy_enable", 1))
 	return w
 }
@@ -213,11 +227,13 @@ func BenchmarkContest(b *testing.B) {
 							return
 						}
 						report(b, all, size, l.work)
-						if l.share > 0 && !l.work && src.writer != nil {
+						if l.delays && src.writer != nil {
 							spec.Delays, spec.Trace = 1<<16, 0
-							r, err := src.run(spec, l.own)
+							all, err := times(delayed, spec, func(spec trial.Spec) (trial.Result, error) {
+								return src.run(spec, l.own)
+							})
 							require.NoError(b, err)
-							b.ReportMetric(float64(r.P99.Nanoseconds())/1000, "p99-us")
+							reportDelay(b, all, "p99", func(r trial.Result) time.Duration { return r.P99 })
 						}
 					})
 				}
@@ -334,6 +350,19 @@ func report(b *testing.B, all []trial.Result, size int, behind bool) {
 	b.ReportMetric(1e6*float64(r.Traced.Process)/float64(r.Traced.Packets), "proc-syscalls/Mpkt")
 }
 
+// reportDelay writes the mean of a figure of the delays, and its standard error.
+func reportDelay(
+	b *testing.B, all []trial.Result, name string, of func(trial.Result) time.Duration,
+) {
+	var us []float64
+	for _, r := range all {
+		us = append(us, float64(of(r).Nanoseconds())/1000)
+	}
+	mean, within := estimate(us)
+	b.ReportMetric(mean, name+"-us")
+	b.ReportMetric(within, name+"-error-us")
+}
+
 func BenchmarkDelay(b *testing.B) {
 	w := kernel(b)
 	for _, wait := range []time.Duration{0, 10 * time.Millisecond} {
@@ -368,13 +397,7 @@ func BenchmarkDelay(b *testing.B) {
 					"p99": func(r trial.Result) time.Duration { return r.P99 },
 					"max": func(r trial.Result) time.Duration { return r.Max },
 				} {
-					var us []float64
-					for _, r := range all {
-						us = append(us, float64(of(r).Nanoseconds())/1000)
-					}
-					mean, within := estimate(us)
-					b.ReportMetric(mean, name+"-us")
-					b.ReportMetric(within, name+"-error-us")
+					reportDelay(b, all, name, of)
 				}
 				b.ReportMetric(float64(r.CPU.Microseconds())/r.Elapsed.Seconds(), "cpu-us/s")
 			})

@@ -4,9 +4,9 @@
 //	Contest  packets, drops, CPU time, system calls, context switches and memory, idle to overload
 //	Delay    from sending to delivery, at a low rate
 //
-// Each measurement has five runs of 4 s (2 s at full load), each in a new process. The run with
-// the median of the CPU time counts. Drops are the mean of all runs. At overload there are four
-// runs of 4 s. These times are for -benchtime 1x. With 3x, every run takes three times as long.
+// Each measurement has five runs of 4 s (12 s idle, 2 s at full load), each in a new process. The
+// run with the median of the CPU time counts. Drops are the mean of all runs. At overload there are
+// four runs of 4 s. These times are for -benchtime 1x. With 3x, every run takes three times as long.
 //
 // # Load
 //
@@ -90,8 +90,8 @@
 //	rss-KiB            the most that was resident, lent buffers included
 //	kernel-KiB         the two buffers in the kernel, or lent to it and wired
 //	alloc-B/pkt        allocated on Go's heap
-//	p99-us             in Contest: of the delays in a further run, from write(2) at the other end.
-//	                   The packets wait for the read timeout. Only the writer for one
+//	p99-us             in Contest: of the delays in three further runs, from write(2) at the other
+//	                   end. The packets wait for the read timeout. Only the writer for one
 //	                   processor stamps
 //	p50-us, p99-us, max-us  in Delay: the mean of the runs'
 //	p50-error-us …     the standard error of that
