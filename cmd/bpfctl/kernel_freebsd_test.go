@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -182,6 +184,54 @@ func TestKernelErrors(t *testing.T) {
 			`^bpfctl: no permission to open /dev/bpf \(mode 0600, group (wheel|0)\): `+
 				`run as root, or .*devfs.rules\(5\)`, "-i", pair.A)
 	})
+}
+
+// An interface that is down is named at the start. The capture goes on, and has its packets when it
+// is up.
+func TestKernelInterfaceThatIsDown(t *testing.T) {
+	w, pair := kernel(t, 1)
+	require.NoError(t, w.SetUp(pair.A, false))
+	out := filepath.Join(t.TempDir(), "out.pcapng")
+	p := start(t, nil, "capture", "-i", pair.A, "-c", "5", "-w", out)
+	p.capturing()
+	assert.Contains(t, p.said(), "bpfctl: "+pair.A+" is down: it receives nothing until `ifconfig "+
+		pair.A+" up`\n")
+	require.NoError(t, w.SetUp(pair.A, true))
+	pair.Inject(t, frames(0, 5)...)
+	assert.Equal(t, exitOK, p.exit(), p.said())
+	requireStream(t, out, frames(0, 5))
+}
+
+// A capture that can't keep up names the buffers that would have held the burst, and they do.
+func TestKernelNamedBuffersHoldTheBurst(t *testing.T) {
+	named := regexp.MustCompile(`both buffers of \S+ KiB were full; --bufsize (\S+) would have held`)
+	for _, mode := range []string{"zerocopy", "buffered"} {
+		t.Run(mode, func(t *testing.T) {
+			_, pair := kernel(t, 1)
+			const packets = 120
+			burst := func(size string) (said string) {
+				p := start(t, nil, "capture", "-i", pair.A, "--mode", mode, "--bufsize", size, "-w",
+					filepath.Join(t.TempDir(), "out.pcapng"))
+				p.capturing()
+				require.NoError(t, p.cmd.Process.Signal(syscall.SIGSTOP))
+				pair.Inject(t, frames(0, packets)...)
+				require.NoError(t, p.cmd.Process.Signal(syscall.SIGCONT))
+				p.until("all packets have been seen", func() bool {
+					require.NoError(t, p.cmd.Process.Signal(syscall.SIGUSR1))
+					return strings.Contains(p.said(), fmt.Sprintf("; %d received and ", packets))
+				})
+				require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+				require.Equal(t, exitOK, p.exit(), p.said())
+				t.Log(p.said())
+				return p.said()
+			}
+			m := named.FindStringSubmatch(burst("4096"))
+			require.NotNil(t, m)
+			said := burst(m[1])
+			assert.NotContains(t, said, "begins to drop")
+			assert.Contains(t, said, fmt.Sprintf("; %d received and 0 dropped by the kernel\n", packets))
+		})
+	}
 }
 
 func TestKernelFullDisk(t *testing.T) {

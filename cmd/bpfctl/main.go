@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 	"syscall"
 
@@ -16,7 +15,6 @@ import (
 	"github.com/zbuf-go/zbuf/internal/human"
 	"github.com/zbuf-go/zbuf/internal/scenario"
 	"github.com/zbuf-go/zbuf/internal/version"
-	"github.com/zbuf-go/zbuf/sysctl"
 )
 
 // Exit codes.
@@ -79,6 +77,12 @@ With --model SCENARIO a command uses a model of the kernel instead. That works
 on any system. The scenarios are:
 ` + scenario.List() + `
 Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`,
+		Example: `  bpfctl info
+  bpfctl capture -i em0 'tcp port 443'
+  bpfctl capture -i em0 -w cap/out.pcapng.zst --rotate-time 1h --keep-files 168
+  bpfctl zerocopy on --persist
+  bpfctl stats --watch 1s
+  bpfctl capture --model lan -i em0`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -94,7 +98,7 @@ Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`
 		return usagef("%w: see %s --help", plainFlagError(c, err), c.CommandPath())
 	})
 	root.Version = version.Build()
-	root.SetVersionTemplate("{{.Name}} version {{.Version}} on " + system() + "\n")
+	root.SetVersionTemplate("{{.Name}} version {{.Version}} on " + version.System() + "\n")
 	root.PersistentFlags().Var(once(&t.scenario), "model", "use a model of the kernel: `SCENARIO`")
 	root.RegisterFlagCompletionFunc("model",
 		cobra.FixedCompletions(scenario.Names(), cobra.ShellCompDirectiveNoFileComp))
@@ -102,14 +106,6 @@ Exit codes: 0 done; 1 failed, with the reason on standard error; 2 wrong usage.`
 		newFilter(), newMan(), newAfter())
 	checkOthers(root)
 	return root
-}
-
-// system names the system that the program runs on, and its processor.
-func system() string {
-	if release, err := sysctl.Host().String("kern.osrelease"); err == nil {
-		return "FreeBSD " + release + ", " + runtime.GOARCH
-	}
-	return runtime.GOOS + ", " + runtime.GOARCH
 }
 
 // noArgs refuses arguments behind the flags.

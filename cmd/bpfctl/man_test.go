@@ -39,7 +39,7 @@ func TestManualPages(t *testing.T) {
 		sections := regexp.MustCompile(`(?m)^\.SH (.*)$`).FindAllStringSubmatch(page, -1)
 		want := "NAME SYNOPSIS DESCRIPTION OPTIONS EXIT STATUS EXAMPLES SEE ALSO"
 		if c == root {
-			want = "NAME SYNOPSIS DESCRIPTION COMMANDS OPTIONS FILES EXIT STATUS SEE ALSO"
+			want = "NAME SYNOPSIS DESCRIPTION COMMANDS OPTIONS FILES EXIT STATUS EXAMPLES SEE ALSO"
 		}
 		var got []string
 		for _, s := range sections {

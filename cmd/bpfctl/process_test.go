@@ -123,7 +123,7 @@ func TestSignalEndsCaptureCleanly(t *testing.T) {
 }
 
 // SIGINFO and SIGUSR1 make a capture say how far it is. It goes on.
-func TestCaptureSaysHowFarItIs(t *testing.T) {
+func TestKernelSignalsAskHowFarItIs(t *testing.T) {
 	state := regexp.MustCompile(`(?m)^bpfctl: \d+ packets captured, \d+ bytes, in .*; ` +
 		`\d+ received and 0 dropped by the kernel$`)
 	for _, sig := range askingSignals {
@@ -164,7 +164,7 @@ func TestClosedPipeIsAnError(t *testing.T) {
 }
 
 // A capture ends when nobody reads its output any more, also if no packet comes.
-func TestClosedPipeEndsASilentCapture(t *testing.T) {
+func TestKernelClosedPipeEndsASilentCapture(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
 	for name, args := range map[string][]string{

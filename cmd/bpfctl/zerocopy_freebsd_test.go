@@ -7,15 +7,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/gopacket/gopacket/pcapgo"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/zbuf-go/zbuf/internal/fixture"
 	"github.com/zbuf-go/zbuf/internal/scenario"
+	"github.com/zbuf-go/zbuf/internal/version"
 )
 
 // command runs bpfctl to its end.
@@ -240,6 +243,28 @@ func TestKernelInfo(t *testing.T) {
 	stdout, _ = succeeds(t, "info")
 	assert.Contains(t, stdout, "Captures use read(2) because zero-copy is forbidden: `bpfctl "+
 		"zerocopy on` as root allows it.")
+}
+
+// The program and its files say the version, and the release of FreeBSD, in the sandbox too.
+func TestKernelVersion(t *testing.T) {
+	_, pair := kernel(t, 1)
+	release, err := syscall.Sysctl("kern.osrelease")
+	require.NoError(t, err)
+	stdout, _ := succeeds(t, "--version")
+	assert.Equal(t, "bpfctl version "+version.Build()+" on FreeBSD "+release+", "+runtime.GOARCH+"\n",
+		stdout)
+	out := filepath.Join(t.TempDir(), "out.pcapng")
+	p := start(t, nil, "capture", "-i", pair.A, "-c", "1", "-w", out)
+	p.capturing()
+	pair.Inject(t, frames(0, 1)...)
+	require.Equal(t, exitOK, p.exit(), p.said())
+	file, err := os.Open(out)
+	require.NoError(t, err)
+	defer file.Close()
+	r, err := pcapgo.NewNgReader(file, pcapgo.DefaultNgReaderOptions)
+	require.NoError(t, err)
+	assert.Equal(t, "bpfctl (zbuf) "+version.Module()+" on FreeBSD "+release+", "+runtime.GOARCH,
+		r.SectionInfo().Application)
 }
 
 func TestKernelWithoutRoot(t *testing.T) {

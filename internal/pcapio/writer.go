@@ -73,8 +73,8 @@ var zeros [4]byte
 // padding returns the number of bytes that follow n bytes up to a multiple of four.
 func padding(n int) int { return -n & 3 }
 
-// application returns the name of the program that writes the file.
-func application() string { return "bpfctl (zbuf) " + version.Module() }
+// application returns the name of the program that writes the file, its version, and the system.
+func application() string { return "bpfctl (zbuf) " + version.Module() + " on " + version.System() }
 
 func (w *Writer) begin() error {
 	if w.begun {

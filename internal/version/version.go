@@ -1,7 +1,22 @@
-// Package version says which version of this module a program was built from.
+// Package version says which version of this module a program was built from, and what it runs on.
 package version
 
-import "runtime/debug"
+import (
+	"runtime"
+	"runtime/debug"
+	"sync"
+
+	"github.com/zbuf-go/zbuf/sysctl"
+)
+
+// System names the system that the program runs on, with the release of FreeBSD, and the processor.
+// It asks the system once, because a program that gives up its rights may not be able to ask later.
+var System = sync.OnceValue(func() string {
+	if release, err := sysctl.Host().String("kern.osrelease"); err == nil {
+		return "FreeBSD " + release + ", " + runtime.GOARCH
+	}
+	return runtime.GOOS + ", " + runtime.GOARCH
+})
 
 // Module returns the module's version. If the program was built from a checkout, the commit
 // follows, and "modified" if the checkout had changes.
