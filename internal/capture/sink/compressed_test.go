@@ -46,7 +46,7 @@ func unpacked(t *testing.T, kind compression.Kind, file []byte) []byte {
 }
 
 // noisy returns packets that compress to about the half.
-func noisy(t *testing.T, n, length int) []capture.Packet {
+func noisy(t testing.TB, n, length int) []capture.Packet {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	all := fixture.Packets(t, n, length)
 	for i := range all {
