@@ -57,6 +57,7 @@ func TestHangupRotates(t *testing.T) {
 // The commands of --after run to their end although a terminal's signal ends the capture, and the
 // capture waits for them.
 func TestCommandsAfterFilesSurviveTheSignal(t *testing.T) {
+	tool(t, "/bin/sh")
 	dir := t.TempDir()
 	script := filepath.Join(dir, "slow")
 	slow := "#!/bin/sh\nsleep 0.3\ncp \"$2\" \"$2.$1\"\n"
@@ -80,6 +81,7 @@ func TestCommandsAfterFilesSurviveTheSignal(t *testing.T) {
 // The commands still run if the capture is killed. If their process is killed, the capture says so
 // and goes on.
 func TestCommandsAfterFilesSurviveAKill(t *testing.T) {
+	tool(t, "/bin/sh")
 	dir := t.TempDir()
 	script := filepath.Join(dir, "slow")
 	slow := "#!/bin/sh\necho parent $PPID; sleep 0.2\ncp \"$1\" \"$1.copy\"\n"
