@@ -85,8 +85,8 @@ or change a filter (capability mode, see capsicum(4)).
 
 With several interfaces, capture merges their packets by time. A packet waits
 for older ones of the other interfaces for at most the time of --merge-window.
-If an interface goes, capture says so, and goes on with the others. The link
-types may differ.
+If an interface goes, capture says so, and goes on with the others. It does not
+open one that comes back. The link types may differ.
 
 With --replay, the packets come from a pcap or pcapng file. Gzip or zstd can
 have compressed it, whatever its name is. A model of the kernel in memory puts
