@@ -369,7 +369,7 @@ BENCH_TIME   ?= 1x
 # One turn of the fan-out is a few milliseconds.
 BENCH_TIME_fanout ?= 60x
 BENCH        ?= .
-BENCH_PKGS   ?= $(filter-out report,$(sort $(notdir $(patsubst %/,%,$(dir $(wildcard bench/*/*_test.go))))))
+BENCH_PKGS   ?= $(filter-out report wakeup,$(sort $(notdir $(patsubst %/,%,$(dir $(wildcard bench/*/*_test.go))))))
 BENCH_VM     := $(CURDIR)/$(VMTEST) --no-reuse --kernel $(BENCH_KERNEL) --tunable kern.hz=1000 --sysctl net.bpf.zerocopy_enable=1
 # The clock of the guest counts instructions, so times do not depend on the host. This is no use
 # for measurements in which processors work at once. On one processor too few packets come to show

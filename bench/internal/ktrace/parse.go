@@ -16,6 +16,13 @@ type Call struct {
 	First  uint64
 }
 
+// Trace has what CountSleeps has seen.
+type Trace struct {
+	Calls Calls
+	// Sleeps has how often a thread went to sleep, by the last call that it had begun.
+	Sleeps Calls
+}
+
 // Of returns the number of calls that a thread made. It counts calls with the given numbers, or all
 // calls if there are none.
 func (c Calls) Of(thread int64, numbers ...int) uint64 {
@@ -57,6 +64,7 @@ const (
 	offArgs = 8 // in struct ktr_syscall
 
 	typeSyscall   = 1
+	typeSwitch    = 6 // struct ktr_csw begins with 1 where the thread goes to sleep
 	flagVersioned = 0x4000
 	flagDrop      = 0x8000
 )
@@ -82,13 +90,13 @@ func (c Calls) withoutEnd(number int) (Calls, error) {
 	return c, nil
 }
 
-// parse counts the KTR_SYSCALL records of a trace file.
-func parse(b []byte) (Calls, error) {
-	calls := Calls{}
+// parse counts the KTR_SYSCALL and KTR_CSW records of a trace file.
+func parse(b []byte) (Trace, error) {
+	t, last := Trace{Calls{}, Calls{}}, map[int64]Call{}
 	order := binary.NativeEndian
 	for len(b) > 0 {
 		if len(b) < sizeofHeader {
-			return nil, fmt.Errorf("ktrace: %d bytes left, no header", len(b))
+			return t, fmt.Errorf("ktrace: %d bytes left, no header", len(b))
 		}
 		typ, headerSize := order.Uint16(b[offType:]), sizeofHeader
 		if typ&flagVersioned != 0 {
@@ -96,23 +104,32 @@ func parse(b []byte) (Calls, error) {
 		}
 		size := headerSize + int(int32(order.Uint32(b)))
 		if size < headerSize || size > len(b) {
-			return nil, fmt.Errorf("ktrace: record of %d bytes where %d are left", size, len(b))
+			return t, fmt.Errorf("ktrace: record of %d bytes where %d are left", size, len(b))
 		}
 		if typ&flagDrop != 0 {
-			return nil, errDropped
+			return t, errDropped
 		}
-		if typ&^flagVersioned == typeSyscall {
-			call := b[headerSize:size]
-			if len(call) < 4 {
-				return nil, errors.New("ktrace: record of a system call without its number")
+		thread, body := int64(order.Uint64(b[offThread:])), b[headerSize:size]
+		switch typ &^ flagVersioned {
+		case typeSwitch:
+			if len(body) < 4 {
+				return t, errors.New("ktrace: record of a switch without its direction")
 			}
-			c := Call{Thread: int64(order.Uint64(b[offThread:])), Number: int(order.Uint16(call))}
-			if args := order.Uint16(call[2:]); args > 0 && len(call) >= offArgs+8 {
-				c.First = order.Uint64(call[offArgs:])
+			if order.Uint32(body) == 1 {
+				t.Sleeps[last[thread]]++
 			}
-			calls[c]++
+		case typeSyscall:
+			if len(body) < 4 {
+				return t, errors.New("ktrace: record of a system call without its number")
+			}
+			c := Call{Thread: thread, Number: int(order.Uint16(body))}
+			if args := order.Uint16(body[2:]); args > 0 && len(body) >= offArgs+8 {
+				c.First = order.Uint64(body[offArgs:])
+			}
+			t.Calls[c]++
+			last[thread] = c
 		}
 		b = b[size:]
 	}
-	return calls, nil
+	return t, nil
 }

@@ -42,10 +42,10 @@ func TestParseCountsByThreadAndNumber(t *testing.T) {
 	}
 	got, err := parse(b)
 	require.NoError(t, err)
-	assert.Equal(t, Calls{{7, 3, 0}: 2, {8, 3, 0}: 1, {7, 54, 11}: 1, {7, 54, 13}: 1}, got)
-	assert.Equal(t, uint64(4), got.Of(7))
-	assert.Equal(t, uint64(2), got.Of(7, 3, 99))
-	assert.Equal(t, uint64(5), got.All())
+	assert.Equal(t, Calls{{7, 3, 0}: 2, {8, 3, 0}: 1, {7, 54, 11}: 1, {7, 54, 13}: 1}, got.Calls)
+	assert.Equal(t, uint64(4), got.Calls.Of(7))
+	assert.Equal(t, uint64(2), got.Calls.Of(7, 3, 99))
+	assert.Equal(t, uint64(5), got.Calls.All())
 }
 
 // TestParseVersioned reads what 14 writes: a bit in the type says that a word follows the thread.
@@ -61,11 +61,28 @@ func TestParseVersioned(t *testing.T) {
 	}
 	got, err := parse(b)
 	require.NoError(t, err)
-	assert.Equal(t, Calls{{7, 3, 0}: 1, {7, 54, 11}: 1, {8, 3, 0}: 1}, got)
+	assert.Equal(t, Calls{{7, 3, 0}: 1, {7, 54, 11}: 1, {8, 3, 0}: 1}, got.Calls)
 	_, err = parse(typedCall(typeSyscall|flagVersioned|flagDrop, 7, 3))
 	assert.ErrorIs(t, err, errDropped)
 	_, err = parse(typedCall(typeSyscall|flagVersioned, 7, 3)[:sizeofHeader])
 	assert.Error(t, err, "half a header")
+}
+
+func TestParseCountsSleepsByCall(t *testing.T) {
+	const out, in = 1, 0
+	csw := func(thread int64, direction uint32) []byte {
+		return record(typeSwitch, thread, binary.NativeEndian.AppendUint32(nil, direction)...)
+	}
+	var b []byte
+	for _, r := range [][]byte{csw(9, in), call(7, 3, 5), csw(7, out), call(8, 4), csw(7, in),
+		csw(8, out), call(7, 3, 6), call(7, 3, 5), csw(7, out), csw(7, in)} {
+		b = append(b, r...)
+	}
+	got, err := parse(b)
+	require.NoError(t, err)
+	assert.Equal(t, Calls{{7, 3, 5}: 2, {8, 4, 0}: 1}, got.Sleeps)
+	_, err = parse(record(typeSwitch, 7, 1))
+	assert.Error(t, err, "half a direction")
 }
 
 // TestNoRecordAtAll shows that a count is not 0 because nothing was understood.
@@ -76,14 +93,14 @@ func TestNoRecordAtAll(t *testing.T) {
 		"records of other kinds": record(2, 7, 1, 2, 3),
 		"calls, but not the end": call(7, 3),
 	} {
-		calls, err := parse(b)
+		got, err := parse(b)
 		require.NoError(t, err)
-		_, err = calls.withoutEnd(end)
+		_, err = got.Calls.withoutEnd(end)
 		assert.ErrorIs(t, err, errNothing, name)
 	}
-	calls, err := parse(append(call(7, 3), call(7, end)...))
+	got, err := parse(append(call(7, 3), call(7, end)...))
 	require.NoError(t, err)
-	calls, err = calls.withoutEnd(end)
+	calls, err := got.Calls.withoutEnd(end)
 	require.NoError(t, err)
 	assert.Equal(t, Calls{{7, 3, 0}: 1}, calls)
 }
