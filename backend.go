@@ -105,6 +105,14 @@ type Multicast interface {
 	DeleteMulticast(addr [6]byte) error
 }
 
+// Polled has the method that a [Backend] needs for [Device.Polled]. A Backend may lack it.
+type Polled interface {
+	// Polled reports whether Wait sleeps in the poller of Go's runtime. Then a waiting goroutine
+	// occupies no thread, and a short timeout costs more than rearm does. calls is how many system
+	// calls Wait has made by itself so far.
+	Polled() (calls uint64, polled bool)
+}
+
 // Event says why [Backend.Wait] returned. The zero Event says that the timeout has passed, or that
 // a signal came.
 type Event struct {

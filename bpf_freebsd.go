@@ -26,12 +26,13 @@ func (host) Open() (Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := NewHostBackend(fd)
+	d, err := newDescriptor(fd)
 	if err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
-	return b, nil
+	d.sleeper = newSleeper(d)
+	return d, nil
 }
 
 func openRetry(mode int) (int, error) {
@@ -43,19 +44,22 @@ func openRetry(mode int) (int, error) {
 	}
 }
 
-// descriptor is an open /dev/bpf and the kqueue that watches it. Go's own poller can't watch it
-// everywhere: it asks for EVFILT_WRITE too, which bpf refuses on 12.1 (14 takes it).
+// descriptor is an open /dev/bpf and the kqueue that watches it. Where bpf has EVFILT_WRITE, Go's
+// own poller watches it too.
 type descriptor struct {
 	fd, kq  int
 	net     int // a socket to ask for interfaces, opened before capability mode
 	closed  atomic.Bool
+	sleeper *sleeper         // nil where Go's poller can't watch a bpf descriptor
 	changes [1]unix.Kevent_t // of the one goroutine in Wait
 	events  [2]unix.Kevent_t
+	zero    unix.Timespec
 }
 
 // NewHostBackend makes a backend of an open bpf descriptor, for [Adopt]. It makes the descriptor
 // non-blocking, for every process that shares it. [Backend.Close] closes the descriptor. If
-// NewHostBackend fails, it leaves the descriptor open.
+// NewHostBackend fails, it leaves the descriptor open. A goroutine in [Backend.Wait] occupies a
+// thread.
 //
 // Errors:
 //   - EBADF: fd is not open.
@@ -63,6 +67,14 @@ type descriptor struct {
 //   - EMFILE, ENFILE: the process or the system has too many open files.
 //   - ENOMEM: the kernel has no memory.
 func NewHostBackend(fd int) (Backend, error) {
+	d, err := newDescriptor(fd)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func newDescriptor(fd int) (*descriptor, error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return nil, opError("fcntl", "", err)
 	}
@@ -97,6 +109,9 @@ func wakeFilter(flags int, fflags uint32) (k unix.Kevent_t) {
 }
 
 func (d *descriptor) Wait(rearm bool, timeout time.Duration) (Event, error) {
+	if d.sleeper != nil {
+		return d.sleeper.wait(rearm, timeout)
+	}
 	var changes []unix.Kevent_t
 	if rearm {
 		d.changes[0] = d.readFilter()
@@ -129,12 +144,54 @@ func (d *descriptor) Wait(rearm bool, timeout time.Duration) (Event, error) {
 	return ev, nil
 }
 
+// edge looks whether there is an edge. Nothing in it sleeps: the kernel takes locks for short times
+// and copies one event. So the scheduler need not be told. It would wake its monitor thread.
+func (d *descriptor) edge(rearm bool) (Event, error) {
+	var changes uintptr
+	if rearm {
+		d.changes[0] = d.readFilter()
+		changes = 1
+	}
+	n, _, errno := unix.RawSyscall6(unix.SYS_KEVENT, uintptr(d.kq),
+		uintptr(unsafe.Pointer(&d.changes)), changes, uintptr(unsafe.Pointer(&d.events)), 1,
+		uintptr(unsafe.Pointer(&d.zero)))
+	switch k := &d.events[0]; {
+	case errno != 0:
+		return Event{}, errno
+	case n == 0:
+		return Event{}, nil
+	case k.Flags&unix.EV_ERROR != 0:
+		return Event{}, syscall.Errno(k.Data)
+	default:
+		return Event{Readable: true, Data: int(k.Data)}, nil
+	}
+}
+
+func (d *descriptor) Polled() (calls uint64, polled bool) {
+	if d.sleeper == nil {
+		return 0, false
+	}
+	return d.sleeper.calls.Load(), true
+}
+
 func (d *descriptor) Wake() error {
+	if d.sleeper != nil {
+		return d.sleeper.wake()
+	}
 	_, err := unix.Kevent(d.kq, []unix.Kevent_t{wakeFilter(0, unix.NOTE_TRIGGER)}, nil, nil)
 	return err
 }
 
 func (d *descriptor) Read(p []byte) (int, error) {
+	if d.sleeper != nil && len(p) > 0 {
+		// It copies a buffer and does not sleep. Go's own copy would hold the processor as long.
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(d.fd),
+			uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		if errno != 0 {
+			return 0, errno
+		}
+		return int(n), nil
+	}
 	n, err := unix.Read(d.fd, p)
 	return max(n, 0), err
 }
@@ -154,6 +211,9 @@ func (d *descriptor) Close() error {
 	}
 	unix.Close(d.net)
 	unix.Close(d.kq)
+	if d.sleeper != nil {
+		return d.sleeper.close()
+	}
 	return unix.Close(d.fd)
 }
 

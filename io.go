@@ -104,6 +104,17 @@ func (d *Device) Wake() error {
 	return nil
 }
 
+// Polled reports whether [Device.Wait] sleeps in the poller of Go's runtime. It does so for a
+// descriptor that [Open] has opened, on kernels whose bpf has EVFILT_WRITE (FreeBSD 14). Elsewhere
+// a goroutine in Wait occupies a thread. calls is how many system calls Wait has made by itself,
+// without those of the poller. It is 0 if polled is false.
+func (d *Device) Polled() (calls uint64, polled bool) {
+	if p, ok := d.res.b.(Polled); ok {
+		return p.Polled()
+	}
+	return 0, false
+}
+
 // Limit gives up rights to the descriptor for good. The process may then still wait, close and
 // read, make the requests in allowed and, if write is true, write. The limit is for every process
 // that has the descriptor. Other descriptors keep their rights. Limit uses Capsicum.

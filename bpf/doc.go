@@ -73,9 +73,9 @@
 // # Concurrency
 //
 // One goroutine at a time reads. A reading method that is called while another one is at work
-// returns [ErrLeaseOut]. Any goroutine may call everything else, also [Lease.Release]. A read that
-// waits occupies a thread of the operating system. Package fanout spreads the packets of each lease
-// over several goroutines.
+// returns [ErrLeaseOut]. Any goroutine may call everything else, also [Lease.Release]. Before
+// FreeBSD 14 a read that waits occupies a thread of the operating system. Package fanout spreads
+// the packets of each lease over several goroutines.
 //
 // # Without FreeBSD
 //

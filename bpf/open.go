@@ -124,8 +124,10 @@ func (r *Reader) setUp(cfg *Config) error {
 	if r.ifindex, err = dev.InterfaceIndex(); err != nil {
 		return err
 	}
+	_, polled := dev.Polled()
 	r.wait = waiter{
-		dev: dev, eng: r.eng, sig: &r.sig, ifindex: r.ifindex, timeout: timeout, begin: time.Now(),
+		dev: dev, eng: r.eng, sig: &r.sig, ifindex: r.ifindex, timeout: timeout, polled: polled,
+		begin: time.Now(),
 	}
 	return nil
 }

@@ -33,6 +33,8 @@ type waiter struct {
 	sig      *signals
 	ifindex  int           // of the interface; 0 if the interface has none
 	timeout  time.Duration // the kernel's read timeout; 0 is none
+	polled   bool          // it sleeps in the poller of Go's runtime
+	made     uint64        // system calls of dev.Wait that are in syscalls, if polled
 	begin    time.Time     // the times below count from here, because time.Since reads only one clock
 	fetched  time.Duration // when the kernel was last asked for everything it has
 	looked   time.Duration // when the interface was last known to be there
@@ -70,13 +72,13 @@ func (w *waiter) next(ctx context.Context) (batch, error) {
 			return batch{}, over
 		}
 		rearm := w.eng.rearm()
-		paced := rearm && w.several && w.timeout > 0
+		paced := rearm && w.several && w.timeout > 0 && !w.polled
 		if paced {
 			rearm, sleep = false, min(sleep, w.timeout)
 		}
 		w.waits.Add(1)
-		w.syscalls.Add(1)
 		ev, err := w.dev.Wait(rearm, sleep)
+		w.count()
 		if err != nil {
 			return batch{}, w.failed(err)
 		}
@@ -101,6 +103,17 @@ func (w *waiter) next(ctx context.Context) (batch, error) {
 	}
 	w.gone = true
 	return batch{}, ErrInterfaceGone
+}
+
+// count adds the system calls of a Wait.
+func (w *waiter) count() {
+	if !w.polled {
+		w.syscalls.Add(1)
+		return
+	}
+	made, _ := w.dev.Polled()
+	w.syscalls.Add(made - w.made)
+	w.made = made
 }
 
 func (w *waiter) now() time.Duration { return time.Since(w.begin) }

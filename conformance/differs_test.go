@@ -167,6 +167,31 @@ var _ = add(
 			s.rotate()
 			q.requireQuiet("and nothing after it")
 		}},
+	rule{name: "kqueue once/EV_ADD in another kqueue starts the read timeout for all",
+		differs: writeFilter,
+		run: func(t *testing.T, w lab.World) {
+			s := zerocopy(t, w, page)
+			s.do(zbuf.BIOCSRTIMEOUT, timeval(50*time.Millisecond))
+			q := s.queue()
+			if q == nil {
+				return
+			}
+			q.requireNext("attached", writeEdge)
+			for range 2 {
+				s.stats()
+				s.inject(1)
+				q.requireQuiet("an ioctl stopped it")
+				require.Equal(t, zbuf.Event{Readable: true, Data: one}, s.wait(true), "EV_ADD starts it")
+				q.requireNext("the registration that was made once has its own edge", readEdge(one),
+					writeEdge)
+				_, n := s.rotate()
+				require.Equal(t, one, n)
+				s.h[0].Ack()
+				s.h[1].Ack()
+				s.requireQuiet(false, "taken here")
+				q.requireQuiet("and there")
+			}
+		}},
 	rule{name: "kqueue once/detaching brings no edge but for stored bytes in immediate mode",
 		differs: writeFilter,
 		run: func(t *testing.T, w lab.World) {
