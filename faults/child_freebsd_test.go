@@ -153,12 +153,18 @@ func (c *child) hear(v any) {
 	require.NoError(c.t, json.Unmarshal([]byte(line), v), line)
 }
 
-// ready waits for a line that says nothing.
-func (c *child) ready() {
+// says waits for a line with one word.
+func (c *child) says(want string) {
 	c.t.Helper()
 	var word string
 	c.hear(&word)
-	require.Equal(c.t, "ready", word)
+	require.Equal(c.t, want, word)
+}
+
+// ready waits until the child does what the test is about.
+func (c *child) ready() {
+	c.t.Helper()
+	c.says("ready")
 }
 
 // release lets awaitStdin return.

@@ -25,6 +25,7 @@ func neighbour(args []string) error {
 	if err != nil {
 		return err
 	}
+	say("open")
 	if args[2] == "waits" {
 		return captureAndTell(r)
 	}
@@ -52,7 +53,7 @@ func TestStoppedNeighbour(t *testing.T) {
 				p := lab.NewPair(t, w)
 				watched(t, p, bpf.Config{Mode: mode, BufferSize: 64 << 10, ReadTimeout: readTimeout},
 					func(witness *capture, sent func() uint32) int {
-						c := startChild(t, "neighbour", p.A, mode, when)
+						c := startNeighbour(t, witness.from, p.A, mode, when)
 						c.ready()
 						require.NoError(t, c.Process.Signal(syscall.SIGSTOP))
 						var status unix.WaitStatus
@@ -75,7 +76,7 @@ func TestStoppedNeighbour(t *testing.T) {
 						requireNothingLost(t, end.Tally)
 						assert.NotZero(t, end.Tally.Dropped)
 
-						c = startChild(t, "neighbour", p.A, mode, when)
+						c = startNeighbour(t, witness.from, p.A, mode, when)
 						c.ready()
 						require.NoError(t, c.Process.Signal(syscall.SIGSTOP))
 						overrun(t, p, c.Process.Pid, sent)
@@ -100,6 +101,19 @@ func TestStoppedNeighbour(t *testing.T) {
 			requireNobodyLeft(t, p.A)
 		})
 	})
+}
+
+// startNeighbour holds the traffic back while the child opens its reader. The reader's first reset
+// zeroes the counters, and would miss a packet that comes at that moment and is delivered.
+func startNeighbour(
+	t *testing.T, tr *traffic, ifname string, mode bpf.Mode, when string,
+) *child {
+	t.Helper()
+	tr.turn.Lock()
+	defer tr.turn.Unlock()
+	c := startChild(t, "neighbour", ifname, mode, when)
+	c.says("open")
+	return c
 }
 
 // overrun waits until many packets more have been sent than the process that does not read had room
