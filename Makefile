@@ -77,12 +77,20 @@ format:
 # cross-386 and cross-arm link, so the compiler does not optimise it. Tests build programs for amd64
 # too, with the same flags as cross-amd64. Measurements and the tests in guests are built as
 # everybody builds.
+#
+# No test spends its time in the packages of COLD. So the compiler does not optimise them for tests,
+# and the race detector does not look at them.
+COLD := crypto/... net/http/... html/... text/... mime/... debug/... archive/... vendor/... \
+  math/big encoding/asn1 encoding/xml encoding/gob image/... internal/fuzz \
+  $(addprefix github.com/,gopacket/... prometheus/... spf13/... rogpeppe/... BurntSushi/...) \
+  google.golang.org/... go.yaml.in/... golang.org/x/text/... golang.org/x/mod/...
 USERSFLAGS := $(shell $(GO) env GOFLAGS)
 WITHOUT_GC = env GOGC=off GOMEMLIMIT=1GiB
 FRUGAL = -ldflags=-s '-toolexec=$(WITHOUT_GC) GOMAXPROCS=1'
 staticcheck short unit race: export GOGC = 400
-vet staticcheck short unit race elsewhere cross-amd64: \
-  export GOFLAGS = $(USERSFLAGS) -gcflags=all=-dwarf=false $(FRUGAL)
+vet staticcheck short unit race elsewhere cross-amd64: export GOFLAGS = $(USERSFLAGS) $(FRUGAL) \
+  -gcflags=all=-dwarf=false $(foreach p,$(COLD),'-gcflags=$p=-dwarf=false -N -l $(UNRACED)')
+race: UNRACED = -race=false
 cross-386 cross-arm: \
   export GOFLAGS = $(USERSFLAGS) '-gcflags=all=-dwarf=false -N -l' $(FRUGAL)
 

@@ -44,7 +44,7 @@ func alternate(t *testing.T, w lab.World) {
 	counts := map[string]int{}
 	var gens [2]uint32
 	next := 0
-	until := time.Now().Add(soak(by(w.Name() == kernel, 5*time.Second, 400*time.Millisecond)))
+	until := time.Now().Add(soak(by(w.Name() == kernel, 5*time.Second, 200*time.Millisecond)))
 	for time.Now().Before(until) || counts["assigned"] <= 100 &&
 		time.Now().Before(until.Add(5*lab.Patience)) {
 		var op string
@@ -108,7 +108,7 @@ func inPlace(pages int) func(t *testing.T, w lab.World) {
 		var sent, early atomic.Int64
 		done, gone := make(chan error, 1), make(chan struct{})
 		var stop atomic.Bool
-		until := time.Now().Add(soak(by(w.Name() == kernel, 4*time.Second, time.Second)))
+		until := time.Now().Add(soak(by(w.Name() == kernel, 4*time.Second, 300*time.Millisecond)))
 		go func(rng *rand.Rand) {
 			defer close(gone)
 			done <- burst(s.p, rng, &sent, func() bool {

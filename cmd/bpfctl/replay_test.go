@@ -208,7 +208,7 @@ func TestTsharkAgrees(t *testing.T) {
 	needTshark(t)
 	packets := enough
 	if testing.Short() {
-		packets /= 10 // tshark is slow
+		packets /= 40 // tshark is slow
 	}
 	for _, f := range []capgen.Format{{}, {Pcapng: true, Nano: true}} {
 		t.Run(f.String(), func(t *testing.T) {
