@@ -77,6 +77,7 @@
 //	cpu-ns/pkt         CPU time of the process for each packet delivered, which is ms for a million
 //	                   packets; the kernel accounts it at each context switch
 //	                   (CLOCK_PROCESS_CPUTIME_ID)
+//	least-cpu-ns/pkt, -us/s  the same, of the cheapest run
 //	cpu-spread-%       by how much the dearest of the runs cost more than the cheapest
 //	user-ns/pkt, sys-ns/pkt  from getrusage(2). The kernel divides the time by what the statistics
 //	                   clock (127 Hz) happened to meet so far, and lets neither part shrink.
