@@ -76,8 +76,8 @@ var loads = []struct {
 	{"mid", load.Frames / 8, false, false, trials, length, length / 5, true},
 	{"full", load.Frames, false, false, trials, length / 2, length / 10, false},
 	// no reader sleeps, so chance has less part in the figures
-	{"overload", load.Frames, true, true, overloads, length, length / 10, false},
-	{"shared-overload", load.Frames, true, false, overloads, length, length / 10, false},
+	{"overload", load.Frames, true, true, overloads, length / 2, length / 10, false},
+	{"shared-overload", load.Frames, true, false, overloads, length / 2, length / 10, false},
 }
 
 // told is done when the kernel was named.
@@ -284,9 +284,9 @@ func cost(r trial.Result) float64 { return float64(r.CPU) / float64(max(r.Packet
 // middle returns the run with the median of the CPU time, with the first run's system calls. least
 // is the cheapest run. spread is by how much the dearest cost more than that, in per cent.
 //
-// A process of Go falls into one of two ways of waking up and stays in it: in one its monitor thread
-// (sysmon) runs a hundred times a second. Which one it is, is chance, for all Go programs alike. So
-// the cheapest runs compare Go programs, and the medians compare them with those in C.
+// A process of Go falls into one of two ways of waking up and stays in it: in one it wakes up about
+// twice as often. Which one it is, is chance, for all Go programs alike. So the cheapest runs
+// compare Go programs, and the medians compare them with those in C.
 func middle(all []trial.Result) (r, least trial.Result, spread float64) {
 	sorted := slices.SortedFunc(slices.Values(all), func(a, b trial.Result) int {
 		return cmp.Compare(cost(a), cost(b))
@@ -328,7 +328,8 @@ func report(b *testing.B, all []trial.Result, size int, behind bool) {
 	sec := r.Elapsed.Seconds()
 	b.ReportMetric(float64(r.Packets)/sec, "pkts/s")
 	b.ReportMetric(float64(r.CPU.Microseconds())/sec, "cpu-us/s")
-	b.ReportMetric(float64(least.CPU.Microseconds())/least.Elapsed.Seconds(), "least-cpu-us/s")
+	b.ReportMetric(float64(least.CPU.Microseconds())/least.Elapsed.Seconds(),
+		"least-cpu-us/s")
 	b.ReportMetric(float64(r.Voluntary)/sec, "sleeps/s")
 	b.ReportMetric(float64(r.Involuntary)/sec, "preempted/s")
 	b.ReportMetric(float64(r.RSS)/1024, "rss-KiB")

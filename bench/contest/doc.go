@@ -6,7 +6,7 @@
 //
 // Each measurement has five runs of 4 s (12 s idle, 2 s at full load), each in a new process. The
 // run with the median of the CPU time counts. Drops are the mean of all runs. At overload there are
-// four runs of 4 s. These times are for -benchtime 1x. With 3x, every run takes three times as
+// four runs of 2 s. These times are for -benchtime 1x. With 3x, every run takes three times as
 // long.
 //
 // # Load
