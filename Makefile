@@ -412,7 +412,7 @@ endif
 
 define BENCH_ONE
 	@echo "bench/$(1): into out/bench/$(1).txt"
-	@(cd bench && $(COMMIT) && GOOS=freebsd $(GO) test -count=1 -timeout 60m -run '^$$' -bench '$(BENCH)' -benchtime $(or $(BENCH_TIME_$(1)),$(BENCH_TIME)) $(BENCH_EXEC) ./$(1)) \
+	@(cd bench && $(COMMIT) && GOOS=freebsd $(GO) test -count=1 -timeout 180m -run '^$$' -bench '$(BENCH)' -benchtime $(or $(BENCH_TIME_$(1)),$(BENCH_TIME)) $(BENCH_EXEC) ./$(1)) \
 	  >out/bench/$(1).txt 2>&1 || { cat out/bench/$(1).txt; exit 1; }
 	@grep ^Benchmark out/bench/$(1).txt
 
@@ -455,7 +455,8 @@ filters: $(VMTEST) ## docs/filter-judges.md, from here and from each amd64 kerne
 	$(GO) run ./internal/filterpage $(FILTERS) >docs/filter-judges.md
 
 performance: ## fill in docs/performance.md from the results in out/bench; the rest stays
-	cd bench && $(GO) run ./report -in ../out/bench -doc ../docs/performance.md -plots ../docs/performance
+	cd bench && $(GO) run ./report -in ../out/bench -doc ../docs/performance.md -plots ../docs/performance \
+	  -short ../README.md
 
 bin/bpfctl: FORCE
 	$(GO) build -o $@ ./cmd/bpfctl

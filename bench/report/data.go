@@ -51,6 +51,10 @@ type run1 struct {
 	config  map[string]string // goos, goarch, cpu, pkg
 }
 
+// kernel is the key of the system that a run names. It distinguishes results as the parts of a name
+// do, so figures of two kernels are never one.
+const kernel = "kernel"
+
 // variant is the key of a part of a name that has no key.
 const variant = "variant"
 
@@ -172,6 +176,9 @@ func newResult(file string, rec *benchfmt.Result) *result {
 		r.keys = append(r.keys, k)
 		r.at[k] = v
 	}
+	if k := rec.GetConfig(kernel); k != "" {
+		r.keys, r.at[kernel] = append([]string{kernel}, r.keys...), k
+	}
 	return r
 }
 
@@ -225,6 +232,16 @@ func (d *data) against(r *result, other map[string]string) *result {
 		}
 	}
 	return nil
+}
+
+// newest reports whether r is of the newest kernel that has results of its benchmark.
+func (d *data) newest(r *result) bool {
+	for _, o := range d.of(r.bench) {
+		if o.at[kernel] > r.at[kernel] {
+			return false
+		}
+	}
+	return true
 }
 
 // each returns the median of a figure of each of the runs of r.

@@ -9,7 +9,7 @@ import (
 )
 
 // Markers are lines by themselves: <!-- results: Contest --> and <!-- end of Contest -->. Besides
-// benchmarks there are "runs", "targets", and "others" for benchmarks without a section.
+// benchmarks there are "summary", "runs", "targets", and "others" for benchmarks without a section.
 var marker = regexp.MustCompile(`(?ms)^<!-- results: (\w+) -->\n(.*?)^<!-- end of (\w+) -->\n`)
 
 // fill replaces the text between the document's markers, and adds the plots to pictures. What was
@@ -34,7 +34,7 @@ func fill(text string, d *data, link string, pictures map[string][]byte) (string
 	if failed != nil {
 		return "", failed
 	}
-	need := []string{"runs", "targets", "others"}
+	need := []string{"summary", "runs", "targets", "others"}
 	for _, s := range sections {
 		if len(d.of(s.bench)) > 0 {
 			need = append(need, s.bench)
@@ -42,11 +42,25 @@ func fill(text string, d *data, link string, pictures map[string][]byte) (string
 	}
 	for _, n := range need {
 		if !slices.Contains(placed, n) {
-			return "", fmt.Errorf("no place for %s: <!-- results: %s --> and <!-- end of %s --> are missing",
-				n, n, n)
+			return "", noPlace(n)
 		}
 	}
 	return filled, nil
+}
+
+func noPlace(name string) error {
+	return fmt.Errorf(
+		"no place for %s: <!-- results: %[1]s --> and <!-- end of %[1]s --> are missing", name)
+}
+
+// fillShort replaces the text between the markers of a page that has the summary's numbers alone.
+func fillShort(text string, d *data) (string, error) {
+	const name = "numbers"
+	m := marker.FindStringSubmatchIndex(text)
+	if m == nil || text[m[2]:m[3]] != name || text[m[6]:m[7]] != name {
+		return "", noPlace(name)
+	}
+	return text[:m[4]] + d.short(text[m[4]:m[5]]) + text[m[5]:], nil
 }
 
 // plotLink finds the plots of a text.
@@ -56,6 +70,8 @@ var plotLink = regexp.MustCompile(`\]\((?:[^)]*/)?([^)/]+\.svg)\)`)
 // pictures without content.
 func (d *data) part(name, old, link string, pictures map[string][]byte) (string, error) {
 	switch name {
+	case "summary":
+		return d.summary(old), nil
 	case "runs":
 		return d.table(old), nil
 	case "targets":

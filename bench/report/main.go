@@ -1,6 +1,6 @@
 // Report makes the tables and plots of docs/performance.md from results in the Go benchmark format.
 //
-//	report -in out/bench -doc docs/performance.md -plots docs/performance
+//	report -in out/bench -doc docs/performance.md -plots docs/performance -short README.md
 //
 // Report replaces the results between the document's markers that somebody measured anew. It keeps
 // the others. People write the text around the markers. Report refuses input without results, and
@@ -18,14 +18,15 @@ func main() {
 	in := flag.String("in", "out/bench", "folder of the results, *.txt")
 	doc := flag.String("doc", "docs/performance.md", "document to fill in")
 	plots := flag.String("plots", "docs/performance", "folder for the plots")
+	short := flag.String("short", "README.md", "document to fill the summary's numbers in")
 	flag.Parse()
-	if err := run(*in, *doc, *plots); err != nil {
+	if err := run(*in, *doc, *plots, *short); err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(1)
 	}
 }
 
-func run(in, doc, plots string) error {
+func run(in, doc, plots, short string) error {
 	files, err := filepath.Glob(filepath.Join(in, "*.txt"))
 	if err != nil {
 		return err
@@ -50,7 +51,18 @@ func run(in, doc, plots string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", doc, err)
 	}
-	return write(doc, filled, plots, pictures)
+	page, err := os.ReadFile(short)
+	if err != nil {
+		return err
+	}
+	numbers, err := fillShort(string(page), d)
+	if err != nil {
+		return fmt.Errorf("%s: %w", short, err)
+	}
+	if err := write(doc, filled, plots, pictures); err != nil {
+		return err
+	}
+	return os.WriteFile(short, []byte(numbers), 0o644)
 }
 
 // write replaces the document and all plots.

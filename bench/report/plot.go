@@ -28,7 +28,7 @@ type series struct {
 // collect returns the series, and the values of the x key in the order of appearance.
 func (p *plotSpec) collect(d *data, s *section) (lines []series, xs []string) {
 	for _, r := range d.of(s.bench) {
-		shown := true
+		shown := d.newest(r)
 		for k, v := range p.only {
 			shown = shown && r.at[k] == v
 		}

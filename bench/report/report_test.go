@@ -26,11 +26,18 @@ func folder(t *testing.T, doc string, results map[string]string) (in, md, plots 
 	require.NoError(t, os.MkdirAll(in, 0o755))
 	require.NoError(t, os.MkdirAll(plots, 0o755))
 	require.NoError(t, os.WriteFile(md, []byte(doc), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "short.md"), []byte(shortPage), 0o644))
 	for name, text := range results {
 		require.NoError(t, os.WriteFile(filepath.Join(in, name), []byte(text), 0o644))
 	}
 	return in, md, plots
 }
+
+// shortPage is a page that has the numbers of the summary alone.
+const shortPage = "above\n<!-- results: numbers -->\nold\n<!-- end of numbers -->\nbelow\n"
+
+// shortOf returns the path of that page, beside the folder of the document.
+func shortOf(md string) string { return filepath.Join(filepath.Dir(md), "..", "short.md") }
 
 func contents(t *testing.T, path string) string {
 	t.Helper()
@@ -43,7 +50,7 @@ func TestDocumentIsFilled(t *testing.T) {
 	_, md, plots := folder(t, contents(t, "testdata/empty.md"), nil)
 	stale := filepath.Join(plots, "stale.svg")
 	require.NoError(t, os.WriteFile(stale, nil, 0o644))
-	require.NoError(t, run("testdata/in", md, plots))
+	require.NoError(t, run("testdata/in", md, plots, shortOf(md)))
 	got := contents(t, md)
 	if *update {
 		require.NoError(t, os.WriteFile("testdata/filled.md", []byte(got), 0o644))
@@ -57,8 +64,11 @@ func TestDocumentIsFilled(t *testing.T) {
 		}
 	}
 
-	require.NoError(t, run("testdata/in", md, plots))
+	numbers := contents(t, shortOf(md))
+	assert.Contains(t, numbers, "a C program over libpcap with\nread(2)")
+	require.NoError(t, run("testdata/in", md, plots, shortOf(md)))
 	assert.Equal(t, got, contents(t, md), "filling in again changes nothing")
+	assert.Equal(t, numbers, contents(t, shortOf(md)), "nor here")
 }
 
 // Measuring one benchmark anew changes what is said of it, and nothing else.
@@ -67,7 +77,7 @@ func TestWhatWasNotMeasuredStays(t *testing.T) {
 	in, md, plots := folder(t, all, map[string]string{"contest.txt": "commit: abc\n" +
 		strings.ReplaceAll(contents(t, "testdata/in/contest.txt"), "Made Up CPU", "Other CPU")})
 	require.NoError(t, os.WriteFile(filepath.Join(plots, "fanout.svg"), []byte("old"), 0o644))
-	require.NoError(t, run(in, md, plots))
+	require.NoError(t, run(in, md, plots, shortOf(md)))
 	row := regexp.MustCompile(`(?m)^\| contest.txt .*\n`)
 	assert.Equal(t, row.ReplaceAllString(all, ""), row.ReplaceAllString(contents(t, md), ""))
 	assert.Regexp(t, `\| contest.txt \| \d+ \| freebsd/amd64 \| Other CPU \| bench/contest \| abc \|`,
@@ -167,6 +177,8 @@ func TestBadInputIsRefused(t *testing.T) {
 		"a line that is wrong": {map[string]string{"a.txt": "BenchmarkX-2 many 200 cpu-ns/pkt\n" + result + "PASS\n"}, doc, "a.txt"},
 		"no place for a benchmark": {map[string]string{"a.txt": result + "PASS\n"},
 			strings.ReplaceAll(doc, "results: Contest", "no results: Contest"), "no place for Contest"},
+		"no place for the summary": {map[string]string{"a.txt": result + "PASS\n"},
+			strings.ReplaceAll(doc, "results: summary", "no results: summary"), "no place for summary"},
 		"no place for the targets": {map[string]string{"a.txt": result + "PASS\n"},
 			strings.ReplaceAll(doc, "results: targets", "no results: targets"), "no place for targets"},
 		"markers crossed": {map[string]string{"a.txt": result + "PASS\n"},
@@ -176,8 +188,9 @@ func TestBadInputIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			in, md, plots := folder(t, c.doc, c.results)
-			require.ErrorContains(t, run(in, md, plots), c.want)
+			require.ErrorContains(t, run(in, md, plots, shortOf(md)), c.want)
 			assert.Equal(t, c.doc, contents(t, md))
+			assert.Equal(t, shortPage, contents(t, shortOf(md)))
 			made, err := os.ReadDir(plots)
 			require.NoError(t, err)
 			assert.Empty(t, made)
@@ -201,16 +214,116 @@ func TestTargetsTellTheWorst(t *testing.T) {
 	} {
 		text.WriteString("BenchmarkContest/" + c + "\n")
 	}
-	require.NoError(t, d.add("a.txt", []byte(text.String()+"PASS\n")))
+	require.NoError(t, d.add("a.txt", []byte(once(text.String())+"PASS\n")))
 	table := d.targets("")
 	assert.Contains(t, table, "| no system call by the reader while it is behind (per million "+
 		"packets) | at most 0 | 0 | 7.00 |  | size=64/load=overload | **no**: 1 of 2 |")
-	assert.Contains(t, table, "| CPU per packet, lease to the bare loop | at most 1.1 × | 1.05 | "+
-		"1.30 |  | size=1500/load=full | **no**: 1 of 2 |")
+	assert.Contains(t, table, "| CPU per packet, lease to the bare loop in Go | at most 1.1 × | "+
+		"1.05 | 1.30 |  | size=1500/load=full | **no**: 1 of 2 |")
 	assert.Contains(t, table, "beyond the contestant that drops least | at most 0 points | 0 | 2.00 "+
 		"| 1.50 | size=1500/load=full | **no**: 2 of 3 |")
 	assert.Contains(t, table, "shares the only processor | at most 0 points | 0.40 | 0.40 | 0 | "+
 		"size=64/load=shared-overload | **no**: 0 of 1 |")
 	assert.Contains(t, table, "| speed-up by a worker for each processor | at least 1 × | – | – | | "+
 		"| not measured |")
+}
+
+// once adds the figures of the cheapest run, where all runs cost the same.
+func once(text string) string {
+	return regexp.MustCompile(`(\d+) (cpu-\S+)`).ReplaceAllString(text, "$0 $1 least-$2")
+}
+
+// besideLibpcap has zbuf and libpcap at all rates.
+const besideLibpcap = `kernel: FreeBSD 14.0
+BenchmarkTouch/size=64/language=Go 1 100 touch-ns/pkt
+BenchmarkTouch/size=64/language=C 1 90 touch-ns/pkt
+BenchmarkTouch/size=1500/language=Go 1 500 touch-ns/pkt
+BenchmarkTouch/size=1500/language=C 1 400 touch-ns/pkt
+BenchmarkContest/size=64/load=idle/reader=zbuf-lease 1 180 cpu-us/s
+BenchmarkContest/size=64/load=idle/reader=libpcap 1 90 cpu-us/s
+BenchmarkContest/size=64/load=idle/reader=cgo-libpcap 1 900 cpu-us/s
+BenchmarkContest/size=64/load=idle/reader=bare 1 600 cpu-us/s
+BenchmarkContest/size=64/load=low/reader=zbuf-lease 1 770 cpu-us/s 7700 cpu-ns/pkt
+BenchmarkContest/size=64/load=low/reader=zbuf-lease 1 102000 p99-us 100 p99-error-us
+BenchmarkContest/size=64/load=low/reader=libpcap 1 140 cpu-us/s 1400 cpu-ns/pkt
+BenchmarkContest/size=64/load=low/reader=libpcap 1 100000 p99-us 100 p99-error-us
+BenchmarkContest/size=64/load=low/reader=bare 1 700 cpu-us/s 7000 cpu-ns/pkt
+BenchmarkContest/size=64/load=low/reader=bare-c 1 160 cpu-us/s 1600 cpu-ns/pkt
+BenchmarkContest/size=64/load=full/reader=zbuf-lease 1 2000 cpu-us/s 300 cpu-ns/pkt
+BenchmarkContest/size=64/load=full/reader=libpcap 1 2500 cpu-us/s 375 cpu-ns/pkt
+BenchmarkContest/size=64/load=full/reader=libpcap-zc 1 2200 cpu-us/s 340 cpu-ns/pkt
+BenchmarkContest/size=64/load=full/reader=cgo-libpcap 1 20000 cpu-us/s 3000 cpu-ns/pkt
+BenchmarkContest/size=64/load=full/reader=bare 1 1900 cpu-us/s 275 cpu-ns/pkt
+BenchmarkContest/size=1500/load=full/reader=zbuf-lease 1 4000 cpu-us/s 800 cpu-ns/pkt
+BenchmarkContest/size=1500/load=full/reader=libpcap-zc 1 3000 cpu-us/s 600 cpu-ns/pkt
+BenchmarkContest/size=1500/load=full/reader=bare-c 1 2000 cpu-us/s 450 cpu-ns/pkt
+PASS
+`
+
+// What libpcap costs is the limit. At the full rate nobody's touch counts, in no language.
+func TestTargetsAgainstLibpcap(t *testing.T) {
+	d := &data{}
+	require.NoError(t, d.add("a.txt", []byte(once(besideLibpcap))))
+	table := d.targets("")
+	const k = "kernel=FreeBSD 14.0/size="
+	for _, want := range []string{
+		"| CPU when idle, lease to libpcap in C with read(2) | at most 1.5 × | 2.00 | 2.00 |  | " + k +
+			"64/load=idle | **no**: 0 of 1 |",
+		"| CPU per packet at the low and the mid rate, lease to libpcap in C with read(2) | at most 1.5 × " +
+			"| 5.50 | 5.50 |  | " + k + "64/load=low | **no**: 0 of 1 |",
+		"| the floor of the two lines above: CPU, lease to the bare loop in Go | at most 1.1 × | 0.30 | " +
+			"1.10 |  | " + k + "64/load=low | yes |",
+		"| delay at the low and the mid rate, 99 %, lease to libpcap in C with read(2) | at most 1 × | " +
+			"1.02 | 1.02 | 0.0042 | " + k + "64/load=low | **no**: 0 of 1 |",
+		"without the touch, lease to libpcap with lent buffers | at most 1 × | 0.80 | 0.80 |  | " + k +
+			"64/load=full | yes |",
+		"| the same with packets of 1500 bytes, to libpcap with lent buffers | at most 1.2 × | 1.50 | " +
+			"1.50 |  | " + k + "1500/load=full | **no**: 0 of 1 |",
+		"lease to the bare loop in Go, without the touch | at most 1.1 × | 1.14 | 1.14 |  | " + k +
+			"64/load=full | **no**: 0 of 1 |",
+		"| CPU per packet, lease to gopacket/pcap, which calls libpcap by cgo | at most 1 × | 0.10 | 0.10 " +
+			"|  | " + k + "64/load=full | yes |",
+	} {
+		assert.Contains(t, table, want)
+	}
+}
+
+func TestSummaryTellsWhereZbufLoses(t *testing.T) {
+	d := &data{}
+	require.NoError(t, d.add("a.txt", []byte(once(besideLibpcap))))
+	assert.Equal(t, `
+CPU of zbuf (lease) on FreeBSD 14.0 beside others, when idle and at 100, 800 and 6400 packets of 64
+bytes a second, and at 6400 of 1500 bytes:
+* **Against libpcap through cgo** (gopacket/pcap): 0.20, –, –, 0.10 and – times. So zbuf takes less
+  each time.
+* **Against tcpdump's way**, libpcap in C with read(2): 2.00, 5.50, –, 0.80 and – times. So zbuf
+  takes more at idle, low.
+* **Against libpcap in C with lent buffers**: –, –, –, 0.91 and 1.33 times. So zbuf takes more at
+  1500 bytes.
+* **Why**: it is waking up, in Go. At 100 packets a second zbuf takes 770 µs of CPU a second. The
+  same bare loop takes 700 in Go and 160 in C.
+`, "\n"+d.summary("old"))
+	assert.Contains(t, d.short("old"), "zbuf takes 0.10 times the CPU of")
+	assert.Contains(t, d.short("old"), "The kernel was FreeBSD 14.0 in QEMU")
+
+	none := &data{}
+	assert.Equal(t, "Not measured.\n", none.summary(""))
+	assert.Equal(t, "old\n", none.summary("old\n"))
+	assert.Equal(t, "old\n", none.short("old\n"))
+}
+
+// Two kernels have separate results and tables. The summary is about the newer one.
+func TestKernelsStayApart(t *testing.T) {
+	d := &data{}
+	require.NoError(t, d.add("a.txt", []byte(once(besideLibpcap))))
+	old := strings.ReplaceAll(strings.ReplaceAll(besideLibpcap, "FreeBSD 14.0", "FreeBSD 12.1"),
+		"770 cpu-us/s 7700", "999 cpu-us/s 9990")
+	require.NoError(t, d.add("b.txt", []byte(once(old))))
+	assert.InDelta(t, 770, d.lease("64", "low").values["cpu-us/s"], 0)
+	tables := sections[0].tables(d)
+	assert.Contains(t, tables, "FreeBSD 14.0, packets of 64 bytes, load low:")
+	assert.Contains(t, tables, "FreeBSD 12.1, packets of 64 bytes, load low:")
+	lines, _ := sections[0].plots[0].collect(d, &sections[0])
+	require.Equal(t, "zbuf-lease", lines[0].name)
+	assert.InDelta(t, 1.1, lines[0].y["low"], 1e-9, "a plot has the newer kernel alone")
 }

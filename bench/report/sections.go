@@ -7,6 +7,12 @@ type column struct {
 	ratio bool
 }
 
+// beside is a column of ratios to another result.
+type beside struct {
+	unit, head string
+	to         map[string]string
+}
+
 // A plot has a ratio or a share over one key. It has a line, or a colour of bars, for each value of
 // other keys.
 type plotSpec struct {
@@ -31,6 +37,8 @@ type section struct {
 	against map[string]string
 	columns []column
 	plots   []plotSpec
+	// beside has ratios to other results than against.
+	beside []beside
 	// said has the keys of a run's file of which the section shows what the run said.
 	said []string
 }
@@ -43,31 +51,39 @@ var said = []string{"libpcap", "libpcap-next", "libpcap-zc", "libpcap-zc-next", 
 // sections has the benchmarks that the report knows. It shows others as they are.
 var sections = []section{
 	{
-		bench: "Contest", split: []string{"size", "load"}, rows: []string{"reader"},
+		bench: "Contest", split: []string{kernel, "size", "load"}, rows: []string{"reader"},
 		against: map[string]string{"reader": "bare"},
 		columns: []column{
-			{"cpu-ns/pkt", "CPU per packet", true},
-			{"user-ns/pkt", "user", true},
-			{"sys-ns/pkt", "system", true},
-			{"cpu-us/s", "CPU", true},
+			{"least-cpu-ns/pkt", "CPU per packet", true},
+			{"least-cpu-us/s", "CPU", true},
 			{"drop-%", "dropped, %", false},
 			{"drop-error-%", "standard error, %", false},
 			{"syscalls/Mpkt", "system calls per million packets", false},
-			{"sleeps/Mpkt", "sleeps per million packets", false},
 			{"syscalls/s", "system calls/s", false},
+			{"sleeps/s", "wake-ups/s", false},
+			{"p99-us", "99 % of delays within, µs", false},
+			{"p99-error-us", "standard error, µs", false},
 			{"rss-KiB", "memory", true},
-			{"cpu-ns/pkt", "CPU ns/packet", false},
+			{"least-cpu-ns/pkt", "CPU ns/packet, cheapest run", false},
+			{"cpu-ns/pkt", "median", false},
+			{"least-cpu-us/s", "CPU µs/s, cheapest run", false},
+			{"cpu-us/s", "median", false},
+			{"cpu-spread-%", "dearest above cheapest, %", false},
 			{"pkts/s", "packets/s", false},
 			{"stuck", "did not return", false},
 		},
+		beside: []beside{
+			{"cpu-us/s", "CPU, median, × libpcap", map[string]string{"reader": "libpcap"}},
+			{"cpu-us/s", "× libpcap-zc", map[string]string{"reader": "libpcap-zc"}},
+		},
 		said: said,
 		plots: []plotSpec{
-			{file: "contest-cpu-64", title: "CPU per packet, 64 bytes", unit: "cpu-ns/pkt", ratio: true,
-				x: "load", ylabel: "times the bare loop",
+			{file: "contest-cpu-64", title: "CPU per packet, 64 bytes", unit: "least-cpu-ns/pkt",
+				ratio: true, x: "load", ylabel: "times the bare loop in Go",
 				only: map[string]string{"size": "64"}, lines: []string{"reader"},
 				not: map[string]string{"reader": "go-pcap", "load": "overload"}},
-			{file: "contest-cpu-1500", title: "CPU per packet, 1500 bytes", unit: "cpu-ns/pkt", ratio: true,
-				x: "load", ylabel: "times the bare loop",
+			{file: "contest-cpu-1500", title: "CPU per packet, 1500 bytes", unit: "least-cpu-ns/pkt",
+				ratio: true, x: "load", ylabel: "times the bare loop in Go",
 				only: map[string]string{"size": "1500"}, lines: []string{"reader"},
 				not: map[string]string{"reader": "go-pcap", "load": "overload"}},
 			{file: "contest-drops-64", title: "Dropped, 64 bytes", unit: "drop-%", x: "load", ylabel: "% of packets", only: map[string]string{"size": "64"}, lines: []string{"reader"}},
@@ -75,7 +91,7 @@ var sections = []section{
 		},
 	},
 	{
-		bench: "Touch", rows: []string{"size", "language"},
+		bench: "Touch", split: []string{kernel}, rows: []string{"size", "language"},
 		against: map[string]string{"language": "Go"},
 		columns: []column{
 			{"touch-ns/pkt", "ns/packet", false},
@@ -83,7 +99,7 @@ var sections = []section{
 		},
 	},
 	{
-		bench: "Delay", split: []string{"wait"}, rows: []string{"reader"},
+		bench: "Delay", split: []string{kernel, "wait"}, rows: []string{"reader"},
 		against: map[string]string{"reader": "read2"},
 		columns: []column{
 			{"p50-us", "half within", true},
@@ -175,6 +191,6 @@ var keyTitles = map[string]string{
 	"size": "packets of", "load": "load", "reader": "reader", "wait": "wait", "mode": "mode",
 	"buffer": "buffer", "interfaces": "interfaces", "readers": "readers", "world": "on the",
 	"cpus": "processors", "work": "work for each packet", "workers": "workers", "packet": "packet",
-	"language": "language",
-	variant:    "",
+	"language": "language", kernel: "",
+	variant: "",
 }

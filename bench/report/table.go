@@ -43,7 +43,12 @@ func (s *section) words(b *strings.Builder, d *data) {
 		return
 	}
 	rs := d.of(s.bench)
-	file := rs[len(rs)-1].runs[0].file
+	var file string
+	for _, r := range rs {
+		if d.newest(r) {
+			file = r.runs[0].file
+		}
+	}
 	at := slices.IndexFunc(d.runs, func(r run1) bool { return r.file == file })
 	b.WriteString("| program | what it says of itself |\n|---|---|\n")
 	for _, key := range s.said {
@@ -124,6 +129,20 @@ func (s *section) table(b *strings.Builder, d *data, rs []*result) {
 			columns, cells = append(columns, c), append(cells, col)
 		}
 	}
+	for _, o := range s.beside {
+		var col []string
+		some := false
+		for _, r := range rs {
+			text := "–"
+			if v, ok := d.ratio(r, o.to, o.unit); ok {
+				text, some = number(v), true
+			}
+			col = append(col, text)
+		}
+		if some {
+			columns, cells = append(columns, column{unit: o.unit, head: o.head}), append(cells, col)
+		}
+	}
 	for i, k := range s.rows {
 		if i > 0 {
 			b.WriteByte(' ')
@@ -197,7 +216,7 @@ func (d *data) table(old string) string {
 	lines := linesOf(old, ".txt")
 	for _, r := range d.runs {
 		lines[r.file] = fmt.Sprintf("| %s | %d | %s/%s | %s | %s | %s |\n", r.file, r.results,
-			r.config["goos"], r.config["goarch"], r.config["cpu"],
+			cmp.Or(r.config[kernel], r.config["goos"]), r.config["goarch"], r.config["cpu"],
 			strings.TrimPrefix(r.config["pkg"], "github.com/zbuf-go/zbuf/"), r.config["commit"])
 	}
 	var b strings.Builder

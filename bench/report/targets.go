@@ -41,6 +41,50 @@ func to(reader, other, unit string, only func(r *result) bool) func(
 	}
 }
 
+// all reports whether a result is as each of only demands.
+func all(only ...func(r *result) bool) func(r *result) bool {
+	return func(r *result) bool {
+		return !slices.ContainsFunc(only, func(f func(*result) bool) bool { return !f(r) })
+	}
+}
+
+// withoutTouch returns what a packet costs a run of the contest without what every contestant does
+// with it. That cost is of the same file, and of the contestant's language.
+func (d *data) withoutTouch(run *result, unit string) (ns float64, ok bool) {
+	language := "Go"
+	if strings.HasPrefix(run.at["reader"], "libpcap") || run.at["reader"] == "bare-c" {
+		language = "C"
+	}
+	cost, ok := run.values[unit]
+	for _, t := range d.single {
+		if ok && t.bench == "Touch" && t.file == run.file && t.at["size"] == run.at["size"] &&
+			t.at["language"] == language {
+			return cost - t.values["touch-ns/pkt"], true
+		}
+	}
+	return 0, false
+}
+
+// toWithoutTouch is to, without the cost of touching the packets.
+func toWithoutTouch(reader, other, unit string, only func(r *result) bool) func(
+	*data, *result,
+) (float64, bool) {
+	return func(d *data, r *result) (float64, bool) {
+		if r.at["reader"] != reader || !only(r) {
+			return 0, false
+		}
+		return r.each(func(run *result) (float64, bool) {
+			o := d.against(run, map[string]string{"reader": other})
+			if o == nil {
+				return 0, false
+			}
+			a, ok := d.withoutTouch(run, unit)
+			b, ok2 := d.withoutTouch(o, unit)
+			return a / b, ok && ok2 && b > 0
+		})
+	}
+}
+
 func at(key string, values ...string) func(r *result) bool {
 	return func(r *result) bool { return slices.Contains(values, r.at[key]) }
 }
@@ -90,11 +134,11 @@ func dropChance(d *data, r *result) float64 {
 	return off
 }
 
-// delayChance returns how far the ratio of the delays of lease and buffered may be off.
-func delayChance(unit, errorUnit string) func(*data, *result) float64 {
+// delayChance returns how far the ratio of the delays of lease and another may be off.
+func delayChance(other, unit, errorUnit string) func(*data, *result) float64 {
 	return func(d *data, r *result) float64 {
 		off, _ := r.each(func(run *result) (float64, bool) {
-			o := d.against(run, map[string]string{"reader": "zbuf-buffered"})
+			o := d.against(run, map[string]string{"reader": other})
 			if o == nil {
 				return 0, false
 			}
@@ -113,12 +157,12 @@ var targets = []target{
 			lent := slices.Contains([]string{"zbuf-lease", "zbuf-packet", "zbuf-copy"}, r.at["reader"])
 			return v, ok && lent && work(r) && r.values["drop-%"] > 0
 		}},
-	{text: "CPU per packet, lease to the bare loop", bench: "Contest", limit: 1.1, unit: "×", figure: to("zbuf-lease", "bare", "cpu-ns/pkt", noWork)},
-	{text: "CPU per packet, lease to our own buffered reader", bench: "Contest", limit: 1, unit: "×", figure: to("zbuf-lease", "zbuf-buffered", "cpu-ns/pkt", nil)},
+	{text: "CPU per packet, lease to the bare loop in Go", bench: "Contest", limit: 1.1, unit: "×", figure: to("zbuf-lease", "bare", "least-cpu-ns/pkt", noWork)},
+	{text: "CPU per packet, lease to our own buffered reader", bench: "Contest", limit: 1, unit: "×", figure: to("zbuf-lease", "zbuf-buffered", "least-cpu-ns/pkt", nil)},
 	{text: "the same with packets of 1500 bytes", bench: "Contest", limit: 1, unit: "×",
-		figure: to("zbuf-lease", "zbuf-buffered", "cpu-ns/pkt", at("size", "1500"))},
+		figure: to("zbuf-lease", "zbuf-buffered", "least-cpu-ns/pkt", at("size", "1500"))},
 	{text: "CPU per packet, lease to gopacket", bench: "Contest", limit: 0.3, unit: "×",
-		figure: to("zbuf-lease", "gopacket", "cpu-ns/pkt", noWork)},
+		figure: to("zbuf-lease", "gopacket", "least-cpu-ns/pkt", noWork)},
 	{text: "packets dropped, lease, beyond the contestant that drops least", bench: "Contest",
 		limit: 0, unit: "points",
 		figure: drops(func(r *result) bool { return r.at["load"] != shared }), chance: dropChance},
@@ -128,14 +172,41 @@ var targets = []target{
 	{text: "delay in immediate mode, half of the packets, lease to buffered", bench: "Delay",
 		limit: 1, unit: "×",
 		figure: to("zbuf-lease", "zbuf-buffered", "p50-us", at("wait", "immediate")),
-		chance: delayChance("p50-us", "p50-error-us")},
+		chance: delayChance("zbuf-buffered", "p50-us", "p50-error-us")},
 	{text: "delay in immediate mode, 99 %, lease to buffered", bench: "Delay",
 		limit: 1, unit: "×",
 		figure: to("zbuf-lease", "zbuf-buffered", "p99-us", at("wait", "immediate")),
-		chance: delayChance("p99-us", "p99-error-us")},
+		chance: delayChance("zbuf-buffered", "p99-us", "p99-error-us")},
 	{text: "CPU when idle and at the low rate, lease to buffered", bench: "Contest",
 		limit: 1, unit: "×",
-		figure: to("zbuf-lease", "zbuf-buffered", "cpu-us/s", at("load", "idle", "low"))},
+		figure: to("zbuf-lease", "zbuf-buffered", "least-cpu-us/s", at("load", "idle", "low"))},
+	{text: "CPU when idle, lease to libpcap in C with read(2)", bench: "Contest",
+		limit: 1.5, unit: "×",
+		figure: to("zbuf-lease", "libpcap", "cpu-us/s", at("load", "idle"))},
+	{text: "CPU per packet at the low and the mid rate, lease to libpcap in C with read(2)",
+		bench: "Contest", limit: 1.5, unit: "×",
+		figure: to("zbuf-lease", "libpcap", "cpu-ns/pkt", at("load", "low", "mid"))},
+	{text: "the floor of the two lines above: CPU, lease to the bare loop in Go", bench: "Contest",
+		limit: 1.1, unit: "×",
+		figure: to("zbuf-lease", "bare", "least-cpu-us/s", at("load", "idle", "low", "mid"))},
+	{text: "delay at the low and the mid rate, 99 %, lease to libpcap in C with read(2)",
+		bench: "Contest", limit: 1, unit: "×",
+		figure: to("zbuf-lease", "libpcap", "p99-us", at("load", "low", "mid")),
+		chance: delayChance("libpcap", "p99-us", "p99-error-us")},
+	{text: "CPU per packet at the full rate, 64 bytes, without the touch, lease to libpcap with " +
+		"lent buffers", bench: "Contest", limit: 1, unit: "×",
+		figure: toWithoutTouch("zbuf-lease", "libpcap-zc", "cpu-ns/pkt",
+			all(at("load", "full"), at("size", "64")))},
+	{text: "the same with packets of 1500 bytes, to libpcap with lent buffers", bench: "Contest",
+		limit: 1.2, unit: "×",
+		figure: toWithoutTouch("zbuf-lease", "libpcap-zc", "cpu-ns/pkt",
+			all(at("load", "full"), at("size", "1500")))},
+	{text: "the floor of the two lines above: lease to the bare loop in Go, without the touch",
+		bench: "Contest", limit: 1.1, unit: "×",
+		figure: toWithoutTouch("zbuf-lease", "bare", "least-cpu-ns/pkt", at("load", "full"))},
+	{text: "CPU per packet, lease to gopacket/pcap, which calls libpcap by cgo", bench: "Contest",
+		limit: 1, unit: "×",
+		figure: to("zbuf-lease", "cgo-libpcap", "cpu-ns/pkt", noWork)},
 	{text: "speed-up by a worker for each processor", bench: "Fanout", limit: 1, least: true,
 		unit: "×",
 		figure: func(_ *data, r *result) (float64, bool) {
