@@ -120,7 +120,10 @@ func (w *Writer) Close() error { return errors.Join(w.share.Close(), w.cmd.Wait(
 func Main() { child.Main(variable, write) }
 
 func write(spec writerSpec) error {
-	debug.SetGCPercent(-1) // in a few seconds there is nothing to collect
+	// Collect rarely. Only carriers allocates: it asks for the threads of the kernel each time, on 14
+	// as much as fills the memory within a minute.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(32 << 20)
 	if err := realTime(); err != nil {
 		return fmt.Errorf("real-time priority: %w", err)
 	}
