@@ -145,21 +145,6 @@ func Spin(n int) uint64 {
 	return x
 }
 
-// Spins returns how often Spin goes round in a time.
-func Spins(t time.Duration) int {
-	if t == 0 {
-		return 0
-	}
-	best := time.Hour
-	const n = 200_000
-	for range 5 {
-		begin := time.Now()
-		Spin(n)
-		best = min(best, time.Since(begin))
-	}
-	return int(n * t / best)
-}
-
 // Quantiles returns the median, the 99th percentile and the maximum of d. d is sorted.
 func Quantiles(d []int64) (p50, p99, most int64) {
 	slices.Sort(d)

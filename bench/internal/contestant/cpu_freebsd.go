@@ -13,3 +13,19 @@ func CPU() time.Duration {
 	unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts)
 	return time.Duration(ts.Nano())
 }
+
+// Spins returns how often Spin goes round in a time. It goes by the clock of the process,
+// because the writer of the load may take the processor meanwhile.
+func Spins(t time.Duration) int {
+	if t == 0 {
+		return 0
+	}
+	best := time.Hour
+	const n = 200_000
+	for range 5 {
+		begin := CPU()
+		Spin(n)
+		best = min(best, CPU()-begin)
+	}
+	return int(n * t / best)
+}

@@ -3,7 +3,6 @@ package load
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,25 +26,24 @@ var interrupts = sync.OnceValues(func() (int, error) {
 	return 0, errors.New("there is no process intr")
 })
 
-// tasks returns the processor time of the threads of epair's own taskqueue. 14 has it, in the
-// kernel's process. 12 gives the packets to netisr.
-func tasks() (sum time.Duration, err error) {
-	const kernel = 0
-	list, err := lab.Processes("kern.proc.pid_td", kernel)
+// runtime returns the processor time of a process, with that of all its threads.
+func runtime(pid int) (time.Duration, error) {
+	list, err := lab.Processes("kern.proc.pid", pid)
 	if err != nil {
 		return 0, err
 	}
-	for _, thread := range list {
-		if strings.HasPrefix(thread.ThreadName(), "epair_task") {
-			sum += thread.Runtime()
-		}
+	if len(list) != 1 {
+		return 0, fmt.Errorf("process %d is there %d times", pid, len(list))
 	}
-	return sum, nil
+	return list[0].Runtime(), nil
 }
 
 // carriers returns the processor time of everything that carries a Writer's packets: this process,
-// which writes them, the kernel's interrupt threads, and epair's taskqueue.
+// which writes them, the kernel's interrupt threads, and the kernel's own process. 14 has epair's
+// taskqueue there, and 12 gives the packets to netisr. The kernel's other threads do little, and to
+// ask for all of them each time would take longer than they do.
 func carriers() (time.Duration, error) {
+	const kernel = 0
 	pid, err := interrupts()
 	if err != nil {
 		return 0, err
@@ -54,16 +52,13 @@ func carriers() (time.Duration, error) {
 	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &own); err != nil {
 		return 0, err
 	}
-	list, err := lab.Processes("kern.proc.pid", pid)
-	if err != nil {
-		return 0, err
+	sum := time.Duration(own.Nano())
+	for _, pid := range []int{pid, kernel} {
+		used, err := runtime(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += used
 	}
-	if len(list) != 1 {
-		return 0, fmt.Errorf("process %d is there %d times", pid, len(list))
-	}
-	queued, err := tasks()
-	if err != nil {
-		return 0, err
-	}
-	return time.Duration(own.Nano()) + list[0].Runtime() + queued, nil
+	return sum, nil
 }

@@ -120,8 +120,7 @@ func (w *Writer) Close() error { return errors.Join(w.share.Close(), w.cmd.Wait(
 func Main() { child.Main(variable, write) }
 
 func write(spec writerSpec) error {
-	// Collect rarely. Only carriers allocates: it asks for the threads of the kernel each time, on 14
-	// as much as fills the memory within a minute.
+	// Collect rarely. Only carriers allocates: without a limit it fills the memory in minutes.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(32 << 20)
 	if err := realTime(); err != nil {
