@@ -92,6 +92,8 @@ spin(long n)
 {
 	uint64_t x = (uint64_t)n | 1;
 
+	/* Without this the compiler calls spin once for all calls with the same n. */
+	__asm__ volatile("" : "+r"(x));
 	for (long i = 0; i < n; i++) {
 		x ^= x << 13;
 		x ^= x >> 7;
