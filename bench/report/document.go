@@ -107,7 +107,7 @@ func (d *data) part(name, old, link string, pictures map[string][]byte) (string,
 	if b.Len() > 0 {
 		b.WriteByte('\n')
 	}
-	b.WriteString(s.tables(d))
+	b.WriteString(s.tables(d, old))
 	return strings.TrimRight(b.String(), "\n") + "\n", nil
 }
 
@@ -116,7 +116,7 @@ func (d *data) others(old string) string {
 	var b strings.Builder
 	for _, name := range d.benches() {
 		if !slices.ContainsFunc(sections, func(s section) bool { return s.bench == name }) {
-			fmt.Fprintf(&b, "%s:\n\n%s", name, plain(d, name).tables(d))
+			fmt.Fprintf(&b, "%s:\n\n%s", name, plain(d, name).tables(d, ""))
 		}
 	}
 	if b.Len() == 0 {

@@ -5,13 +5,18 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// tables writes the tables of a section, one for each combination of its split keys.
-func (s *section) tables(d *data) string {
+// headed finds the tables of a text that have a heading.
+var headed = regexp.MustCompile(`(?m)^([^|\n]+):\n\n(?:\|.*\n)+(?:\n× is to: .*\n)?`)
+
+// tables writes the tables of a section, one for each combination of its split keys. It keeps the
+// tables of old that nobody measured anew.
+func (s *section) tables(d *data, old string) string {
 	var b strings.Builder
 	rs := d.of(s.bench)
 	var groups []string
@@ -32,6 +37,11 @@ func (s *section) tables(d *data) string {
 		}
 		s.table(&b, d, in)
 		b.WriteByte('\n')
+	}
+	for _, m := range headed.FindAllStringSubmatch(old, -1) {
+		if !slices.Contains(groups, m[1]) {
+			b.WriteString(m[0] + "\n")
+		}
 	}
 	s.words(&b, d)
 	return b.String()
