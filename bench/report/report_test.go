@@ -65,7 +65,7 @@ func TestDocumentIsFilled(t *testing.T) {
 	}
 
 	numbers := contents(t, shortOf(md))
-	assert.Contains(t, numbers, "a C program over libpcap with\nread(2)")
+	assert.Equal(t, shortPage, numbers, "these results have no low rate")
 	require.NoError(t, run("testdata/in", md, plots, shortOf(md)))
 	assert.Equal(t, got, contents(t, md), "filling in again changes nothing")
 	assert.Equal(t, numbers, contents(t, shortOf(md)), "nor here")
@@ -304,8 +304,13 @@ bytes a second, and at 6400 of 1500 bytes:
   1500 bytes.
 * **Against gopacket's bsdbpf**, in Go with read(2): not measured.
 `, "\n"+d.summary("old"))
-	assert.Contains(t, d.short("old"), "zbuf takes 0.10 times the CPU of")
-	assert.Contains(t, d.short("old"), "The kernel was FreeBSD 14.0 in QEMU")
+	assert.Equal(t, `
+**Beside libpcap**, at no packets, 100 and 6,400 a second (of 64 bytes), zbuf takes 0.20, – and 0.10
+times the CPU of libpcap through cgo (gopacket/pcap). Beside a C program over libpcap with read(2),
+as tcpdump is, it takes 2.00, 5.50 and 0.80 times, because waking up costs more in Go. Beside
+libpcap 1.10.6 with lent buffers it takes –, – and 0.91 times. The kernel was FreeBSD 14.0, in QEMU
+as above.
+`, "\n"+d.short("old"))
 
 	none := &data{}
 	assert.Equal(t, "Not measured.\n", none.summary(""))

@@ -117,29 +117,45 @@ func (d *data) why(low *result) string {
 		use("bare-c"))
 }
 
-// short is the summary for a page that has room for one paragraph.
+// rates are the loads in the words of short.
+var rates = map[string]string{"idle": "no packets", "low": "100", "mid": "800", "full": "6,400"}
+
+// short is the summary for a page that has room for one paragraph. It has the loads that were
+// measured.
 func (d *data) short(old string) string {
-	r := d.lease("64", "full")
-	if r == nil {
+	low := d.lease("64", "low")
+	if low == nil {
 		return old
 	}
-	figure := func(load, reader string) string {
-		if v, ok := d.ofLease("64", load, reader); ok {
-			return number(v)
+	var at []string
+	figures := map[string][]string{}
+	for _, l := range summaryLoads {
+		if d.lease("64", l) == nil {
+			continue
 		}
-		return "–"
+		at = append(at, rates[l])
+		for _, y := range yardsticks {
+			text := "–"
+			if v, ok := d.ofLease("64", l, y.reader); ok {
+				text = number(v)
+			}
+			figures[y.reader] = append(figures[y.reader], text)
+		}
 	}
-	const text = "**Numbers.** At 6,400 packets of 64 bytes a second, zbuf takes %s times the CPU " +
-		"of libpcap through cgo (gopacket/pcap), and %s times that of gopacket's `bsdbpf`. Beside a C " +
-		"program over libpcap with read(2), as tcpdump is, it takes %s times at that rate, %s at 100 " +
-		"packets a second, and %s when idle: waking up costs more in Go. With lent buffers, libpcap " +
-		"1.10.6 makes that %s, %s and %s."
-	const where = "The kernel was %s in QEMU on one emulated processor, with a clock that counts " +
-		"instructions. It was not real hardware."
-	numbers := fmt.Sprintf(text, figure("full", "cgo-libpcap"), figure("full", "gopacket"),
-		figure("full", "libpcap"), figure("low", "libpcap"), figure("idle", "libpcap"),
-		figure("full", "libpcap-zc"), figure("low", "libpcap-zc"), figure("idle", "libpcap-zc"))
-	return wrap("", numbers) + "\n" + wrap("", fmt.Sprintf(where, name(r)))
+	const text = "**Beside libpcap**, at %s a second (of 64 bytes), zbuf takes %s times the CPU of " +
+		"libpcap through cgo (gopacket/pcap). Beside a C program over libpcap with read(2), as tcpdump " +
+		"is, it takes %s times, because waking up costs more in Go. Beside libpcap 1.10.6 with lent " +
+		"buffers it takes %s times. The kernel was %s, in QEMU as above."
+	return wrap("", fmt.Sprintf(text, list(at), list(figures["cgo-libpcap"]), list(figures["libpcap"]),
+		list(figures["libpcap-zc"]), name(low)))
+}
+
+// list joins words.
+func list(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " and " + words[len(words)-1]
 }
 
 // wrap breaks a text into lines of at most 100 characters. The first one begins with mark.
