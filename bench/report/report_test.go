@@ -312,6 +312,12 @@ libpcap 1.10.6 with lent buffers it takes –, – and 0.91 times. The kernel wa
 as above.
 `, "\n"+d.short("old"))
 
+	text := strings.ReplaceAll(once(besideLibpcap), "180 least-cpu-us/s", "90 least-cpu-us/s")
+	cheap := &data{}
+	require.NoError(t, cheap.add("a.txt", []byte(text)))
+	assert.Contains(t, cheap.summary(""), "(gopacket/pcap): 0.10,", "the cheapest of Go and Go")
+	assert.Contains(t, cheap.summary(""), "with read(2): 2.00,", "the medians of Go and C")
+
 	none := &data{}
 	assert.Equal(t, "Not measured.\n", none.summary(""))
 	assert.Equal(t, "old\n", none.summary("old\n"))

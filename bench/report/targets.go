@@ -206,7 +206,7 @@ var targets = []target{
 		figure: toWithoutTouch("zbuf-lease", "bare", "least-cpu-ns/pkt", at("load", "full"))},
 	{text: "CPU per packet, lease to gopacket/pcap, which calls libpcap by cgo", bench: "Contest",
 		limit: 1, unit: "×",
-		figure: to("zbuf-lease", "cgo-libpcap", "cpu-ns/pkt", noWork)},
+		figure: to("zbuf-lease", "cgo-libpcap", "least-cpu-ns/pkt", noWork)},
 	{text: "speed-up by a worker for each processor", bench: "Fanout", limit: 1, least: true,
 		unit: "×",
 		figure: func(_ *data, r *result) (float64, bool) {
