@@ -429,10 +429,22 @@ beside: $(VMTEST) bench-programs ## docs/beside-libpcap.md: what libpcap does in
 	@mkdir -p out
 	cd bench && GOOS=freebsd $(GO) test -count=1 -timeout 20m -v -run 'TestBeside$$' \
 	  $(if $(filter FreeBSD,$(shell uname -s)),,$(call ALLOWEDON,$(BESIDE_KERNEL))) ./contest \
-	  >../out/beside.txt || { cat out/beside.txt; exit 1; }
+	  >../out/beside.txt || { cat ../out/beside.txt; exit 1; }
 	awk '/^<!-- table -->/ { print; while ((getline line < "out/beside.txt") > 0) if (line ~ /^\| /) print line; skip = 1 } \
 	  /^<!-- end of table -->/ { skip = 0 } !skip' docs/beside-libpcap.md >out/beside.md
 	mv out/beside.md docs/beside-libpcap.md
+
+# BENCH_KERNEL names a kernel whose bpf has EVFILT_WRITE: FreeBSD 14.
+.PHONY: wake-up
+wake-up: $(VMTEST) ## docs/wake-up.md: what a wake-up of each reader costs
+	@mkdir -p out
+	cd bench && GOOS=freebsd $(GO) test -count=1 -timeout 40m -v -run 'TestWakeUps$$' \
+	  $(if $(filter FreeBSD,$(shell uname -s)),,-exec "$(BENCH_VM) $(BENCH_COUNT)") ./wakeup \
+	  >../out/wakeup.txt || { cat ../out/wakeup.txt; exit 1; }
+	awk '/^<!-- table -->/ { print; while ((getline line < "out/wakeup.txt") > 0) \
+	  if (line ~ /^\| /) print line; skip = 1 } \
+	  /^<!-- end of table -->/ { skip = 0 } !skip' docs/wake-up.md >out/wake-up.md
+	mv out/wake-up.md docs/wake-up.md
 
 # What decides which mode a Conn of package packet takes by itself.
 roundtrip: $(VMTEST) ## question and answer over package packet: zero-copy beside read(2)
