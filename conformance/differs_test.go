@@ -256,8 +256,8 @@ var _ = add(
 		}},
 )
 
-// timeoutOfAnother shows that EV_ADD in another kqueue starts the read timeout for all. It is a part
-// of the rule about the edges of every wakeup.
+// timeoutOfAnother shows that EV_ADD in another kqueue starts the read timeout for all. It is a
+// part of the rule about the edges of every wakeup.
 func timeoutOfAnother(t *testing.T, w lab.World) {
 	s := zerocopy(t, w, page)
 	s.do(zbuf.BIOCSRTIMEOUT, timeval(50*time.Millisecond))
