@@ -157,8 +157,10 @@ var targets = []target{
 			lent := slices.Contains([]string{"zbuf-lease", "zbuf-packet", "zbuf-copy"}, r.at["reader"])
 			return v, ok && lent && work(r) && r.values["drop-%"] > 0
 		}},
-	{text: "CPU per packet, lease to the bare loop in Go", bench: "Contest", limit: 1.1, unit: "×", figure: to("zbuf-lease", "bare", "least-cpu-ns/pkt", noWork)},
-	{text: "CPU per packet, lease to our own buffered reader", bench: "Contest", limit: 1, unit: "×", figure: to("zbuf-lease", "zbuf-buffered", "least-cpu-ns/pkt", nil)},
+	{text: "CPU per packet, lease to the bare loop in Go", bench: "Contest", limit: 1.1,
+		unit: "×", figure: to("zbuf-lease", "bare", "least-cpu-ns/pkt", noWork)},
+	{text: "CPU per packet, lease to our own buffered reader", bench: "Contest", limit: 1,
+		unit: "×", figure: to("zbuf-lease", "zbuf-buffered", "least-cpu-ns/pkt", nil)},
 	{text: "the same with packets of 1500 bytes", bench: "Contest", limit: 1, unit: "×",
 		figure: to("zbuf-lease", "zbuf-buffered", "least-cpu-ns/pkt", at("size", "1500"))},
 	{text: "CPU per packet, lease to gopacket", bench: "Contest", limit: 0.3, unit: "×",

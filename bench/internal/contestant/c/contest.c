@@ -314,7 +314,8 @@ run(void (*loop)(void), int ms)
 	if (n > 0)
 		qsort(tally.delays, n, sizeof(*tally.delays), earlier);
 	printf("{\"Elapsed\":%" PRId64 ",\"Packets\":%" PRIu64 ",\"Bytes\":%" PRIu64
-	    ",\"CPU\":%" PRId64 ",\"User\":%" PRId64 ",\"System\":%" PRId64 ",\"Voluntary\":%ld,\"Involuntary\":%ld"
+	    ",\"CPU\":%" PRId64 ",\"User\":%" PRId64 ",\"System\":%" PRId64
+	    ",\"Voluntary\":%ld,\"Involuntary\":%ld"
 	    ",\"RSS\":%ld,\"Delays\":%zu,\"P50\":%" PRId64 ",\"P99\":%" PRId64 ",\"Max\":%" PRId64 "}\n",
 	    took, tally.packets - packets, tally.bytes - bytes,
 	    spent, nanoseconds(is.ru_utime, was.ru_utime), nanoseconds(is.ru_stime, was.ru_stime),
