@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -55,15 +56,7 @@ func startHelper(
 		return nil, fmt.Errorf("--after: can't start a process: %w", err)
 	}
 	h := &helper{names: newQueue(), done: make(chan struct{})}
-	go func() {
-		defer in.Close()
-		tell := json.NewEncoder(in)
-		for name, ok := h.names.pop(); ok; name, ok = h.names.pop() {
-			if tell.Encode(name) != nil {
-				return // it has ended, and the other pipe says so
-			}
-		}
-	}()
+	go h.tell(in)
 	go func() {
 		defer close(h.done)
 		for reports := json.NewDecoder(out); ; {
@@ -84,8 +77,30 @@ func startHelper(
 	return h, nil
 }
 
-// run has the command run with a file. It does not wait for it.
-func (h *helper) run(name string) { h.names.push(name) }
+// tell writes the names into the helper's pipe.
+func (h *helper) tell(in io.WriteCloser) {
+	defer in.Close()
+	lines := json.NewEncoder(in)
+	for f, ok := h.names.pop(); ok; f, ok = h.names.pop() {
+		if lines.Encode(f.name) != nil {
+			return // it has ended, and the other pipe says so
+		}
+		close(f.told)
+	}
+}
+
+// run has the command run with a file. It does not wait for the command. It waits until the
+// helper's pipe has the name, so that the command runs even if the capture is killed now. The
+// helper takes names at any time. If somebody has stopped it and the pipe is full, run waits for
+// patience only.
+func (h *helper) run(name string) {
+	const patience = 100 * time.Millisecond
+	select {
+	case <-h.names.push(name):
+	case <-h.done:
+	case <-time.After(patience):
+	}
+}
 
 // end waits until all commands have ended. Nobody may call run any more. It can't use wait(2),
 // which capability mode forbids.
@@ -133,7 +148,8 @@ func runAfterFiles(in io.Reader, out io.Writer, folder string, command []string)
 		}
 	}()
 	answer := json.NewEncoder(out)
-	for name, ok := names.pop(); ok; name, ok = names.pop() {
+	for f, ok := names.pop(); ok; f, ok = names.pop() {
+		name := f.name
 		r := report{Name: name}
 		if name == "." || name != filepath.Base(name) || !filepath.IsLocal(name) {
 			r.Error = "this is no name of a file in the folder"
@@ -154,9 +170,15 @@ func runAfterFiles(in io.Reader, out io.Writer, folder string, command []string)
 type queue struct {
 	mu     sync.Mutex
 	more   sync.Cond
-	names  []string
+	names  []finished
 	pushed int
 	closed bool
+}
+
+// finished is a file that the command is to run with. told is closed when the helper was told.
+type finished struct {
+	name string
+	told chan struct{}
 }
 
 func newQueue() *queue {
@@ -165,26 +187,28 @@ func newQueue() *queue {
 	return q
 }
 
-func (q *queue) push(name string) {
+func (q *queue) push(name string) (told <-chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.names = append(q.names, name)
+	f := finished{name, make(chan struct{})}
+	q.names = append(q.names, f)
 	q.pushed++
 	q.more.Signal()
+	return f.told
 }
 
 // pop waits for a name. ok is false when the queue is closed and empty.
-func (q *queue) pop() (name string, ok bool) {
+func (q *queue) pop() (f finished, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.names) == 0 && !q.closed {
 		q.more.Wait()
 	}
 	if len(q.names) == 0 {
-		return "", false
+		return finished{}, false
 	}
-	name, q.names = q.names[0], q.names[1:]
-	return name, true
+	f, q.names = q.names[0], q.names[1:]
+	return f, true
 }
 
 func (q *queue) isClosed() bool {

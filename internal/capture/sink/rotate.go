@@ -185,12 +185,13 @@ func (s *Rotating) end(all []pcapio.Statistics) error {
 	if !s.rules.ByPackets {
 		lasted = time.Since(p.began)
 	}
-	s.rules.Say(fmt.Sprintf("%s: %s, %s, in %v; %d dropped by the kernel", s.ring.path(p.name),
-		counted(packets, "packet"), counted(uint64(size), "byte"),
-		human.Elapsed(lasted), dropped))
+	// Whoever reads the line may rely on it.
 	if err == nil && s.rules.Finished != nil {
 		s.rules.Finished(p.name)
 	}
+	s.rules.Say(fmt.Sprintf("%s: %s, %s, in %v; %d dropped by the kernel", s.ring.path(p.name),
+		counted(packets, "packet"), counted(uint64(size), "byte"),
+		human.Elapsed(lasted), dropped))
 	return err
 }
 
