@@ -1,6 +1,7 @@
 package packet_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"io"
 	"net"
@@ -10,7 +11,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
@@ -96,7 +96,7 @@ func (w *wire) requireMatched(t testing.TB, at int, n uint64) {
 	require.NoError(t, lab.Until(func() (bool, error) {
 		list, err := w.listeners()
 		return slices.ContainsFunc(list, func(x zbuf.XbpfD) bool {
-			return unix.ByteSliceToString(x.Ifname[:]) == w.ifi[at].Name && x.Fcount == n
+			return string(bytes.TrimRight(x.Ifname[:], "\x00")) == w.ifi[at].Name && x.Fcount == n
 		}), err
 	}), "%d frames do not arrive", n)
 }

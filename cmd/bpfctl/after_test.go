@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 // ear is the helper's end of the pipe.
@@ -49,7 +51,7 @@ func TestAStoppedHelperHoldsNobodyUp(t *testing.T) {
 	h := &helper{names: newQueue(), done: make(chan struct{})}
 	began := time.Now()
 	h.run("a")
-	require.Less(t, time.Since(began), patience)
+	require.Less(t, time.Since(began), lab.Patience)
 	close(h.done) // it has ended
 	h.run("b")
 	require.Equal(t, 2, h.names.close())
