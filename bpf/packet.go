@@ -50,10 +50,12 @@ type Info struct {
 	origin  uint64 // the stamp, and above it the interface
 }
 
-func (p Packet) info(ifindex int) Info {
+// origin returns what the Info of each packet has as its origin.
+func (r *Reader) origin() uint64 { return uint64(r.stamp) | uint64(r.ifindex)<<32 }
+
+func (p Packet) info(origin uint64) Info {
 	sec, frac := p.time()
-	return Info{sec, frac, uint64(p.caplen) | uint64(p.WireLen())<<32,
-		uint64(p.stamp) | uint64(ifindex)<<32}
+	return Info{sec, frac, uint64(p.caplen) | uint64(p.WireLen())<<32, origin}
 }
 
 // CapLen returns the bytes captured.

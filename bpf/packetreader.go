@@ -16,16 +16,16 @@ import "context"
 // Close, Flush, or SetFilter with flush has returned delivers no packet from before. Stats counts a
 // packet when the call that delivers it returns.
 type PacketReader struct {
-	r     *Reader
-	lease Lease  // the zero Lease if none is out
-	buf   []byte // of the lease
-	at    uint   // where the next record begins
-	epoch uint64 // under which the lease was taken
-	stamp stamp
+	r      *Reader
+	lease  Lease  // the zero Lease if none is out
+	buf    []byte // of the lease
+	at     uint   // where the next record begins
+	epoch  uint64 // under which the lease was taken
+	origin uint64 // of each Info
 }
 
 // PacketReader returns a PacketReader that has read nothing yet.
-func (r *Reader) PacketReader() *PacketReader { return &PacketReader{r: r, stamp: r.stamp} }
+func (r *Reader) PacketReader() *PacketReader { return &PacketReader{r: r, origin: r.origin()} }
 
 // ZeroCopyReadPacketData is [PacketReader.ReadSlice] without a context. It waits as long as it
 // takes: see [Reader.SetReadDeadline] and [Reader.Close].
@@ -38,21 +38,30 @@ func (p *PacketReader) ZeroCopyReadPacketData() (data []byte, info Info, err err
 //
 // Errors: those of [Reader.ReadSlice].
 func (p *PacketReader) ReadSlice(ctx context.Context) (data []byte, info Info, err error) {
-	// docs/design.md, "One packet at a time", has what each step is for.
-	for r := p.r; ; {
-		if at := p.at; at+minHdrlen <= uint(len(p.buf)) {
-			caplen, hdrlen, ok := record(p.buf, at)
-			if ok && !r.sig.closed.Load() && r.gate.epoch.Load() == p.epoch {
-				p.at = align(at + (hdrlen + caplen))
-				next := packetAt(p.buf, at, caplen, hdrlen, p.stamp)
-				r.passed.live.add(caplen)
-				return next.Data(), next.info(r.ifindex), nil
+	// docs/design.md, "One packet at a time", has what each step is for. Each step is an if of its
+	// own, because for && the compiler makes a value of the conditions before.
+	if at := p.at; at+minHdrlen <= uint(len(p.buf)) {
+		if caplen, hdrlen, ok := record(p.buf, at); ok {
+			if r := p.r; !r.sig.closed.Load() {
+				if r.gate.epoch.Load() == p.epoch {
+					p.at = align(at + (hdrlen + caplen))
+					next := packetAt(p.buf, at, caplen, hdrlen, 0)
+					r.passed.live.add(caplen)
+					return next.Data(), next.info(p.origin), nil
+				}
 			}
 		}
-		if err := p.refill(ctx); err != nil {
-			return nil, Info{}, err
-		}
 	}
+	return p.readNext(ctx)
+}
+
+// readNext is ReadSlice where the buffer has no packet that may be delivered. It is apart, so
+// ReadSlice keeps its arguments in registers.
+func (p *PacketReader) readNext(ctx context.Context) (data []byte, info Info, err error) {
+	if err := p.refill(ctx); err != nil {
+		return nil, Info{}, err
+	}
+	return p.ReadSlice(ctx)
 }
 
 // ReadPacket waits for the next packet and returns a copy of it. Copies of short packets share

@@ -22,7 +22,7 @@ func (r *Reader) ReadSlice(ctx context.Context) (data []byte, info Info, err err
 	if err != nil {
 		return nil, Info{}, err
 	}
-	data, info = p.Data(), p.info(r.ifindex)
+	data, info = p.Data(), p.info(r.origin())
 	r.handOut()
 	r.state.store(s.in(statePacket))
 	return data, info, nil
@@ -37,7 +37,7 @@ func (r *Reader) ReadPacket(ctx context.Context) ([]byte, Info, error) {
 	if err != nil {
 		return nil, Info{}, err
 	}
-	data, info := r.chunk.clone(p.Data()), p.info(r.ifindex)
+	data, info := r.chunk.clone(p.Data()), p.info(r.origin())
 	r.state.store(s.in(stateCopied))
 	r.copied()
 	return data, info, nil
@@ -52,7 +52,7 @@ func (r *Reader) ReadInto(ctx context.Context, buf []byte) (n int, info Info, er
 	if err != nil {
 		return 0, Info{}, err
 	}
-	n, info = copy(buf, p.Data()), p.info(r.ifindex)
+	n, info = copy(buf, p.Data()), p.info(r.origin())
 	r.state.store(s.in(stateCopied))
 	r.copied()
 	return n, info, nil
