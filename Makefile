@@ -485,7 +485,7 @@ licences: ## docs/licences.md: each required module, its licence and its users
 
 RELEASE_ARCHES ?= amd64 arm64 386 arm riscv64
 # The same commit and the same Go make the same bytes.
-release: ## archives of bpfctl for FreeBSD, lists of modules and SHA256SUMS, into out/release
+release: ## archives of bpfctl for FreeBSD, SBOMs and SHA256SUMS, into out/release
 	$(GO) run ./internal/release $(if $(VERSION),-version $(VERSION)) out/release $(RELEASE_ARCHES)
 
 man: bin/bpfctl ## the manual pages of bpfctl, into out/man

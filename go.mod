@@ -3,6 +3,7 @@ module github.com/zbuf-go/zbuf
 go 1.26.0
 
 require (
+	github.com/CycloneDX/cyclonedx-go v0.12.0
 	github.com/creack/pty v1.1.24
 	github.com/google/licensecheck v0.3.1
 	github.com/gopacket/gopacket v1.7.7

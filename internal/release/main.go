@@ -3,18 +3,22 @@
 //
 //	release [-version V] FOLDER ARCH...
 //
-// For each processor it writes bpfctl-V-freebsd-ARCH.tar.gz and the list of the modules that the
-// program is made of, and then SHA256SUMS. The same commit and the same Go make the same bytes.
+// For each processor it writes bpfctl-V-freebsd-ARCH.tar.gz and the bill of materials of the program
+// (bpfctl-V-freebsd-ARCH.cdx.json, CycloneDX), and then SHA256SUMS. The same commit and the same Go
+// make the same bytes.
 package main
 
 import (
 	"bytes"
 	"debug/buildinfo"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,7 +75,7 @@ func release(version, folder string, arches []string) error {
 	return writeSums(folder, names)
 }
 
-// forArch writes the archive for a processor and the list of its modules, and returns their names.
+// forArch writes the archive for a processor and its bill of materials, and returns their names.
 func forArch(
 	version, arch, folder, tmp, man string, at time.Time,
 ) (names []string, err error) {
@@ -86,14 +90,31 @@ func forArch(
 	if err != nil {
 		return nil, err
 	}
+	if !slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool {
+		return s.Key == "vcs.revision"
+	}) {
+		return nil, errors.New("go finds no commit, and bpfctl --version would name none: run this in a " +
+			"clone, because go does not look into a worktree of git(1)")
+	}
 	licences, err := licenceTexts(info)
 	if err != nil {
 		return nil, err
 	}
-	modules := []byte(info.String())
+	content, err := os.ReadFile(program)
+	if err != nil {
+		return nil, err
+	}
+	of, err := licencesOf("docs/licences.md")
+	if err != nil {
+		return nil, err
+	}
+	materials, err := sbom(info, content, version, of, at)
+	if err != nil {
+		return nil, err
+	}
 	base := "bpfctl-" + version + "-freebsd-" + arch
 	a := archive{at: at, root: base}
-	a.addFile("bpfctl", program, 0o755)
+	a.add("bpfctl", content, 0o755)
 	for _, name := range []string{"LICENSE", "README.md", "CHANGELOG.md"} {
 		a.addFile(name, name, 0o644)
 	}
@@ -101,13 +122,14 @@ func forArch(
 	a.addFolder("rc.d", "packaging/rc.d", 0o755)
 	a.addFolder("prometheus", "docs/prometheus", 0o644)
 	a.add("LICENCES-OF-MODULES.txt", licences, 0o644)
-	a.add("MODULES.txt", modules, 0o644)
+	a.add("MODULES.txt", []byte(info.String()), 0o644)
+	a.add("bpfctl.cdx.json", materials, 0o644)
 	packed, err := a.pack()
 	if err != nil {
 		return nil, err
 	}
 	for name, content := range map[string][]byte{base + ".tar.gz": packed,
-		base + ".modules.txt": modules} {
+		base + ".cdx.json": materials} {
 		if err := os.WriteFile(filepath.Join(folder, name), content, 0o644); err != nil {
 			return nil, err
 		}
