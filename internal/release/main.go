@@ -3,9 +3,9 @@
 //
 //	release [-version V] FOLDER ARCH...
 //
-// For each processor it writes bpfctl-V-freebsd-ARCH.tar.gz and the bill of materials of the program
-// (bpfctl-V-freebsd-ARCH.cdx.json, CycloneDX), and then SHA256SUMS. The same commit and the same Go
-// make the same bytes.
+// For each processor it writes bpfctl-V-freebsd-ARCH.tar.gz and the program's bill of materials,
+// bpfctl-V-freebsd-ARCH.cdx.json (CycloneDX). Then it writes SHA256SUMS. The same commit and the
+// same Go make the same bytes.
 package main
 
 import (
@@ -93,8 +93,8 @@ func forArch(
 	if !slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool {
 		return s.Key == "vcs.revision"
 	}) {
-		return nil, errors.New("go finds no commit, and bpfctl --version would name none: run this in a " +
-			"clone, because go does not look into a worktree of git(1)")
+		return nil, errors.New("go finds no commit, and bpfctl --version would name none: " +
+			"run this in a clone, because go does not look into a worktree of git(1)")
 	}
 	licences, err := licenceTexts(info)
 	if err != nil {

@@ -32,7 +32,8 @@ func licencesOf(page string) (map[string]string, error) {
 // sbom returns the bill of materials of a program, in JSON of CycloneDX. It says what the program
 // says that it was built of. Nothing in it depends on the machine or the time of the build.
 func sbom(
-	info *buildinfo.BuildInfo, program []byte, version string, licences map[string]string, at time.Time,
+	info *buildinfo.BuildInfo, program []byte, version string, licences map[string]string,
+	at time.Time,
 ) ([]byte, error) {
 	sum := sha256.Sum256(program)
 	setting := map[string]string{}

@@ -35,7 +35,8 @@ func main() {
 }
 `,
 	"LICENSE": "licence", "README.md": "readme", "CHANGELOG.md": "changes",
-	"docs/licences.md": "", "docs/prometheus/alerts.yml": "rules", "packaging/rc.d/bpfctl_x": "service",
+	"docs/licences.md": "", "docs/prometheus/alerts.yml": "rules",
+	"packaging/rc.d/bpfctl_x": "service",
 }
 
 // inSmall makes the working folder one with the module small in it.
@@ -54,8 +55,8 @@ func git(t *testing.T, args ...string) {
 	if err != nil {
 		t.Skipf("git names the commit of a release: %v", err)
 	}
-	out, err := exec.Command(tool, append([]string{"-c", "user.name=x", "-c", "user.email=x@example.org"},
-		args...)...).CombinedOutput()
+	as := []string{"-c", "user.name=x", "-c", "user.email=x@example.org"}
+	out, err := exec.Command(tool, append(as, args...)...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 }
 
