@@ -3,6 +3,8 @@ package bpf
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -274,7 +276,8 @@ func (r *Reader) chooseLinkType(want []uint32) error {
 		}
 		dlt, ok := firstOf(want, have)
 		if !ok {
-			return fmt.Errorf("%w: %s offers %v, not %v", ErrLinkType, r.iface, have, want)
+			return fmt.Errorf("%w: %s offers %s, not %s", ErrLinkType, r.iface, namesOf(have, " and "),
+				namesOf(want, " or "))
 		}
 		if err := r.reset(func() error { return r.dev.SetLinkType(dlt) }); err != nil {
 			return err
@@ -283,6 +286,15 @@ func (r *Reader) chooseLinkType(want []uint32) error {
 	dlt, err := r.dev.LinkType()
 	r.dlt = dlt
 	return err
+}
+
+// namesOf returns the names of link types, with a word between two.
+func namesOf(dlts []uint32, between string) string {
+	var names []string
+	for _, d := range slices.Sorted(slices.Values(dlts)) {
+		names = append(names, zbuf.DLTName(d))
+	}
+	return strings.Join(names, between)
 }
 
 func firstOf(want, have []uint32) (uint32, bool) {

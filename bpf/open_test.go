@@ -119,6 +119,7 @@ func TestLinkTypes(t *testing.T) {
 		}
 		_, err := open(9999)
 		assert.ErrorIs(t, err, bpf.ErrLinkType)
+		assert.ErrorContains(t, err, ": wlan0 offers EN10MB and IEEE802_11_RADIO, not DLT 9999")
 		assert.Zero(t, k.OpenCount())
 	})
 }

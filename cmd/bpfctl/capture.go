@@ -29,6 +29,7 @@ type captureFlags struct {
 	ifaces                     []string
 	write, replay, filter      string
 	mode, timestamp, direction string
+	linkType                   string
 	window                     time.Duration
 	count                      uint64
 	duration                   time.Duration
@@ -146,6 +147,9 @@ The FILE of --filter has a program of numbers instead, as tcpdump(1) and
 			"realtime-fast, monotonic or monotonic-fast")
 	fl.StringVar(&f.direction, "direction", "inout",
 		"packets received (in), sent (out) or both (inout): `DIR`")
+	fl.VarP(once(&f.linkType), "link-type", "y",
+		"capture packets of the link type `TYPE`, such as IEEE802_11_RADIO\n"+
+			"(default is the interface's own)")
 	fl.BoolVar(&f.noPromisc, "no-promisc", false, "do not put the interface into promiscuous mode")
 	f.expressionFlags.add(fl)
 	fl.Var(once(&f.filter), "filter", "capture only the packets that the program in `FILE` accepts")
@@ -174,6 +178,8 @@ func (f *captureFlags) config(c *cobra.Command, args []string) (cfg bpf.Config, 
 		return cfg, usagef("--merge-window %v: must be more than 0", f.window)
 	case f.replay != "" && c.Flags().Changed("model"):
 		return cfg, usagef("--replay has its own model: leave --model out")
+	case f.replay != "" && f.linkType != "":
+		return cfg, usagef("--link-type is for interfaces: a file says the link type of its packets")
 	case c.Flags().Changed("count") && f.count == 0:
 		return cfg, usagef("-c 0: nothing to capture")
 	case c.Flags().Changed("duration") && f.duration <= 0:
@@ -210,6 +216,13 @@ func (f *captureFlags) config(c *cobra.Command, args []string) (cfg bpf.Config, 
 	}
 	if err := choose(&cfg.Direction, "--direction", f.direction, "inout", "in", "out"); err != nil {
 		return cfg, err
+	}
+	if f.linkType != "" {
+		dlt, err := parseLinkType(f.linkType)
+		if err != nil {
+			return cfg, err
+		}
+		cfg.LinkTypes = []uint32{dlt}
 	}
 	if cfg.Expression, err = f.expression(args); err != nil {
 		return cfg, err

@@ -49,6 +49,9 @@ func explain(err error) string {
 		return zbuf.ErrForeignOS.Error() + "; --replay FILE and --model SCENARIO work anywhere"
 	}
 	s := human.OneLine(err)
+	if what, found := strings.CutPrefix(s, human.OneLine(bpf.ErrLinkType)+": "); found {
+		return what + " (`bpfctl info` lists the link types)"
+	}
 	if refused && errors.Is(err, zbuf.ErrZeroCopyDisabled) {
 		s = source.Refusal(err)
 	}

@@ -105,13 +105,9 @@ func (f *filterFlags) options(c *cobra.Command) (opt filter.Options, err error) 
 	case int64(f.snapLen) > math.MaxUint32:
 		return opt, usagef("--snaplen %d: must be at most %d", f.snapLen, uint32(math.MaxUint32))
 	}
-	dlt, ok := zbuf.DLTByName(f.linkType)
-	if n, err := strconv.ParseUint(f.linkType, 0, 16); err == nil {
-		dlt, ok = uint32(n), true
-	}
-	if !ok {
-		return opt, usagef("--link-type: %q is neither a number nor a name of bpf(4), such as EN10MB "+
-			"or NULL", f.linkType)
+	dlt, err := parseLinkType(f.linkType)
+	if err != nil {
+		return opt, err
 	}
 	opt = filter.Options{LinkType: dlt, SnapLen: uint32(f.snapLen), NoOptimize: f.plain}
 	if f.netmask != "" {
@@ -120,6 +116,19 @@ func (f *filterFlags) options(c *cobra.Command) (opt filter.Options, err error) 
 		}
 	}
 	return opt, nil
+}
+
+// parseLinkType returns the link type that the value of --link-type names.
+func parseLinkType(text string) (dlt uint32, err error) {
+	if n, err := strconv.ParseUint(text, 0, 16); err == nil {
+		return uint32(n), nil
+	}
+	dlt, ok := zbuf.DLTByName(text)
+	if !ok {
+		return 0, usagef("--link-type: %q is neither a number nor a name of bpf(4), such as EN10MB "+
+			"or NULL", text)
+	}
+	return dlt, nil
 }
 
 func runFilter(c *cobra.Command, f *filterFlags, args []string) error {
