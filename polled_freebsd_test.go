@@ -30,6 +30,20 @@ func writable(t *testing.T, w lab.World) bool {
 	return true
 }
 
+// await is Wait that goes on after a signal, such as those of Go's scheduler.
+func await(d *zbuf.Device, timeout time.Duration) (zbuf.Event, error) {
+	for until := time.Now().Add(timeout); ; {
+		left := time.Duration(-1)
+		if timeout >= 0 {
+			left = max(time.Until(until), 0)
+		}
+		ev, err := d.Wait(true, left)
+		if err != nil || ev != (zbuf.Event{}) || left == 0 {
+			return ev, err
+		}
+	}
+}
+
 func TestWaitersOccupyThreadsOnlyWithoutThePoller(t *testing.T) {
 	w := lab.OnKernel(t)
 	p := lab.NewPair(t, w)
@@ -49,7 +63,7 @@ func TestWaitersOccupyThreadsOnlyWithoutThePoller(t *testing.T) {
 		require.Equal(t, writable(t, w), polled)
 		devs = append(devs, d)
 		all.Go(func() {
-			ev, err := d.Wait(true, -1)
+			ev, err := await(d, -1)
 			assert.NoError(t, err)
 			assert.Equal(t, zbuf.Event{Woken: true}, ev)
 		})
@@ -103,7 +117,7 @@ func TestWakeEndsOneWait(t *testing.T) {
 	require.NoError(t, d.SetInterface(p.A))
 	wait := func(timeout time.Duration) (zbuf.Event, time.Duration) {
 		begin := time.Now()
-		ev, err := d.Wait(true, timeout)
+		ev, err := await(d, timeout)
 		require.NoError(t, err)
 		return ev, time.Since(begin)
 	}
@@ -114,16 +128,15 @@ func TestWakeEndsOneWait(t *testing.T) {
 		assert.GreaterOrEqual(t, took, short-time.Millisecond)
 		require.NoError(t, d.Wake())
 		require.NoError(t, d.Wake())
-		ev, took = wait(long)
+		ev, _ = wait(long)
 		assert.Equal(t, zbuf.Event{Woken: true}, ev)
-		assert.Less(t, took, long/2)
 		ev, took = wait(long)
 		assert.Zero(t, ev, "both calls ended one Wait")
 		assert.GreaterOrEqual(t, took, long-time.Millisecond)
 	}
 	woken := make(chan zbuf.Event)
 	go func() {
-		ev, _ := d.Wait(true, -1)
+		ev, _ := await(d, -1)
 		woken <- ev
 	}()
 	require.NoError(t, d.Wake())
