@@ -56,14 +56,18 @@ func buffersFor(size int, dropped, mean uint64, mode bpf.Mode) string {
 	case need%(1<<10) == 0:
 		flag = fmt.Sprintf("--bufsize %dK", need>>10)
 	}
-	switch most := uint64(largest * os.Getpagesize()); {
-	case mode == bpf.Buffered:
-		return fmt.Sprintf("%s would have held them, with the sysctl net.bpf.maxbufsize at least %d",
+	most := uint64(largest * os.Getpagesize())
+	limit := "the kernel takes at most " + human.Size(most)
+	if mode == bpf.Buffered {
+		most, limit = 1<<30, "--bufsize takes less than 2G"
+		flag = fmt.Sprintf("%s would have held them, with the sysctl net.bpf.maxbufsize at least %d",
 			flag, need)
-	case need > most:
-		return fmt.Sprintf("buffers of %s would have held them, and the kernel takes at most %s: write "+
-			"to a faster disk, or capture less with an expression or --snaplen", human.Size(need),
-			human.Size(most))
+	} else {
+		flag += " would have held them"
 	}
-	return flag + " would have held them"
+	if need > most {
+		return fmt.Sprintf("buffers of %s would have held them, and %s: write to a faster disk, or "+
+			"capture less with an expression or --snaplen", human.Size(need), limit)
+	}
+	return flag
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -58,7 +59,18 @@ func TestBuffersForWhatWasDropped(t *testing.T) {
 			"kernel takes at most "},
 		{512 << 10, 10_000, 100, bpf.Buffered, "--bufsize 2M would have held them, with the sysctl " +
 			"net.bpf.maxbufsize at least 2097152"},
+		{512 << 10, 1 << 20, 1000, bpf.Buffered, "--bufsize 1024M would have held them, with the " +
+			"sysctl net.bpf.maxbufsize at least 1073741824"},
+		{512 << 10, 3 << 20, 1500, bpf.Buffered, "buffers of 4096 MiB would have held them, and " +
+			"--bufsize takes less than 2G: write to a faster disk, or capture less with an " +
+			"expression or --snaplen"},
 	} {
-		assert.Contains(t, buffersFor(c.size, c.dropped, c.mean, c.mode), c.want)
+		got := buffersFor(c.size, c.dropped, c.mean, c.mode)
+		assert.Contains(t, got, c.want)
+		if text, found := strings.CutPrefix(got, "--bufsize "); found {
+			text, _, _ = strings.Cut(text, " ")
+			var s size
+			assert.NoError(t, s.Set(text), "bpfctl takes what it names")
+		}
 	}
 }

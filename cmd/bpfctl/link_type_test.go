@@ -49,14 +49,14 @@ func TestLinkTypeOfACapture(t *testing.T) {
 		"types)\n", said)
 	code, said = capture("-i", "wlan0", "-y", "PFLOG")
 	assert.Equal(t, exitFail, code)
-	assert.Equal(t, "bpfctl: wlan0 offers EN10MB and IEEE802_11_RADIO, not PFLOG (`bpfctl info` lists "+
-		"the link types)\n", said)
+	assert.Equal(t, "bpfctl: wlan0 offers EN10MB and IEEE802_11_RADIO, not PFLOG "+
+		"(`bpfctl info` lists the link types)\n", said)
 	code, said = capture("-i", "wlan0", "--link-type", "radiotap")
 	assert.Equal(t, exitUsage, code)
 	assert.Contains(t, said,
 		`bpfctl: --link-type: "radiotap" is neither a number nor a name of bpf(4)`)
 	code, said = capture("--replay", out, "-y", "PFLOG")
 	assert.Equal(t, exitUsage, code)
-	assert.Equal(t, "bpfctl: --link-type is for interfaces: a file says the link type of its packets\n",
-		said)
+	assert.Equal(t, "bpfctl: --link-type is for interfaces: a file says the link type of its "+
+		"packets\n", said)
 }
