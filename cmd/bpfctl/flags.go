@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -14,14 +15,73 @@ var wanted = map[string]string{
 	"duration": "a time such as 500ms, 90s or 1h30m", "stringSlice": "names, with commas between them",
 }
 
-// ofTcpdump says what does the same as a flag of tcpdump(1), by command.
-var ofTcpdump = map[string]map[string]string{
+// habit is a program that people know, and what does the same here as its flags. A text that begins
+// with neither - nor ` is the rest of a sentence about the flag.
+type habit struct {
+	program string
+	flags   map[string]string
+}
+
+const (
+	nothing   = "has nothing like it here"
+	unneeded  = "is not needed here: "
+	soon      = unneeded + "each packet is written out within half a second"
+	nameless  = unneeded + "names are never looked up"
+	absolute  = unneeded + "numbers of TCP are always absolute"
+	streamed  = unneeded + "the files are read while packets leave"
+	unchanged = "is not there: packets leave as they are in the file, and " +
+		"tcprewrite(1) changes them"
+	rotations = "--rotate-size, --rotate-time or --rotate-packets"
+)
+
+// habits are the flags of other programs, by command.
+var habits = map[string][]habit{
 	"capture": {
-		"r": "--replay", "s": "--snaplen", "B": "--bufsize", "p": "--no-promisc", "Q": "--direction",
-		"j": "--timestamp", "A": "-X", "D": "`bpfctl info`", "d": "`bpfctl filter`", "Z": "--user",
-		"C": "--rotate-size", "G": "--rotate-time", "W": "--keep-files", "z": "--after",
+		{"tcpdump", map[string]string{
+			"r": "--replay", "s": "--snaplen", "B": "--bufsize", "p": "--no-promisc", "Q": "--direction",
+			"j": "--timestamp", "A": "-X", "D": "`bpfctl info`", "L": "`bpfctl info`", "J": "--timestamp",
+			"d": "`bpfctl filter`", "O": "`bpfctl filter -O`", "Z": "--user", "C": "--rotate-size",
+			"G": "--rotate-time", "W": "--keep-files", "z": "--after", "I": "`ifconfig wlanmode monitor`",
+			"l": soon, "U": soon, "N": nameless, "f": nameless, "S": absolute,
+			"K": unneeded + "checksums appear with -v only",
+			"E": nothing, "H": nothing, "m": nothing, "M": nothing, "q": nothing,
+			"T": nothing, "u": nothing, "V": nothing, "#": nothing,
+			"snapshot-length": "--snaplen", "buffer-size": "--bufsize", "print": nothing,
+			"no-promiscuous-mode": "--no-promisc", "list-interfaces": "`bpfctl info`",
+			"list-data-link-types": "`bpfctl info`", "linktype": "--link-type",
+			"relinquish-privileges": "--user", "time-stamp-type": "--timestamp",
+			"time-stamp-precision": "--timestamp", "nano": "--timestamp nano",
+			"micro": "--timestamp micro", "immediate-mode": soon, "packet-buffered": soon,
+			"absolute-tcp-sequence-numbers": absolute, "number": nothing,
+		}},
+		{"dumpcap", map[string]string{
+			"a": "--duration, -c or " + rotations, "autostop": "--duration, -c or " + rotations,
+			"b": rotations, "ring-buffer": rotations, "P": "--format pcap",
+		}},
 	},
-	"filter": {"s": "--snaplen"},
+	"filter": {{"tcpdump", map[string]string{"s": "--snaplen", "linktype": "--link-type"}}},
+	"send": {{"tcpreplay", map[string]string{
+		"l": "--loop", "M": "--rate", "mbps": "--rate", "x": "--multiplier", "p": "--pps",
+		"t": "--topspeed", "L": "--limit", "intf1": "-i", "I": nothing, "intf2": nothing,
+		"K": streamed, "preload-pcap": streamed,
+		"unique-ip": unchanged, "unique-ip-loops": unchanged,
+	}}},
+}
+
+// sameAs says what does the same in a command as a flag of another program, whose name is typed
+// with dashes in front. It is empty if nobody knows the flag.
+func sameAs(command, name, typed string) string {
+	for _, h := range habits[command] {
+		text, known := h.flags[name]
+		switch {
+		case !known:
+			continue
+		case strings.HasPrefix(text, "-"), strings.HasPrefix(text, "`"):
+			text = "is " + text + " here"
+		}
+		return fmt.Sprintf(": %s's %s %s", h.program, typed, text)
+	}
+	return ""
 }
 
 // plainFlagError says in plain words what is wrong with a flag.
@@ -31,14 +91,12 @@ func plainFlagError(c *cobra.Command, err error) error {
 	var bad *pflag.InvalidValueError
 	switch {
 	case errors.As(err, &unknown):
-		if unknown.GetSpecifiedShortnames() == "" {
-			return fmt.Errorf("no flag --%s", unknown.GetSpecifiedName())
-		}
 		name := unknown.GetSpecifiedName()
-		if same := ofTcpdump[c.Name()][name]; same != "" {
-			return fmt.Errorf("no flag -%s: tcpdump's -%[1]s is %s here", name, same)
+		typed := "-" + name
+		if unknown.GetSpecifiedShortnames() == "" {
+			typed = "--" + name
 		}
-		return fmt.Errorf("no flag -%s", name)
+		return fmt.Errorf("no flag %s%s", typed, sameAs(c.Name(), name, typed))
 	case errors.As(err, &alone):
 		argument, _ := pflag.UnquoteUsage(alone.GetFlag()) // as the help calls it
 		return fmt.Errorf("%s: %s is missing", typed(alone.GetFlag()), argument)
