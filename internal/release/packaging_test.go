@@ -46,6 +46,12 @@ func TestPortFitsTheModule(t *testing.T) {
 	assert.Equal(t, mod.Module.Mod.Path, values["GO_MODULE"])
 	assert.Equal(t, "./cmd/bpfctl", values["GO_TARGET"])
 	assert.Equal(t, "BSD2CLAUSE", values["LICENSE"])
+	// The linker sets a variable that there is. It says nothing about one that there is not.
+	told := regexp.MustCompile(`-X \$\{GO_MODULE\}/(\S+)\.(\w+)=\$\{DISTVERSIONFULL\}`).
+		FindStringSubmatch(values["GO_BUILDFLAGS"])
+	require.NotNil(t, told, values["GO_BUILDFLAGS"])
+	source := read(t, filepath.Join(root, told[1], "version.go"))
+	assert.Contains(t, source, "\nvar "+told[2]+" string\n")
 	assert.Contains(t, read(t, root+"/LICENSE"), "THIS SOFTWARE IS PROVIDED")
 	assert.LessOrEqual(t, len(values["COMMENT"]), 70)
 	assert.Regexp(t, `^[A-Z].*[^.]$`, values["COMMENT"])

@@ -2,6 +2,7 @@
 package version
 
 import (
+	"cmp"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -28,10 +29,14 @@ func Module() string {
 	return module(info)
 }
 
+// linked is the version that the linker is told by -X. A build from an archive of the source, such
+// as that of a port, knows neither a version nor a commit by itself.
+var linked string
+
 func module(info *debug.BuildInfo) string {
 	text := info.Main.Version
-	if text == "" {
-		text = "unknown"
+	if text == "" || text == "(devel)" {
+		text = cmp.Or(linked, text, "unknown")
 	}
 	for _, s := range info.Settings {
 		switch {

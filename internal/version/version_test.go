@@ -19,4 +19,12 @@ func TestModule(t *testing.T) {
 	} {
 		assert.Equal(t, want, module(&info))
 	}
+
+	// A build from an archive of the source has what the linker was told.
+	linked = "v4.5.6"
+	t.Cleanup(func() { linked = "" })
+	for want, version := range map[string]string{"v4.5.6": "(devel)", "v1.2.3": "v1.2.3"} {
+		assert.Equal(t, want, module(&debug.BuildInfo{Main: debug.Module{Version: version}}))
+	}
+	assert.Equal(t, "v4.5.6", module(&debug.BuildInfo{}))
 }
