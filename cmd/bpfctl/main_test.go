@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
@@ -21,6 +22,9 @@ const asProgram = "BPFCTL_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		if len(os.Args) == 4 && os.Args[1] == slowCopy {
+			os.Exit(copySlowly(os.Args[2], os.Args[3]))
+		}
 		main()
 	}
 	if filepath.Base(os.Args[0]) != "bpfctl" {
@@ -29,6 +33,25 @@ func TestMain(m *testing.M) {
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 	testscript.Main(m, map[string]func(){"bpfctl": main})
+}
+
+// slowCopy makes the test binary, as bpfctl, be a command for --after that needs no shell. Its
+// words are an ending and a file. It says which process has started it, and copies the file after a
+// while.
+const slowCopy = "slow-copy"
+
+func copySlowly(ending, name string) (code int) {
+	fmt.Fprintln(os.Stderr, "parent", os.Getppid())
+	time.Sleep(200 * time.Millisecond)
+	content, err := os.ReadFile(name)
+	if err == nil {
+		err = os.WriteFile(name+ending, content, 0o600)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // newProgram returns bpfctl as a command to start.

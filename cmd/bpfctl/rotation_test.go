@@ -56,17 +56,15 @@ func TestHangupRotates(t *testing.T) {
 
 // The commands of --after run to their end although a terminal's signal ends the capture, and the
 // capture waits for them.
-func TestCommandsAfterFilesSurviveTheSignal(t *testing.T) {
-	tool(t, "/bin/sh")
+func TestKernelCommandsAfterFilesSurviveTheSignal(t *testing.T) {
 	dir := t.TempDir()
-	script := filepath.Join(dir, "slow")
-	slow := "#!/bin/sh\nsleep 0.3\ncp \"$2\" \"$2.$1\"\n"
-	require.NoError(t, os.WriteFile(script, []byte(slow), 0o755))
+	self, err := os.Executable()
+	require.NoError(t, err)
 	p := start(t, func(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} },
 		"capture", "--model", "steady", "-i", "em0", "-w", filepath.Join(dir, "out.pcapng"),
-		"--rotate-packets", "20", "--after", script+" copy")
+		"--rotate-packets", "200", "--after", self+" "+slowCopy+" .copy")
 	p.until("two files are finished", func() bool {
-		return strings.Count(p.said(), " 20 packets, ") > 1
+		return strings.Count(p.said(), " 200 packets, ") > 1
 	})
 	require.NoError(t, syscall.Kill(-p.cmd.Process.Pid, syscall.SIGINT), "as a terminal does")
 	require.Equal(t, exitOK, p.exit(), p.said())
@@ -80,21 +78,20 @@ func TestCommandsAfterFilesSurviveTheSignal(t *testing.T) {
 
 // The commands still run if the capture is killed. If their process is killed, the capture says so
 // and goes on.
-func TestCommandsAfterFilesSurviveAKill(t *testing.T) {
-	tool(t, "/bin/sh")
+func TestKernelCommandsAfterFilesSurviveAKill(t *testing.T) {
 	dir := t.TempDir()
-	script := filepath.Join(dir, "slow")
-	slow := "#!/bin/sh\necho parent $PPID; sleep 0.2\ncp \"$1\" \"$1.copy\"\n"
-	require.NoError(t, os.WriteFile(script, []byte(slow), 0o755))
+	self, err := os.Executable()
+	require.NoError(t, err)
 	args := []string{"capture", "--model", "steady", "-i", "em0", "-w",
-		filepath.Join(dir, "out.pcapng"), "--rotate-packets", "20", "--after", script}
+		filepath.Join(dir, "out.pcapng"), "--rotate-packets", "200", "--after",
+		self + " " + slowCopy + " .copy"}
 	p := start(t, nil, args...)
 	p.until("three files are finished", func() bool {
-		return strings.Count(p.said(), " 20 packets, ") > 2
+		return strings.Count(p.said(), " 200 packets, ") > 2
 	})
 	require.NoError(t, p.cmd.Process.Kill())
 	p.until("the commands have run", func() bool {
-		return whole(filepath.Join(dir, "out-00003.pcapng.copy")) == 20
+		return whole(filepath.Join(dir, "out-00003.pcapng.copy")) == 200
 	})
 
 	p = start(t, nil, args...)
@@ -106,9 +103,9 @@ func TestCommandsAfterFilesSurviveAKill(t *testing.T) {
 	p.until("the end is said", func() bool {
 		return strings.Contains(p.said(), "--after: the process that runs the commands has ended: none")
 	})
-	files := strings.Count(p.said(), " 20 packets, ")
+	files := strings.Count(p.said(), " 200 packets, ")
 	p.until("the capture goes on", func() bool {
-		return strings.Count(p.said(), " 20 packets, ") > files
+		return strings.Count(p.said(), " 200 packets, ") > files
 	})
 	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
 	require.Equal(t, exitFail, p.exit(), p.said())
