@@ -50,9 +50,6 @@ type Info struct {
 	origin  uint64 // the stamp, and above it the interface
 }
 
-// origin returns what the Info of each packet has as its origin.
-func (r *Reader) origin() uint64 { return uint64(r.stamp) | uint64(r.ifindex)<<32 }
-
 func (p Packet) info(origin uint64) Info {
 	sec, frac := p.time()
 	return Info{sec, frac, uint64(p.caplen) | uint64(p.WireLen())<<32, origin}

@@ -47,6 +47,9 @@ type Reader struct {
 	kernel  kernelCounters // the gate's lock guards it
 }
 
+// origin returns what the Info of each packet has as its origin.
+func (r *Reader) origin() uint64 { return uint64(r.stamp) | uint64(r.ifindex)<<32 }
+
 // Mode returns ZeroCopy or Buffered and, if it is Buffered, why: ErrZeroCopyRefused and what the
 // kernel said, or that it was asked for.
 func (r *Reader) Mode() (Mode, error) { return r.mode, r.reason }
