@@ -76,6 +76,38 @@ func TestKernelCommandsAfterFilesSurviveTheSignal(t *testing.T) {
 	}
 }
 
+// A second signal does not wait for the commands. They run all the same.
+func TestKernelSecondSignalEndsAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	// A pipe would stay open as long as the commands have it, and the test would wait for them.
+	messages, err := os.Create(filepath.Join(t.TempDir(), "messages"))
+	require.NoError(t, err)
+	defer messages.Close()
+	count := func(text string) int {
+		said, err := os.ReadFile(messages.Name())
+		require.NoError(t, err)
+		return strings.Count(string(said), text)
+	}
+	p := start(t, func(c *exec.Cmd) { c.Stderr = messages },
+		"capture", "--model", "steady", "-i", "em0", "--rotate-packets", "100",
+		"-w", filepath.Join(dir, "out.pcapng"), "--after", self+" "+slowCopy+" .copy")
+	p.until("more files are finished than commands", func() bool {
+		return count(" 100 packets, ") > count("parent ")+3
+	})
+	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	p.until("the capture has ended", func() bool { return count(" files: ") == 1 })
+	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	require.Equal(t, -1, p.exit(), "the signal ends it")
+	files := count(" 100 packets, ")
+	require.Less(t, count("parent "), files)
+	p.until("the rest has run", func() bool {
+		copies, err := filepath.Glob(filepath.Join(dir, "*.copy"))
+		return err == nil && len(copies) >= files
+	})
+}
+
 // The commands still run if the capture is killed. If their process is killed, the capture says so
 // and goes on.
 func TestKernelCommandsAfterFilesSurviveAKill(t *testing.T) {
