@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -43,6 +44,9 @@ func (f *rotationFlags) add(c *cobra.Command) {
 		[]string{"number", "time"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
+// conversion matches what tcpdump -G takes for a part of the time, as strftime(3) does.
+var conversion = regexp.MustCompile(`%[A-Za-z]`)
+
 // rotates reports whether there is a rule that ends files.
 func (f *rotationFlags) rotates() bool { return f.size > 0 || f.every > 0 || f.packets > 0 }
 
@@ -62,6 +66,9 @@ func (f *rotationFlags) check(c *cobra.Command, write string) error {
 	case f.rotates() && folder:
 		return usagef("-w %s: that is a folder: name a file in it, such as %s", write,
 			filepath.Join(write, "out.pcapng"))
+	case f.rotates() && conversion.MatchString(filepath.Base(write)):
+		return usagef("-w %s: names are no patterns here: --rotate-names time puts the time into each "+
+			"name", write)
 	case given("rotate-size") && f.size == 0:
 		return usagef("--rotate-size 0: a file needs some bytes")
 	case given("rotate-packets") && f.packets == 0:
