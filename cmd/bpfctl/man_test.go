@@ -95,6 +95,30 @@ func TestManualIsWhatGroffUnderstands(t *testing.T) {
 	assert.Contains(t, string(out), "bpfctl-send - write the packets of capture files")
 }
 
+// FreeBSD's man(1) reads pages with mandoc(1).
+func TestManualIsWhatMandocUnderstands(t *testing.T) {
+	tool, err := exec.LookPath("mandoc")
+	if err != nil {
+		t.Skipf("mandoc checks the manual pages: %v", err)
+	}
+	dir, all := pages(t)
+	for name := range all {
+		page := filepath.Join(dir, name)
+		said, _ := exec.Command(tool, "-Tlint", "-Wwarning", page).CombinedOutput() // fails for any line
+		// The pages have no date: the program that writes them does not know when it was released.
+		for line := range strings.Lines(string(said)) {
+			assert.Contains(t, line, "missing date", name)
+		}
+		out, err := exec.Command(tool, "-Tascii", page).Output()
+		require.NoError(t, err)
+		plain := regexp.MustCompile(".\x08").ReplaceAllString(string(out), "") // bold letters
+		sections := regexp.MustCompile(`(?m)^\.SH (.*)$`)
+		for _, section := range sections.FindAllStringSubmatch(all[name], -1) {
+			assert.Contains(t, plain, "\n"+section[1]+"\n", name)
+		}
+	}
+}
+
 // The port lists each manual page.
 func TestPortListsThePages(t *testing.T) {
 	list, err := os.ReadFile("../../packaging/port/net/bpfctl/pkg-plist")
