@@ -208,16 +208,17 @@ CORE = . ./conformance ./faults
 VMJOBS ?= 2
 SECOND  = --tunable vmtest.second=1
 
-LANES = $(if $(NAMED),allowed/named forbidden/named 386/named) $(foreach k,$(AMD64),allowed/$(k) forbidden/$(k) 386/$(k)) $(foreach k,$(OTHERS),core/$(k))
+LANES = $(if $(NAMED),allowed/named forbidden/named 386/named) $(foreach k,$(AMD64),allowed/$(k) forbidden/$(k) 386/$(k)) $(foreach k,$(OTHERS),core/$(k)) $(foreach k,$(ARM64),arm/$(k))
 RUNNER = $(if $(KERNEL),vm-runner)
 
 # Runs with zero-copy allowed, forbidden, guarded, and as 32-bit programs.
-vmtest: $(VMTEST) ## the FreeBSD tests on each kernel: zero-copy allowed, forbidden, guarded; 386
+vmtest: $(VMTEST) ## the FreeBSD tests on each kernel: zero-copy allowed, forbidden, guarded; 386, arm
 	@test -n "$(HAVE_VM)" || { echo "make vmtest: no FreeBSD kernel or no QEMU: see vmtest doctor"; $(VMTEST) doctor; exit 1; }
 	$(VMTEST) kernels
 	+@$(MAKE) --no-print-directory -j$(VMJOBS) --output-sync=line $(addprefix vm-,$(LANES)) $(RUNNER)
 	@for k in $(AMD64) $(if $(NAMED),"what was named ($(strip $(VMTEST_KERNEL) $(VMTEST_IMAGE) $(VMFLAGS)))"); do echo "make vmtest: passed on $$k: $(VMPKGS) ./bpf ./gopacketbpf ./packet ./clients ./filter and bpfctl with zero-copy allowed, $(KERNELPKGS) ./bpf ./gopacketbpf ./packet and bpfctl with it forbidden, ./bpf guarded, . ./bpf ./conformance as 386"; done
 	@for k in $(OTHERS); do echo "make vmtest: passed on $$k: $(CORE) ./bpf in short form"; done
+	@for k in $(ARM64); do echo "make vmtest: passed on $$k: . ./bpf as arm"; done
 	@$(if $(RUNNER),echo "make vmtest: passed on $(notdir $(KERNEL)): the runner's own tests")
 	@for k in $(LEFTOUT); do echo "make vmtest: NOT RUN on $$k: there is no QEMU for it"; done
 
@@ -243,6 +244,10 @@ vm-386/%:
 vm-core/%:
 	GOARCH=$(firstword $(subst -, ,$(patsubst kernel-%,%,$*))) $(call ONKERNEL,$*)=1" $(CORE)
 	GOARCH=$(firstword $(subst -, ,$(patsubst kernel-%,%,$*))) $(call ONKERNEL,$*)=1" $(READER)
+
+# 32-bit programs of arm. The rules of 32-bit processes are those of 386.
+vm-arm/%:
+	GOARCH=arm $(call ONKERNEL,$*)=1 $(SECOND)" -run Kernel . ./bpf
 
 # The client of DHCP lacks a constant on FreeBSD. The tests show that nothing else differs.
 clients-build:

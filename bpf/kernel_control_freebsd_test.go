@@ -5,7 +5,6 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -41,10 +40,10 @@ func TestKernelZeroCopyTurnedOffInMidSession(t *testing.T) {
 	assert.ErrorIs(t, reason, zbuf.ErrZeroCopyDisabled)
 }
 
-func TestKernel386FallsBack(t *testing.T) {
+func TestKernel32BitProgramFallsBack(t *testing.T) {
 	w := lab.OnKernel(t)
-	if runtime.GOARCH != "386" {
-		t.Skip("only a 386 binary on an amd64 kernel falls back: run with GOARCH=386")
+	if !lab.Compat32() {
+		t.Skip("only a 32-bit program on a 64-bit kernel falls back: run with GOARCH=386, or arm")
 	}
 	lab.SetSysctl(t, w, "net.bpf.zerocopy_enable", 1)
 	p := lab.NewPair(t, w)
@@ -152,7 +151,7 @@ func TestKernelSandbox(t *testing.T) {
 	require.NoError(t, p.Watch())
 	var readers []*bpf.Reader
 	for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {
-		if mode == bpf.ZeroCopy && (zerocopy == 0 || runtime.GOARCH == "386") {
+		if mode == bpf.ZeroCopy && (zerocopy == 0 || lab.Compat32()) {
 			continue
 		}
 		r, err := bpf.Open(p.A, bpf.Config{Mode: mode, BufferSize: 4096,

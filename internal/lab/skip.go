@@ -2,7 +2,6 @@ package lab
 
 import (
 	"fmt"
-	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,9 +23,20 @@ func OnKernel(t testing.TB) World {
 // kernel.
 func Want64Bit(t testing.TB) {
 	t.Helper()
-	if runtime.GOARCH == "386" {
+	if Compat32() {
 		t.Skip("a 32-bit program has no zero-copy on a 64-bit kernel")
 	}
+}
+
+// Compat32 reports whether this is a 32-bit program on a 64-bit kernel: 386 on amd64, or arm on
+// arm64.
+func Compat32() bool {
+	w, _ := Kernel()
+	if w == nil || zbuf.WordSize == 8 {
+		return false
+	}
+	on, err := w.Sysctl("kern.features.compat_freebsd_32bit")
+	return err == nil && on == 1
 }
 
 // WantZeroCopy skips a test where zero-copy can't be had.
