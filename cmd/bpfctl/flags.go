@@ -40,8 +40,10 @@ var habits = map[string][]habit{
 		{"tcpdump", map[string]string{
 			"r": "--replay", "s": "--snaplen", "B": "--bufsize", "p": "--no-promisc", "Q": "--direction",
 			"j": "--timestamp", "A": "-X", "D": "`bpfctl info`", "L": "`bpfctl info`", "J": "--timestamp",
-			"d": "`bpfctl filter`", "O": "`bpfctl filter -O`", "Z": "--user", "C": "--rotate-size",
-			"G": "--rotate-time", "W": "--keep-files", "z": "--after", "I": "`ifconfig wlanmode monitor`",
+			"d": "`bpfctl filter`", "O": "`bpfctl filter -O`", "Z": "--user",
+			"C": "--rotate-size, such as 100M,",
+			"G": "--rotate-time, such as 1h,", "W": "--keep-files", "z": "--after",
+			"I": "`ifconfig wlanmode monitor`",
 			"l": soon, "U": soon, "N": nameless, "f": nameless, "S": absolute,
 			"K": unneeded + "checksums appear with -v only",
 			"E": nothing, "H": nothing, "m": nothing, "M": nothing, "q": nothing,
@@ -61,7 +63,8 @@ var habits = map[string][]habit{
 	},
 	"filter": {{"tcpdump", map[string]string{"s": "--snaplen", "linktype": "--link-type"}}},
 	"send": {{"tcpreplay", map[string]string{
-		"l": "--loop", "M": "--rate", "mbps": "--rate", "x": "--multiplier", "p": "--pps",
+		"l": "--loop", "M": "--rate, such as 10M,",
+		"mbps": "--rate, such as 10M,", "x": "--multiplier", "p": "--pps",
 		"t": "--topspeed", "L": "--limit", "intf1": "-i", "I": nothing, "intf2": nothing,
 		"K": streamed, "preload-pcap": streamed,
 		"unique-ip": unchanged, "unique-ip-loops": unchanged,
