@@ -55,6 +55,9 @@ type run1 struct {
 // do, so figures of two kernels are never one.
 const kernel = "kernel"
 
+// processor is the key of the processor that a run names. It distinguishes results in the same way.
+const processor = "processor"
+
 // variant is the key of a part of a name that has no key.
 const variant = "variant"
 
@@ -176,8 +179,10 @@ func newResult(file string, rec *benchfmt.Result) *result {
 		r.keys = append(r.keys, k)
 		r.at[k] = v
 	}
-	if k := rec.GetConfig(kernel); k != "" {
-		r.keys, r.at[kernel] = append([]string{kernel}, r.keys...), k
+	for _, key := range []string{kernel, processor} {
+		if v := rec.GetConfig(key); v != "" {
+			r.keys, r.at[key] = append([]string{key}, r.keys...), v
+		}
 	}
 	return r
 }

@@ -9,7 +9,8 @@ import (
 )
 
 // Markers are lines by themselves: <!-- results: Contest --> and <!-- end of Contest -->. Besides
-// benchmarks there are "summary", "runs", "targets", and "others" for benchmarks without a section.
+// benchmarks there are "summary", "runs", "targets", "processors", and "others" for benchmarks
+// without a section.
 var marker = regexp.MustCompile(`(?ms)^<!-- results: (\w+) -->\n(.*?)^<!-- end of (\w+) -->\n`)
 
 // fill replaces the text between the document's markers, and adds the plots to pictures. What was
@@ -39,6 +40,9 @@ func fill(text string, d *data, link string, pictures map[string][]byte) (string
 		if len(d.of(s.bench)) > 0 {
 			need = append(need, s.bench)
 		}
+	}
+	if len(d.of("Walk")) > 0 {
+		need = append(need, "processors")
 	}
 	for _, n := range need {
 		if !slices.Contains(placed, n) {
@@ -76,6 +80,8 @@ func (d *data) part(name, old, link string, pictures map[string][]byte) (string,
 		return d.table(old), nil
 	case "targets":
 		return d.targets(old), nil
+	case "processors":
+		return d.processors(old), nil
 	case "others":
 		return d.others(old), nil
 	}

@@ -351,3 +351,30 @@ func TestTablesOfOtherRunsStay(t *testing.T) {
 	require.NoError(t, run("testdata/in", md, plots, shortOf(md)))
 	assert.Equal(t, strings.Replace(all, before, old+before, 1), contents(t, md))
 }
+
+// A run on another processor adds to what the page says of the walk, and takes nothing away.
+func TestProcessorsStayApart(t *testing.T) {
+	all := contents(t, "testdata/filled.md")
+	amd := "| Made Up CPU, AuthenticAMD family 1 model 2 | gcc 1.2, no clang | 0.80 to 0.90 | " +
+		"1.05 to 1.05 |  |\n"
+	require.Contains(t, all, "| Intel | | not measured | not measured | |\n"+amd)
+	other := strings.NewReplacer("AuthenticAMD family 1 model 2", "GenuineIntel family 6 model 3",
+		"1.05 ratio", "1.30 ratio").Replace(contents(t, "testdata/in/walk.txt"))
+	in, md, plots := folder(t, all, map[string]string{"walk-other.txt": "commit: abc\n" + other})
+	require.NoError(t, run(in, md, plots, shortOf(md)))
+	got := contents(t, md)
+	assert.Contains(t, got, amd+"| Made Up CPU, GenuineIntel family 6 model 3 | gcc 1.2, no clang | "+
+		"0.80 to 0.90 | 1.30 to 1.30 | abc |\n")
+	assert.NotContains(t, got, "| Intel |")
+	for _, name := range []string{"AuthenticAMD family 1 model 2", "GenuineIntel family 6 model 3"} {
+		assert.Equal(t, 1, strings.Count(got, "Made Up CPU, "+name+", buffer 512K:\n"), name)
+		assert.Equal(t, 1, strings.Count(got, "to the best C loop, on Made Up CPU, "+name+" |"), name)
+	}
+	const where = " | 0.06 | buffer=128x2048K/packet=64 | "
+	assert.Contains(t, got, "model 2 | at most 1 × | 0.80 | 1.05"+where+"yes |")
+	assert.Contains(t, got, "model 3 | at most 1 × | 0.80 | 1.30"+where+"**no**: 2 of 3 |")
+
+	require.NoError(t, run("testdata/in", md, plots, shortOf(md)))
+	assert.Contains(t, contents(t, md), "GenuineIntel family 6 model 3 | gcc 1.2, no clang | ")
+	assert.NotContains(t, contents(t, md), "| Intel |")
+}

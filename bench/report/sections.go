@@ -167,12 +167,19 @@ var sections = []section{
 		}},
 	},
 	{
-		bench: "Walk", split: []string{"buffer"}, rows: []string{variant, "packet"},
+		bench: "Walk", split: []string{processor, "buffer"}, rows: []string{"packet"},
 		columns: []column{
-			{"ratio-to-C", "time per packet, × C", false},
-			{"ns/packet", "ns/packet", false},
-			{"C-ns/packet", "C ns/packet", false},
-			{"allocs/op", "allocations", false},
+			{"ratio-to-C", "range, × the best C", false},
+			{"ratio-error", "standard error", false},
+			{"cursor-ratio-to-C", "cursor, × the best C", false},
+			{"ratio-to-body-C", "range, × C without calls", false},
+			{"range-ns/packet", "range, ns/packet", false},
+			{"cursor-ns/packet", "cursor", false},
+			{"gcc-O2-ns/packet", "gcc -O2", false},
+			{"gcc-O3-ns/packet", "gcc -O3", false},
+			{"clang-O2-ns/packet", "clang -O2", false},
+			{"clang-O3-ns/packet", "clang -O3", false},
+			{"body-C-ns/packet", "C without calls", false},
 		},
 	},
 	{
@@ -191,6 +198,6 @@ var keyTitles = map[string]string{
 	"size": "packets of", "load": "load", "reader": "reader", "wait": "wait", "mode": "mode",
 	"buffer": "buffer", "interfaces": "interfaces", "readers": "readers", "world": "on the",
 	"cpus": "processors", "work": "work for each packet", "workers": "workers", "packet": "packet",
-	"language": "language", kernel: "",
+	"language": "language", kernel: "", processor: "",
 	variant: "",
 }
