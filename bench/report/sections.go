@@ -177,6 +177,7 @@ var sections = []section{
 			{"cursor-ns/packet", "cursor", false},
 			{"gcc-O2-ns/packet", "gcc -O2", false},
 			{"gcc-O3-ns/packet", "gcc -O3", false},
+			{"gcc-O2-fno-tree-slp-vectorize-ns/packet", "gcc -O2 -fno-tree-slp-vectorize", false},
 			{"clang-O2-ns/packet", "clang -O2", false},
 			{"clang-O3-ns/packet", "clang -O3", false},
 			{"body-C-ns/packet", "C without calls", false},
