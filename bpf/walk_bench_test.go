@@ -21,6 +21,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/zbuf-go/zbuf"
 )
 
 // BenchmarkWalk compares the walk with loops in C. All go over the same memory, in turns of two
@@ -245,7 +247,8 @@ func yardsticks(tb testing.TB) (s yardstickSet) {
 		s.compilers = append(s.compilers, cc.name+" "+strings.TrimSpace(string(version)))
 		for _, flags := range cc.flags {
 			y := yardstick{cc.name + strings.Join(flags, ""), filepath.Join(tb.TempDir(), "walk")}
-			args := append(slices.Clone(flags), "-Wall", "-o", y.bin, "testdata/walk.c")
+			args := append(slices.Clone(flags), "-Wall", fmt.Sprintf("-DALIGNMENT=%d", zbuf.Alignment),
+				"-o", y.bin, "testdata/walk.c")
 			out, err := exec.Command(path, args...).CombinedOutput()
 			require.NoError(tb, err, "%s", out)
 			s.all = append(s.all, y)

@@ -30,6 +30,9 @@
 #include <sys/utsname.h>
 #endif
 
+#ifndef ALIGNMENT
+#define ALIGNMENT 8 /* of a record: BPF_ALIGNMENT */
+#endif
 #define HEAD    4096    /* where the records of a slot begin */
 #define STRETCH 16384   /* packets that one reading of the clock is about */
 #define TURN    2000000 /* ns */
@@ -76,7 +79,7 @@ walk_call(const unsigned char *p, const unsigned char *end, handler cb, struct s
 		ph.caplen = caplen;
 		ph.len = h->datalen;
 		cb((unsigned char *)s, &ph, p + hdrlen);
-		p += (hdrlen + caplen + 7) & ~(size_t)7;
+		p += (hdrlen + caplen + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
 	}
 }
 
@@ -91,7 +94,7 @@ walk_body(const unsigned char *p, const unsigned char *end, handler cb, struct s
 		s->packets++;
 		s->bytes += h->datalen;
 		s->first += p[hdrlen];
-		p += (hdrlen + caplen + 7) & ~(size_t)7;
+		p += (hdrlen + caplen + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
 	}
 }
 
