@@ -390,7 +390,7 @@ BENCH_TIME   ?= 1x
 # One turn of the fan-out is a few milliseconds.
 BENCH_TIME_fanout ?= 60x
 BENCH        ?= .
-BENCH_PKGS   ?= $(filter-out report wakeup,$(sort $(notdir $(patsubst %/,%,$(dir $(wildcard bench/*/*_test.go))))))
+BENCH_PKGS   ?= $(filter-out report wakeup many,$(sort $(notdir $(patsubst %/,%,$(dir $(wildcard bench/*/*_test.go))))))
 BENCH_VM     := $(CURDIR)/$(VMTEST) --no-reuse --kernel $(BENCH_KERNEL) --tunable kern.hz=1000 --sysctl net.bpf.zerocopy_enable=1
 # The clock of the guest counts instructions, so times do not depend on the host. This is no use
 # for measurements in which processors work at once. On one processor too few packets come to show
@@ -458,6 +458,33 @@ wake-up: $(VMTEST) ## docs/wake-up.md: what a wake-up of each reader costs
 	  if (line ~ /^\| /) print line; skip = 1 } \
 	  /^<!-- end of table -->/ { skip = 0 } !skip' docs/wake-up.md >out/wake-up.md
 	mv out/wake-up.md docs/wake-up.md
+
+# These count on a 14 kernel and on 12.1, whose readers wait in other ways, or on FreeBSD itself.
+COUNT_KERNELS ?= $(or $(wildcard $(addprefix $(KERNELCACHE)/,kernel-amd64-14-fast kernel-amd64-fast)),$(BENCH_KERNEL))
+COUNTED_ON     = $(if $(filter FreeBSD,$(shell uname -s)),here,$(COUNT_KERNELS))
+# $(1) is a folder, $(2) a package in it, $(3) a test and $(4) the name of the table. The table of each
+# kernel goes to out/, and all of them between two lines of $(5). Only the first has its head.
+define COUNTED
+	@mkdir -p out && rm -f out/$(4).table
+	@set -e; for k in $(COUNTED_ON); do echo "$(3): $$k"; \
+	  (cd $(1) && GOOS=freebsd $(GO) test -count=1 -timeout 60m -v -run '$(3)$$' \
+	    $(if $(filter here,$(COUNTED_ON)),,-exec "$(subst $(BENCH_KERNEL),$$k,$(BENCH_VM)) $(BENCH_COUNT)") $(2)) \
+	    >out/$(4).txt || { cat out/$(4).txt; exit 1; }; \
+	  grep '^| ' out/$(4).txt | if [ -f out/$(4).table ]; then tail -n +3; else cat; fi \
+	    >>out/$(4).table; done
+	awk '/^<!-- $(4) -->/ { print; while ((getline line < "out/$(4).table") > 0) print line; skip = 1 } \
+	  /^<!-- end of $(4) -->/ { skip = 0 } !skip' $(5) >out/$(4).md
+	mv out/$(4).md $(5)
+
+endef
+
+.PHONY: wake-up-causes scale
+wake-up-causes: $(VMTEST) ## docs/wake-up.md: why the process of a reader wakes up
+	$(call COUNTED,bench,./wakeup,TestCauses,causes,docs/wake-up.md)
+
+scale: $(VMTEST) ## docs/scale.md: what many readers cost, and a capture of 64 interfaces
+	$(call COUNTED,bench,./many,TestMany,many,docs/scale.md)
+	$(call COUNTED,.,./cmd/bpfctl,TestKernelSixtyFourInterfaces,capture,docs/scale.md)
 
 # What decides which mode a Conn of package packet takes by itself.
 roundtrip: $(VMTEST) ## question and answer over package packet: zero-copy beside read(2)

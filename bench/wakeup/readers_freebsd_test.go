@@ -36,6 +36,10 @@ func open(name, ifname string, share int) (reader, error) {
 	if name == "floor" {
 		return openFloor(ifname, share)
 	}
+	if name == "default" {
+		r, err := bpf.Open(ifname, bpf.Config{Filter: load.Share(share)})
+		return packets{r}, err
+	}
 	cfg := bpf.Config{
 		Mode: bpf.ZeroCopy, BufferSize: memory / 2, Filter: load.Share(share), ReadTimeout: timeout,
 		Immediate: name == "immediate",
@@ -72,6 +76,31 @@ func (r leaser) capture(d time.Duration) (s seen, err error) {
 		if err := errors.Join(l.Err(), l.Release()); err != nil {
 			return s, err
 		}
+	}
+}
+
+// packets reads one packet at a time.
+type packets struct{ *bpf.Reader }
+
+func (r packets) capture(d time.Duration) (s seen, err error) {
+	begin := time.Now()
+	if err := r.SetReadDeadline(time.Time{}); err != nil {
+		return s, err
+	}
+	end := time.AfterFunc(d, func() { r.SetReadDeadline(time.Now()) })
+	defer end.Stop()
+	p := r.PacketReader()
+	defer p.Release()
+	for {
+		_, _, err := p.ReadSlice(context.Background())
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			s.Elapsed = time.Since(begin)
+			return s, nil
+		}
+		if err != nil {
+			return s, err
+		}
+		s.Packets++
 	}
 }
 

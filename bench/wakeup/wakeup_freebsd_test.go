@@ -72,6 +72,13 @@ func TestMain(m *testing.M) {
 		}
 		return json.NewEncoder(os.Stdout).Encode(r)
 	})
+	child.Main(causeVariable, func(s causeSpec) error {
+		r, err := runCauses(s)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(os.Stdout).Encode(r)
+	})
 	os.Exit(m.Run())
 }
 

@@ -35,6 +35,9 @@ func (k *Kinfo) Thread() int { return int(binary.NativeEndian.Uint32(k[600:])) }
 // ThreadName returns the thread's name, cut to 16 bytes.
 func (k *Kinfo) ThreadName() string { return unix.ByteSliceToString(k[394:][:17]) }
 
+// Threads returns how many threads the process has.
+func (k *Kinfo) Threads() int { return int(binary.NativeEndian.Uint32(k[596:])) }
+
 // Command returns the process' name, cut to 19 bytes.
 func (k *Kinfo) Command() string { return unix.ByteSliceToString(k[447:][:20]) }
 

@@ -23,6 +23,20 @@ type Trace struct {
 	Sleeps Calls
 }
 
+// Wake is one sleep of a thread, with what the thread did when it had woken up.
+type Wake struct {
+	Thread   int64
+	Slept    Made   // the call in which it slept
+	Returned int64  // what that call returned; -1 for an error, or if it slept there again
+	Then     []Made // the calls up to its next sleep
+}
+
+// Made is a system call that a thread made, with its first two arguments.
+type Made struct {
+	Number int
+	Args   [2]uint64
+}
+
 // Of returns the number of calls that a thread made. It counts calls with the given numbers, or all
 // calls if there are none.
 func (c Calls) Of(thread int64, numbers ...int) uint64 {
@@ -63,7 +77,11 @@ const (
 
 	offArgs = 8 // in struct ktr_syscall
 
+	offError    = 4 // in struct ktr_sysret
+	offReturned = 8
+
 	typeSyscall   = 1
+	typeReturn    = 2
 	typeSwitch    = 6 // struct ktr_csw begins with 1 where the thread goes to sleep
 	flagVersioned = 0x4000
 	flagDrop      = 0x8000
@@ -93,10 +111,107 @@ func (c Calls) withoutEnd(number int) (Calls, error) {
 // parse counts the KTR_SYSCALL and KTR_CSW records of a trace file.
 func parse(b []byte) (Trace, error) {
 	t, last := Trace{Calls{}, Calls{}}, map[int64]Call{}
+	err := records(b, func(typ uint16, thread int64, body []byte) error {
+		switch typ {
+		case typeSwitch:
+			out, err := sleeps(body)
+			if err != nil {
+				return err
+			}
+			if out {
+				t.Sleeps[last[thread]]++
+			}
+		case typeSyscall:
+			m, err := made(body)
+			if err != nil {
+				return err
+			}
+			c := Call{Thread: thread, Number: m.Number, First: m.Args[0]}
+			t.Calls[c]++
+			last[thread] = c
+		}
+		return nil
+	})
+	return t, err
+}
+
+// parseWakes returns the sleeps of a trace file, in the order in which each thread slept.
+func parseWakes(b []byte) (list []Wake, err error) {
+	type state struct {
+		call   Made // the last call that the thread has begun
+		wake   int  // its last sleep in list
+		asleep bool // that sleep was in a call that has not returned
+		slept  bool
+	}
+	threads := map[int64]*state{}
+	err = records(b, func(typ uint16, thread int64, body []byte) error {
+		s := threads[thread]
+		if s == nil {
+			s = &state{}
+			threads[thread] = s
+		}
+		switch typ {
+		case typeSwitch:
+			out, err := sleeps(body)
+			if err != nil {
+				return err
+			}
+			if out {
+				s.wake, s.asleep, s.slept = len(list), true, true
+				list = append(list, Wake{Thread: thread, Slept: s.call, Returned: -1})
+			}
+		case typeSyscall:
+			if s.call, err = made(body); err != nil {
+				return err
+			}
+			s.asleep = false
+			if s.slept {
+				list[s.wake].Then = append(list[s.wake].Then, s.call)
+			}
+		case typeReturn:
+			if len(body) < offReturned+8 {
+				return errors.New("ktrace: record of a return without its value")
+			}
+			order := binary.NativeEndian
+			if s.asleep && order.Uint32(body[offError:]) == 0 {
+				list[s.wake].Returned = int64(order.Uint64(body[offReturned:]))
+			}
+			s.asleep = false
+		}
+		return nil
+	})
+	return list, err
+}
+
+// sleeps reports whether a thread goes to sleep, by the body of a KTR_CSW record.
+func sleeps(body []byte) (bool, error) {
+	if len(body) < 4 {
+		return false, errors.New("ktrace: record of a switch without its direction")
+	}
+	return binary.NativeEndian.Uint32(body) == 1, nil
+}
+
+// made reads the body of a KTR_SYSCALL record.
+func made(body []byte) (m Made, err error) {
+	if len(body) < 4 {
+		return m, errors.New("ktrace: record of a system call without its number")
+	}
+	order := binary.NativeEndian
+	m.Number = int(order.Uint16(body))
+	for i := range min(int(order.Uint16(body[2:])), len(m.Args)) {
+		if at := offArgs + 8*i; len(body) >= at+8 {
+			m.Args[i] = order.Uint64(body[at:])
+		}
+	}
+	return m, nil
+}
+
+// records calls f for each record of a trace file.
+func records(b []byte, f func(typ uint16, thread int64, body []byte) error) error {
 	order := binary.NativeEndian
 	for len(b) > 0 {
 		if len(b) < sizeofHeader {
-			return t, fmt.Errorf("ktrace: %d bytes left, no header", len(b))
+			return fmt.Errorf("ktrace: %d bytes left, no header", len(b))
 		}
 		typ, headerSize := order.Uint16(b[offType:]), sizeofHeader
 		if typ&flagVersioned != 0 {
@@ -104,32 +219,16 @@ func parse(b []byte) (Trace, error) {
 		}
 		size := headerSize + int(int32(order.Uint32(b)))
 		if size < headerSize || size > len(b) {
-			return t, fmt.Errorf("ktrace: record of %d bytes where %d are left", size, len(b))
+			return fmt.Errorf("ktrace: record of %d bytes where %d are left", size, len(b))
 		}
 		if typ&flagDrop != 0 {
-			return t, errDropped
+			return errDropped
 		}
-		thread, body := int64(order.Uint64(b[offThread:])), b[headerSize:size]
-		switch typ &^ flagVersioned {
-		case typeSwitch:
-			if len(body) < 4 {
-				return t, errors.New("ktrace: record of a switch without its direction")
-			}
-			if order.Uint32(body) == 1 {
-				t.Sleeps[last[thread]]++
-			}
-		case typeSyscall:
-			if len(body) < 4 {
-				return t, errors.New("ktrace: record of a system call without its number")
-			}
-			c := Call{Thread: thread, Number: int(order.Uint16(body))}
-			if args := order.Uint16(body[2:]); args > 0 && len(body) >= offArgs+8 {
-				c.First = order.Uint64(body[offArgs:])
-			}
-			t.Calls[c]++
-			last[thread] = c
+		thread := int64(order.Uint64(b[offThread:]))
+		if err := f(typ&^flagVersioned, thread, b[headerSize:size]); err != nil {
+			return err
 		}
 		b = b[size:]
 	}
-	return t, nil
+	return nil
 }

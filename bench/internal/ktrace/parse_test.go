@@ -85,6 +85,41 @@ func TestParseCountsSleepsByCall(t *testing.T) {
 	assert.Error(t, err, "half a direction")
 }
 
+func TestParseWakes(t *testing.T) {
+	const out, in = 1, 0
+	order := binary.NativeEndian
+	csw := func(thread int64, direction uint32) []byte {
+		return record(typeSwitch, thread, order.AppendUint32(nil, direction)...)
+	}
+	ret := func(thread int64, errno uint32, value uint64) []byte {
+		b := order.AppendUint32(make([]byte, 4, 16), errno)
+		return record(typeReturn, thread, order.AppendUint64(b, value)...)
+	}
+	var b []byte
+	for _, r := range [][]byte{
+		csw(9, out), call(7, 3, 5, 6), csw(7, out), call(8, 4), csw(7, in), ret(7, 0, 2),
+		call(7, 1, 10, 11, 12), ret(7, 0, 99), call(7, 2), ret(7, 0, 98),
+		csw(8, out), csw(8, in), csw(8, out), csw(8, in), ret(8, 60, 1),
+		call(7, 3, 5, 6), csw(7, out), csw(7, in), ret(7, 0, 0),
+	} {
+		b = append(b, r...)
+	}
+	got, err := parseWakes(b)
+	require.NoError(t, err)
+	assert.Equal(t, []Wake{
+		{9, Made{}, -1, nil},
+		{7, Made{3, [2]uint64{5, 6}}, 2,
+			[]Made{{1, [2]uint64{10, 11}}, {2, [2]uint64{}}, {3, [2]uint64{5, 6}}}},
+		{8, Made{4, [2]uint64{}}, -1, nil},
+		{8, Made{4, [2]uint64{}}, -1, nil},
+		{7, Made{3, [2]uint64{5, 6}}, 0, nil},
+	}, got)
+	_, err = parseWakes(record(typeReturn, 7, 1))
+	assert.Error(t, err, "half a return")
+	_, err = parseWakes(record(typeSyscall, 7))
+	assert.Error(t, err, "a call without its number")
+}
+
 // TestNoRecordAtAll shows that a count is not 0 because nothing was understood.
 func TestNoRecordAtAll(t *testing.T) {
 	const end = 45
