@@ -26,8 +26,8 @@ func TestLookAtTheInterface(t *testing.T) {
 	}{
 		"lent, silence":     {bpf.ZeroCopy, 0, 14, 1, 14, 2},
 		"buffered, silence": {bpf.Buffered, 0, 14, 1, 14, 3},
-		"lent, packets":     {bpf.ZeroCopy, 100 * time.Millisecond, packets, 2, 20, 2},
-		"buffered, packets": {bpf.Buffered, 100 * time.Millisecond, packets, 2, 20, 2},
+		"lent, packets":     {bpf.ZeroCopy, 100 * time.Millisecond, packets, 2, 15, 2},
+		"buffered, packets": {bpf.Buffered, 100 * time.Millisecond, packets, 2, 15, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

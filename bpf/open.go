@@ -127,9 +127,10 @@ func (r *Reader) setUp(cfg *Config) error {
 		return err
 	}
 	_, polled := dev.Polled()
+	begin := time.Now()
 	r.wait = waiter{
 		dev: dev, eng: r.eng, sig: &r.sig, ifindex: r.ifindex, timeout: timeout, polled: polled,
-		begin: time.Now(),
+		begin: begin, lookAt: untilLook(begin),
 	}
 	return nil
 }

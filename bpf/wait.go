@@ -10,14 +10,24 @@ import (
 	"github.com/zbuf-go/zbuf"
 )
 
-// backstop is the longest time that the reader sleeps. Then it looks whether the interface is still
-// there, because kqueue does not tell. It is less than a second, and allows fewer than three
-// wake-ups a second.
+// backstop is how long a reader sleeps that has nothing else to do. Then it looks whether the
+// interface is still there, because kqueue does not tell. It allows fewer than three wake-ups a
+// second. With early it is less than a second, which is the longest time between two looks.
 const backstop = 700 * time.Millisecond
 
 // early is the time by which a reader that is awake anyway may look at the interface sooner. Waking
 // up costs more than the look.
 const early = 200 * time.Millisecond
+
+// untilLook returns when to look again. All readers look when the clock shows a multiple of
+// backstop, so many of them wake a processor no more often than one does.
+func untilLook(clock time.Time) time.Duration {
+	d := backstop - time.Duration(clock.UnixNano()%int64(backstop))
+	if d <= early { // that look is done
+		d += backstop
+	}
+	return d
+}
 
 // A waiter sleeps until its engine has packets. docs/design.md, "Waiting", has the reasons. Only
 // the reading goroutine uses it.
@@ -37,7 +47,7 @@ type waiter struct {
 	made     uint64        // system calls of dev.Wait that are in syscalls, if polled
 	begin    time.Time     // the times below count from here, because time.Since reads only one clock
 	fetched  time.Duration // when the kernel was last asked for everything it has
-	looked   time.Duration // when the interface was last known to be there
+	lookAt   time.Duration // when to look whether the interface is still there
 	several  bool          // the last batch says that packets come faster than one in a read timeout
 	leaving  bool          // the interface has gone, but some of its packets may be undelivered
 	gone     bool
@@ -64,7 +74,7 @@ func (w *waiter) next(ctx context.Context) (batch, error) {
 			return batch{}, errClosed
 		}
 		// Neither wake-ups in between nor a sleep that ends early may put off the look.
-		sleep, over := w.sig.left(ctx, max(backstop-(now-w.looked), 0))
+		sleep, over := w.sig.left(ctx, max(w.lookAt-now, 0))
 		if over != nil {
 			if b, ok, err := w.fetch(now, false); ok || err != nil {
 				return b, err
@@ -89,9 +99,9 @@ func (w *waiter) next(ctx context.Context) (batch, error) {
 			w.fetched, w.several = now, true
 			return b, nil
 		}
-		look := now-w.looked >= backstop-early
+		look := now >= w.lookAt-early
 		if look {
-			w.looked = now
+			w.lookAt = now + untilLook(time.Now())
 			w.leaving = w.detached()
 		}
 		// The look has stopped the read timeout, which may have been running for a packet.

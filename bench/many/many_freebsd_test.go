@@ -52,7 +52,7 @@ type figures struct {
 	Open                       time.Duration // of all readers
 	Resident, Wired            int64
 	Files, Threads, Goroutines int
-	Waits                      uint64
+	Waits, Sleeps              uint64
 	CPU, Elapsed               time.Duration
 }
 
@@ -206,9 +206,17 @@ func (c *crowd) idle(d time.Duration, f *figures) error {
 	if err != nil {
 		return err
 	}
+	var first, last unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &first); err != nil {
+		return err
+	}
 	begin, used := time.Now(), cpu()
 	time.Sleep(d) // the measurement takes this time
 	f.CPU, f.Elapsed = cpu()-used, time.Since(begin)
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &last); err != nil {
+		return err
+	}
+	f.Sleeps = uint64(last.Nvcsw - first.Nvcsw)
 	now, _, err := c.waits()
 	if err != nil {
 		return err
@@ -319,9 +327,10 @@ func row(s spec, f figures, d delivery) string {
 		packet = fmt.Sprint((d.CPU / time.Duration(rounds*s.Readers)).Microseconds())
 		mode = s.Mode.String()
 	}
-	return fmt.Sprintf("| %d | %s | %d | %s | %s | %d | %d | %d | %d | %.1f | %.0f | %s |",
+	return fmt.Sprintf("| %d | %s | %d | %s | %s | %d | %d | %d | %d | %.1f | %.1f | %.0f | %s |",
 		s.Readers, mode, min(s.Readers, len(s.Interfaces)), each(f.Open), each(d.Close),
 		f.Resident>>10, f.Wired>>10, f.Files, f.Threads, float64(f.Waits)/f.Elapsed.Seconds(),
+		float64(f.Sleeps)/f.Elapsed.Seconds(),
 		float64(f.CPU.Microseconds())/f.Elapsed.Seconds(), packet)
 }
 
@@ -342,9 +351,9 @@ func TestMany(t *testing.T) {
 	model, err := unix.Sysctl("hw.model")
 	require.NoError(t, err)
 	fmt.Printf("| readers | mode | interfaces | open, µs | close, µs | resident, KiB | wired, KiB | "+
-		"files | threads | wake-ups/s | idle CPU, µs/s | packet CPU, µs |\n"+
-		"| ---: | --- |%s\n| FreeBSD %s, %s, %s |%s\n", strings.Repeat(" ---: |", 10), release,
-		model, runtime.Version(), strings.Repeat(" |", 11))
+		"files | threads | wake-ups/s | sleeps/s | idle CPU, µs/s | packet CPU, µs |\n"+
+		"| ---: | --- |%s\n| FreeBSD %s, %s, %s |%s\n", strings.Repeat(" ---: |", 11), release,
+		model, runtime.Version(), strings.Repeat(" |", 12))
 	number, base, polled := uint32(0), 0, polled(t)
 	for _, n := range []int{0, 1, 100, 1000} {
 		for _, mode := range []bpf.Mode{bpf.ZeroCopy, bpf.Buffered} {

@@ -49,7 +49,6 @@ type causeResult struct {
 	Traced      seen
 	Causes      [numCauses]uint64
 	Collections uint32 // by the garbage collector, in the run with a trace
-	Rest        []string
 }
 
 func runCauses(s causeSpec) (res causeResult, err error) {
@@ -86,11 +85,7 @@ func runCauses(s causeSpec) (res causeResult, err error) {
 	res.Collections = m.NumGC - collections
 	monitor := sysmon(wakes)
 	for _, w := range wakes {
-		c := causeOf(w, pollers[0], monitor)
-		res.Causes[c]++
-		if c == causeOther && len(res.Rest) < 20 {
-			res.Rest = append(res.Rest, fmt.Sprintf("%+v", w))
-		}
+		res.Causes[causeOf(w, pollers[0], monitor)]++
 	}
 	return res, nil
 }
@@ -171,7 +166,7 @@ func slowly(t *testing.T, p *lab.Pair, rate int) (stop func()) {
 
 var causeReaders = []string{"default", "lease", "buffered", "immediate", "floor"}
 
-// All packets arrive, and the kernel has no more events than there are packets. The buffers never
+// All packets arrive, and the kernel tells of no more than the packets. The buffers never
 // fill up, so an event is a packet in immediate mode, and otherwise the end of the read timeout. The
 // rest is a measurement: its rows go to standard
 // output.
@@ -208,7 +203,8 @@ func TestCauses(t *testing.T) {
 			expect := float64(rate) * second
 			assert.InDelta(t, expect, float64(r.Traced.Packets), expect/10+1, "%s: packets", what)
 			events := r.Causes[causeEvent]
-			assert.LessOrEqual(t, float64(events), expect+expect/10+1, "%s: events", what)
+			// A thread that another one woke may look for an event too.
+			assert.LessOrEqual(t, float64(events), expect+expect/10+5, "%s: events", what)
 			fmt.Printf("| %d/s | %s | %.0f |", rate, name,
 				float64(r.CPU.Microseconds())/r.Elapsed.Seconds())
 			all, packet, timeout := uint64(0), uint64(0), events
@@ -222,9 +218,6 @@ func TestCauses(t *testing.T) {
 				fmt.Printf(" %.2f |", float64(n)/second)
 			}
 			fmt.Printf(" %d |\n", r.Collections)
-			for _, rest := range r.Rest {
-				t.Log(what, "other:", rest)
-			}
 		}
 	}
 }

@@ -23,7 +23,7 @@ type Trace struct {
 	Sleeps Calls
 }
 
-// Wake is one sleep of a thread, with what the thread did when it had woken up.
+// Wake says that a thread has woken up, and what it did then.
 type Wake struct {
 	Thread   int64
 	Slept    Made   // the call in which it slept
@@ -135,13 +135,15 @@ func parse(b []byte) (Trace, error) {
 	return t, err
 }
 
-// parseWakes returns the sleeps of a trace file, in the order in which each thread slept.
+// parseWakes returns the wake-ups of a trace file, those of each thread in their order. A thread
+// that does not wake up any more has none for its last sleep.
 func parseWakes(b []byte) (list []Wake, err error) {
 	type state struct {
 		call   Made // the last call that the thread has begun
-		wake   int  // its last sleep in list
-		asleep bool // that sleep was in a call that has not returned
-		slept  bool
+		asleep bool
+		wake   int // the last wake-up of the thread in list, if woken is set
+		woken  bool
+		inCall bool // that was in a call that has not returned
 	}
 	threads := map[int64]*state{}
 	err = records(b, func(typ uint16, thread int64, body []byte) error {
@@ -156,16 +158,17 @@ func parseWakes(b []byte) (list []Wake, err error) {
 			if err != nil {
 				return err
 			}
-			if out {
-				s.wake, s.asleep, s.slept = len(list), true, true
+			if !out && s.asleep {
+				s.wake, s.woken, s.inCall = len(list), true, true
 				list = append(list, Wake{Thread: thread, Slept: s.call, Returned: -1})
 			}
+			s.asleep = out
 		case typeSyscall:
 			if s.call, err = made(body); err != nil {
 				return err
 			}
-			s.asleep = false
-			if s.slept {
+			s.inCall = false
+			if s.woken {
 				list[s.wake].Then = append(list[s.wake].Then, s.call)
 			}
 		case typeReturn:
@@ -173,10 +176,10 @@ func parseWakes(b []byte) (list []Wake, err error) {
 				return errors.New("ktrace: record of a return without its value")
 			}
 			order := binary.NativeEndian
-			if s.asleep && order.Uint32(body[offError:]) == 0 {
+			if s.inCall && order.Uint32(body[offError:]) == 0 {
 				list[s.wake].Returned = int64(order.Uint64(body[offReturned:]))
 			}
-			s.asleep = false
+			s.inCall = false
 		}
 		return nil
 	})

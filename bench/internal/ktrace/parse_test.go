@@ -100,14 +100,13 @@ func TestParseWakes(t *testing.T) {
 		csw(9, out), call(7, 3, 5, 6), csw(7, out), call(8, 4), csw(7, in), ret(7, 0, 2),
 		call(7, 1, 10, 11, 12), ret(7, 0, 99), call(7, 2), ret(7, 0, 98),
 		csw(8, out), csw(8, in), csw(8, out), csw(8, in), ret(8, 60, 1),
-		call(7, 3, 5, 6), csw(7, out), csw(7, in), ret(7, 0, 0),
+		call(7, 3, 5, 6), csw(7, out), csw(7, in), ret(7, 0, 0), csw(6, in), csw(8, out),
 	} {
 		b = append(b, r...)
 	}
 	got, err := parseWakes(b)
 	require.NoError(t, err)
 	assert.Equal(t, []Wake{
-		{9, Made{}, -1, nil},
 		{7, Made{3, [2]uint64{5, 6}}, 2,
 			[]Made{{1, [2]uint64{10, 11}}, {2, [2]uint64{}}, {3, [2]uint64{5, 6}}}},
 		{8, Made{4, [2]uint64{}}, -1, nil},
