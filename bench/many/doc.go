@@ -15,6 +15,6 @@
 //	wake-ups     how often readers wake up in a second, while no packet comes
 //	sleeps       how often threads of the process go to sleep in a second, meanwhile (getrusage(2))
 //	idle CPU     processor time of the process for each second, while no packet comes
-//	packet CPU   processor time of the process for each packet that a reader delivers, when one packet
-//	             comes for each reader
+//	packet CPU   processor time of the process for each packet that a reader delivers, when one
+//	             packet comes for each reader
 package many

@@ -12,7 +12,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,7 +43,8 @@ type spec struct {
 	Mode       bpf.Mode
 	Interfaces []string // reader i is on i modulo their number
 	Idle       time.Duration
-	Files      uint64 // the most files that the process may have open, if not 0
+	Files      int64 // the most files that the process may have open, if not 0
+	Locked     int64 // the most bytes that mlock(2) may lock, if not 0
 }
 
 // figures are of the readers while no packet comes.
@@ -130,12 +130,30 @@ func (c *crowd) waits() (all, least uint64, err error) {
 	return all, least, nil
 }
 
-func run(s spec) error {
-	if s.Files > 0 {
-		err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: int64(s.Files), Max: int64(s.Files)})
-		if err != nil {
+// limit sets the limits of this process.
+func (s spec) limit() error {
+	for resource, n := range map[int]int64{
+		unix.RLIMIT_NOFILE: s.Files, unix.RLIMIT_MEMLOCK: s.Locked,
+	} {
+		if n == 0 {
+			continue
+		}
+		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: n, Max: n}); err != nil {
 			return err
 		}
+	}
+	if s.Locked == 0 {
+		return nil
+	}
+	if err := unix.Mlock(make([]byte, 2*s.Locked)); err == nil {
+		return errors.New("mlock(2) locks more than the limit")
+	}
+	return nil
+}
+
+func run(s spec) error {
+	if err := s.limit(); err != nil {
+		return err
 	}
 	time.Sleep(time.Millisecond) // now Go has its kqueue
 	var f figures
@@ -283,7 +301,8 @@ func try(t *testing.T, s spec, send func()) (f figures, d delivery, said string,
 		err = out.Decode(&d)
 	}
 	io.Copy(io.Discard, pipe)
-	return f, d, errs.String(), errors.Join(err, cmd.Wait())
+	err = errors.Join(err, cmd.Wait())
+	return f, d, errs.String(), err
 }
 
 // makeVLANs makes interfaces on A, with the tags from 1 on.
@@ -396,32 +415,44 @@ func TestLimits(t *testing.T) {
 		s := spec{Readers: few, Interfaces: ifnames, Idle: idle, Files: files}
 		f, d := start(t, s, func() { send(t, p, 1, 0) })
 		assert.Equal(t, 3*few, f.Files)
-		assert.Equal(t, make([][]uint32, 0), slices.DeleteFunc(d.Numbers, func(n []uint32) bool {
-			return slices.Equal(n, []uint32{0, 1, 2, 3})
-		}), "readers without their packets")
+		requireAll(t, d)
 		s.Readers = files
 		_, _, said, err := try(t, s, func() {})
 		require.Error(t, err)
-		t.Log(said)
+		t.Log(strings.TrimSpace(said))
 		assert.Regexp(t, `reader (1[89]|2\d): .*too many open files`, said)
+	})
+	// The kernel wires lent buffers, and does not count them as locked memory.
+	t.Run("locked memory", func(t *testing.T) {
+		s := spec{Readers: 20, Mode: bpf.ZeroCopy, Interfaces: ifnames, Idle: idle,
+			Locked: 2 * bufferSize}
+		_, d := start(t, s, func() { send(t, p, 1, 0) })
+		requireAll(t, d)
 	})
 	t.Run("threads", func(t *testing.T) {
 		lab.SetSysctl(t, w, "kern.threads.max_threads_per_proc", 40)
 		s := spec{Readers: 60, Interfaces: ifnames, Idle: idle}
 		f, d, said, err := try(t, s, func() { send(t, p, 1, 0) })
-		first, _, _ := strings.Cut(said, "\n")
-		t.Log(first)
 		if polled(t) {
 			require.NoError(t, err)
 			assert.Less(t, f.Threads, 40)
-			for i, got := range d.Numbers {
-				require.Equal(t, []uint32{0, 1, 2, 3}, got, "reader %d", i)
-			}
+			requireAll(t, d)
 			return
 		}
 		require.Error(t, err)
+		first, _, _ := strings.Cut(said, "\n")
+		t.Log(first)
 		assert.Contains(t, first, "failed to create new OS thread")
 	})
+}
+
+// requireAll requires that each reader has the packets that were sent to one interface.
+func requireAll(t *testing.T, d delivery) {
+	t.Helper()
+	require.NotEmpty(t, d.Numbers)
+	for i, got := range d.Numbers {
+		require.Equal(t, []uint32{0, 1, 2, 3}, got, "reader %d", i)
+	}
 }
 
 // polled reports whether a reader waits in the poller of Go's runtime.

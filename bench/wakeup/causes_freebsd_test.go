@@ -166,10 +166,9 @@ func slowly(t *testing.T, p *lab.Pair, rate int) (stop func()) {
 
 var causeReaders = []string{"default", "lease", "buffered", "immediate", "floor"}
 
-// All packets arrive, and the kernel tells of no more than the packets. The buffers never
-// fill up, so an event is a packet in immediate mode, and otherwise the end of the read timeout. The
-// rest is a measurement: its rows go to standard
-// output.
+// All packets arrive, and the kernel tells of no more than the packets. The buffers never fill up.
+// So an event is a packet in immediate mode, and otherwise the end of the read timeout. The rest is
+// a measurement: its rows go to standard output.
 func TestCauses(t *testing.T) {
 	length := time.Minute
 	if testing.Short() {
