@@ -465,13 +465,12 @@ COUNTED_ON     = $(if $(filter FreeBSD,$(shell uname -s)),here,$(COUNT_KERNELS))
 # $(1) is a folder, $(2) a package in it, $(3) a test and $(4) the name of the table. The table of each
 # kernel goes to out/, and all of them between two lines of $(5). Only the first has its head.
 define COUNTED
-	@mkdir -p out && rm -f out/$(4).table
-	@set -e; for k in $(COUNTED_ON); do echo "$(3): $$k"; \
+	@mkdir -p out && : >out/$(4).table
+	@set -e; from=1; for k in $(COUNTED_ON); do echo "$(3): $$k"; \
 	  (cd $(1) && GOOS=freebsd $(GO) test -count=1 -timeout 60m -v -run '$(3)$$' \
 	    $(if $(filter here,$(COUNTED_ON)),,-exec "$(subst $(BENCH_KERNEL),$$k,$(BENCH_VM)) $(BENCH_COUNT)") $(2)) \
 	    >out/$(4).txt || { cat out/$(4).txt; exit 1; }; \
-	  grep '^| ' out/$(4).txt | if [ -f out/$(4).table ]; then tail -n +3; else cat; fi \
-	    >>out/$(4).table; done
+	  grep '^| ' out/$(4).txt | tail -n +$$from >>out/$(4).table; from=3; done
 	awk '/^<!-- $(4) -->/ { print; while ((getline line < "out/$(4).table") > 0) print line; skip = 1 } \
 	  /^<!-- end of $(4) -->/ { skip = 0 } !skip' $(5) >out/$(4).md
 	mv out/$(4).md $(5)

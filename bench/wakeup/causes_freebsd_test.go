@@ -124,6 +124,9 @@ func causeOf(w ktrace.Wake, poller int, monitor int64) cause {
 				return causeCheck
 			}
 		}
+		if w.Slept.Args[0] != uint64(poller) {
+			return causeEvent // the reader's own timeout, in place of the kernel's
+		}
 		return causeTimer
 	case w.Slept.Args[0] != uint64(poller):
 		return causeEvent

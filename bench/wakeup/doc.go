@@ -19,8 +19,10 @@
 // the causes apart by the call in which the thread slept, and by those that it makes next.
 //
 //	packet        the kernel told of a packet, in immediate mode
-//	read timeout  the kernel's read timeout ended, and a packet had come before
-//	check         the reader looked whether its interface is still there
+//	read timeout  the kernel's read timeout ended, and a packet had come before; or the reader's
+//	              own, where it does not sleep in Go's poller and packets flow
+//	check         the time of a sleep ended, and the reader looked whether its interface is still
+//	              there
 //	timer         another timer of the program, such as the one that ends the measurement
 //	sysmon        the monitor thread of Go's scheduler
 //	hand-over     a thread of the scheduler was woken by another

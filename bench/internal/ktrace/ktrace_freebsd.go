@@ -44,7 +44,7 @@ func CountOf(pid, end int, f func() error) (Calls, error) {
 	return t.Calls.withoutEnd(end)
 }
 
-// Wakes returns the times that threads wake up while f runs. It fails if the trace does not show the
+// Wakes returns the wake-ups of all threads while f runs. It fails if the trace does not show the
 // call that ended it.
 func Wakes(f func() error) ([]Wake, error) {
 	b, err := trace(os.Getpid(), facilityCall|facilityRet|facilityCSW, f)
