@@ -41,6 +41,10 @@
 //	zbuf-lease     this module, lent buffers: Lease, Packets
 //	zbuf-packet    the same: ZeroCopyReadPacketData
 //	zbuf-copy      the same: ReadInto
+//	zbuf-packetreader  the same: ZeroCopyReadPacketData of a PacketReader
+//	zbuf-gopacket  the same: ZeroCopyReadPacketData of gopacketbpf, with gopacket's CaptureInfo
+//	zbuf-packetconn  ReadFrom of package packet: always immediate, with buffers of its own size, and
+//	               it allocates the address of each packet
 //	zbuf-buffered  this module, read(2): Lease, Packets
 //	gopacket       github.com/gopacket/gopacket/bsdbpf; it has no filters, so the benchmark sets the
 //	               filter through its descriptor
@@ -62,7 +66,7 @@
 //
 // A contestant that takes more than five seconds too long is killed. Then stuck is 1.
 //
-// Except at the overload above, all contestants but go-pcap have 1.5 MiB of packet buffers: two
+// Except at the overload above, all contestants but go-pcap and zbuf-packetconn have 1.5 MiB of packet buffers: two
 // lent buffers of 768 KiB, or three of 512 KiB with read(2), where the third is the reader's. All
 // load one word of each cache line of each packet.
 //

@@ -44,7 +44,8 @@ func TestCountersOfSystemCallsAreExact(t *testing.T) {
 func TestNoSystemCallWhileBehind(t *testing.T) {
 	kernel(t)
 	for _, size := range []int{64, 1500} {
-		for _, name := range []string{"zbuf-lease", "zbuf-packet", "zbuf-copy"} {
+		for _, name := range []string{"zbuf-lease", "zbuf-packet", "zbuf-packetreader",
+			"zbuf-gopacket", "zbuf-copy"} {
 			t.Run(fmt.Sprintf("%s, %d bytes", name, size), func(t *testing.T) {
 				const perBuffer = 40
 				s := storm(t, size)

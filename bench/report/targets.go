@@ -195,7 +195,8 @@ var targets = []target{
 		limit: 0,
 		figure: func(_ *data, r *result) (float64, bool) {
 			v, ok := r.values["syscalls/Mpkt"]
-			lent := slices.Contains([]string{"zbuf-lease", "zbuf-packet", "zbuf-copy"}, r.at["reader"])
+			lent := slices.Contains([]string{"zbuf-lease", "zbuf-packet", "zbuf-packetreader",
+				"zbuf-gopacket", "zbuf-copy"}, r.at["reader"])
 			return v, ok && lent && work(r) && r.values["drop-%"] > 0
 		}},
 	{text: "CPU per packet, lease to the bare loop in Go", bench: "Contest", limit: 1.1,

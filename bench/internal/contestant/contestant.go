@@ -40,17 +40,17 @@ type opener func(Config) (Contestant, error)
 var openers = map[string]opener{}
 
 // Names are the names of all contestants. Those of this module come first, and the limit last.
-var Names = []string{"zbuf-lease", "zbuf-packet", "zbuf-copy", "zbuf-buffered", "gopacket",
-	"go-pcap", "read2", "bare"}
+var Names = []string{"zbuf-lease", "zbuf-packet", "zbuf-packetreader", "zbuf-gopacket", "zbuf-copy",
+	"zbuf-packetconn", "zbuf-buffered", "gopacket", "go-pcap", "read2", "bare"}
 
 // Buffers are the numbers of pieces into which each contestant divides Config.Memory. Lending has
 // the two buffers of the kernel. read(2) has two of the kernel and one of the reader. 0 means that
 // the contestant has no setting for it.
 func Buffers(name string) int {
 	switch name {
-	case "zbuf-lease", "zbuf-packet", "zbuf-copy", "bare":
+	case "zbuf-lease", "zbuf-packet", "zbuf-packetreader", "zbuf-gopacket", "zbuf-copy", "bare":
 		return 2
-	case "go-pcap":
+	case "zbuf-packetconn", "go-pcap":
 		return 0
 	}
 	return 3

@@ -3,10 +3,13 @@ package contestant
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"time"
 
 	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/gopacketbpf"
+	"github.com/zbuf-go/zbuf/packet"
 )
 
 func init() {
@@ -19,6 +22,13 @@ func init() {
 	openers["zbuf-copy"] = func(c Config) (Contestant, error) {
 		return openReader(c, bpf.ZeroCopy, (*reader).copies)
 	}
+	openers["zbuf-packetreader"] = func(c Config) (Contestant, error) {
+		return openReader(c, bpf.ZeroCopy, (*reader).alone)
+	}
+	openers["zbuf-gopacket"] = func(c Config) (Contestant, error) {
+		return openReader(c, bpf.ZeroCopy, (*reader).handle)
+	}
+	openers["zbuf-packetconn"] = openConn
 	openers["zbuf-buffered"] = func(c Config) (Contestant, error) {
 		return openReader(c, bpf.Buffered, (*reader).leases)
 	}
@@ -98,6 +108,31 @@ func (r *reader) copies(t *Tally) error {
 	return nil
 }
 
+func (r *reader) alone(t *Tally) error {
+	p := r.PacketReader()
+	defer p.Release()
+	for !r.Load() {
+		data, _, err := p.ZeroCopyReadPacketData()
+		if err != nil {
+			return err
+		}
+		t.Packet(data)
+	}
+	return nil
+}
+
+func (r *reader) handle(t *Tally) error {
+	h := gopacketbpf.New(context.Background(), r.Reader)
+	for !r.Load() {
+		data, _, err := h.ZeroCopyReadPacketData()
+		if err != nil {
+			return err
+		}
+		t.Packet(data)
+	}
+	return nil
+}
+
 func (r *reader) Stop() {
 	r.stop.Stop()
 	r.SetReadDeadline(time.Now())
@@ -112,3 +147,48 @@ func (r *reader) Syscalls() (uint64, bool) {
 	s, err := r.Stats()
 	return s.Syscalls, err == nil
 }
+
+// conn is a net.PacketConn of this module.
+type conn struct {
+	stop
+	*packet.Conn
+	buf []byte
+}
+
+func openConn(c Config) (Contestant, error) {
+	ifi, err := net.InterfaceByName(c.Interface)
+	if err != nil {
+		return nil, err
+	}
+	p, err := packet.Listen(ifi, packet.Raw, packet.All, &packet.Config{Filter: c.Filter})
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: p, buf: make([]byte, 64<<10)}, nil
+}
+
+func (c *conn) Run(t *Tally) error {
+	for !c.Load() {
+		n, _, err := c.ReadFrom(c.buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) && c.Load() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		t.Packet(c.buf[:n])
+	}
+	return nil
+}
+
+func (c *conn) Stop() {
+	c.stop.Stop()
+	c.SetReadDeadline(time.Now())
+}
+
+func (c *conn) Start() {
+	c.SetReadDeadline(time.Time{})
+	c.stop.Start()
+}
+
+func (c *conn) Syscalls() (uint64, bool) { return 0, false }
