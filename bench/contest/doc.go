@@ -66,9 +66,9 @@
 //
 // A contestant that takes more than five seconds too long is killed. Then stuck is 1.
 //
-// Except at the overload above, all contestants but go-pcap and zbuf-packetconn have 1.5 MiB of packet buffers: two
-// lent buffers of 768 KiB, or three of 512 KiB with read(2), where the third is the reader's. All
-// load one word of each cache line of each packet.
+// Except at the overload above, all contestants but go-pcap and zbuf-packetconn have 1.5 MiB of
+// packet buffers: two lent buffers of 768 KiB, or three of 512 KiB with read(2), where the third is
+// the reader's. All load one word of each cache line of each packet.
 //
 // # Figures
 //
