@@ -71,18 +71,18 @@ func runCauses(s causeSpec) (res causeResult, err error) {
 		return res, err
 	}
 	res.CPU = cpu() - before
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	collections := m.NumGC
 	wakes, err := ktrace.Wakes(func() (err error) {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		collections := m.NumGC
 		res.Traced, err = r.capture(s.Length)
+		runtime.ReadMemStats(&m)
+		res.Collections = m.NumGC - collections
 		return err
 	})
 	if err != nil {
 		return res, err
 	}
-	runtime.ReadMemStats(&m)
-	res.Collections = m.NumGC - collections
 	monitor := sysmon(wakes)
 	for _, w := range wakes {
 		res.Causes[causeOf(w, pollers[0], monitor)]++
@@ -116,8 +116,8 @@ func causeOf(w ktrace.Wake, poller int, monitor int64) cause {
 		return causeSysmon
 	case w.Slept.Number == unix.SYS__UMTX_OP:
 		return causeHandOver
-	case w.Slept.Number != unix.SYS_KEVENT:
-		return causeOther
+	case w.Slept.Number != unix.SYS_KEVENT || w.Returned < 0:
+		return causeOther // also where the thread went on sleeping in the same call
 	case w.Returned == 0:
 		for _, c := range w.Then {
 			if c.Number == unix.SYS_IOCTL && uint32(c.Args[1]) == uint32(zbuf.BIOCGETIF) {
