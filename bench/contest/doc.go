@@ -1,8 +1,9 @@
 // Package contest compares readers of packets. All have the same interface, filter and buffer
 // memory. Each runs in a separate process.
 //
-//	Contest  packets, drops, CPU time, system calls, context switches and memory, idle to overload
-//	Delay    from sending to delivery, at a low rate
+//	Contest   packets, drops, CPU time, system calls, context switches and memory, idle to overload
+//	Rotation  drops at overload by the size of the buffers
+//	Delay     from sending to delivery, at a low rate
 //
 // Each measurement has five runs of 4 s (12 s idle, 2 s at full load), each in a new process. The
 // run with the median of the CPU time counts. Drops are the mean of all runs. At overload there are

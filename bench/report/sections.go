@@ -91,6 +91,17 @@ var sections = []section{
 		},
 	},
 	{
+		bench: "Rotation", split: []string{kernel, "own"}, rows: []string{"memory", "reader"},
+		against: map[string]string{"reader": "zbuf-buffered"},
+		columns: []column{
+			{"drop-%", "dropped, %", false},
+			{"drop-error-%", "standard error, %", false},
+			{"cpu-ns/pkt", "CPU per packet", true},
+			{"cpu-ns/pkt", "CPU ns/packet", false},
+			{"syscalls/Mpkt", "system calls per million packets", false},
+		},
+	},
+	{
 		bench: "Touch", split: []string{kernel}, rows: []string{"size", "language"},
 		against: map[string]string{"language": "Go"},
 		columns: []column{
