@@ -34,7 +34,8 @@ type Span struct{ From, To time.Duration }
 // Took returns the length of s.
 func (s Span) Took() time.Duration { return s.To - s.From }
 
-// WatchLag watches until the test is over. A storm can't begin meanwhile, so make it before.
+// WatchLag watches until the test is over. A storm can't begin meanwhile, so make it before. Once it
+// returns, every stall counts.
 func WatchLag(t testing.TB) *Lag {
 	l := &Lag{epoch: time.Now()}
 	stop := make(chan struct{})
@@ -42,6 +43,8 @@ func WatchLag(t testing.TB) *Lag {
 	cpus, err := Processors()
 	require.NoError(t, err)
 	l.until = make([]atomic.Int64, len(cpus))
+	var begun sync.WaitGroup
+	begun.Add(len(cpus))
 	for i, cpu := range cpus {
 		watchers.Go(func() {
 			runtime.LockOSThread() // for good: the thread ends with the goroutine
@@ -51,13 +54,15 @@ func WatchLag(t testing.TB) *Lag {
 			// bound to.
 			defer func() { assert.NoError(t, Pin(cpus...)) }()
 			const nap = 5 * time.Millisecond
+			l.until[i].Store(int64(l.Now()))
+			begun.Done()
 			for {
 				select {
 				case <-stop:
 					return
 				default:
 				}
-				due := l.Now() + nap
+				due := time.Duration(l.until[i].Load()) + nap
 				time.Sleep(nap)
 				now := l.Now()
 				late := now - due
@@ -74,6 +79,7 @@ func WatchLag(t testing.TB) *Lag {
 		})
 	}
 	t.Cleanup(func() { close(stop); watchers.Wait() })
+	begun.Wait()
 	return l
 }
 

@@ -37,3 +37,11 @@ func TestLateIsBeyondTheMachine(t *testing.T) {
 		})
 	}
 }
+
+// A stall right after WatchLag has returned counts too.
+func TestTheWatchHasBegun(t *testing.T) {
+	l := WatchLag(t)
+	for i := range l.until {
+		assert.Positive(t, l.until[i].Load(), "watcher %d", i)
+	}
+}
