@@ -104,7 +104,8 @@ func TestMerge(t *testing.T) {
 		{"equal times go by arrival", 3,
 			[]event{{0, 2, 1, 5}, {1, 0, 2, 5}, {2, 1, 3, 5}},
 			[]turn{{1, 2}, {2, 101}, {3, 102}}, 0},
-		// A reader looks for its interface at each multiple of 700 ms. The bubble begins 100 ms after one.
+		// A reader looks for its interface at each multiple of 700 ms. The bubble begins 100 ms after
+		// one.
 		{"an interface that has gone delays nobody, and is said once", 2,
 			[]event{{0, 0, 1, 10}, {1, 1, 2, 20}, {2, 1, 0, 0}, {1500, 0, 3, 30}},
 			[]turn{{1, 1}, {2, 101}, {0, 600}, {3, 1500}}, 0},

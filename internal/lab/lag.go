@@ -34,8 +34,8 @@ type Span struct{ From, To time.Duration }
 // Took returns the length of s.
 func (s Span) Took() time.Duration { return s.To - s.From }
 
-// WatchLag watches until the test is over. A storm can't begin meanwhile, so make it before. Once it
-// returns, every stall counts.
+// WatchLag watches until the test is over. A storm can't begin meanwhile, so make it before. Every
+// stall counts once WatchLag has returned.
 func WatchLag(t testing.TB) *Lag {
 	l := &Lag{epoch: time.Now()}
 	stop := make(chan struct{})
