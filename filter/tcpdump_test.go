@@ -8,8 +8,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"golang.org/x/net/bpf"
 )
 
@@ -17,6 +19,7 @@ import (
 type tcpdump struct {
 	path string
 	dir  string
+	mu   sync.Mutex // of the files in dir
 }
 
 // newTcpdump skips the test, and says why, where tcpdump is missing.
@@ -56,21 +59,9 @@ func (d *tcpdump) compile(dlt uint32, expression string, optimize bool) (prog []
 
 func (d *tcpdump) run(dlt uint32, expression string, optimize bool, how string) (out,
 	refused string, err error) {
-	file := filepath.Join(d.dir, fmt.Sprintf("%d.pcap", dlt))
-	if _, err := os.Stat(file); err != nil {
-		link := dlt
-		if n, ok := linkTypes[dlt]; ok {
-			link = n
-		}
-		head := make([]byte, 24)
-		binary.LittleEndian.PutUint32(head, 0xa1b2c3d4)
-		binary.LittleEndian.PutUint16(head[4:], 2)
-		binary.LittleEndian.PutUint16(head[6:], 4)
-		binary.LittleEndian.PutUint32(head[16:], 262144)
-		binary.LittleEndian.PutUint32(head[20:], link)
-		if err := os.WriteFile(file, head, 0o600); err != nil {
-			return "", "", err
-		}
+	file, err := d.file(dlt)
+	if err != nil {
+		return "", "", err
 	}
 	args := []string{"-r", file, how}
 	if name := liveLinks[dlt]; name != "" {
@@ -90,4 +81,41 @@ func (d *tcpdump) run(dlt uint32, expression string, optimize bool, how string) 
 		return "", "", fmt.Errorf("%q: %w: %s", expression, err, msg)
 	}
 	return stdout.String(), "", nil
+}
+
+// file returns the name of a file of the link type, without packets.
+func (d *tcpdump) file(dlt uint32) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	file := filepath.Join(d.dir, fmt.Sprintf("%d.pcap", dlt))
+	if _, err := os.Stat(file); err == nil {
+		return file, nil
+	}
+	link := dlt
+	if n, ok := linkTypes[dlt]; ok {
+		link = n
+	}
+	head := make([]byte, 24)
+	binary.LittleEndian.PutUint32(head, 0xa1b2c3d4)
+	binary.LittleEndian.PutUint16(head[4:], 2)
+	binary.LittleEndian.PutUint16(head[6:], 4)
+	binary.LittleEndian.PutUint32(head[16:], 262144)
+	binary.LittleEndian.PutUint32(head[20:], link)
+	return file, os.WriteFile(file, head, 0o600)
+}
+
+// The first questions about a link type may come at the same time.
+func TestQuestionsToTcpdumpAtTheSameTime(t *testing.T) {
+	for range 8 {
+		d := newTcpdump(t)
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				_, refused, err := d.compile(DLTEthernet, "ip", true)
+				assert.NoError(t, err)
+				assert.Empty(t, refused)
+			})
+		}
+		all.Wait()
+	}
 }
