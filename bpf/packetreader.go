@@ -40,28 +40,23 @@ func (p *PacketReader) ZeroCopyReadPacketData() (data []byte, info Info, err err
 func (p *PacketReader) ReadSlice(ctx context.Context) (data []byte, info Info, err error) {
 	// docs/design.md, "One packet at a time", has what each step is for. Each step is an if of its
 	// own, because for && the compiler makes a value of the conditions before.
-	if at := p.at; at+minHdrlen <= uint(len(p.buf)) {
-		if caplen, hdrlen, ok := record(p.buf, at); ok {
-			if r := p.r; !r.sig.closed.Load() {
-				if r.gate.epoch.Load() == p.epoch {
-					p.at = align(at + (hdrlen + caplen))
-					next := packetAt(p.buf, at, caplen, hdrlen, 0)
-					r.passed.live.add(caplen)
-					return next.Data(), next.info(p.origin), nil
+	for r := p.r; ; {
+		if at := p.at; at+minHdrlen <= uint(len(p.buf)) {
+			if caplen, hdrlen, ok := record(p.buf, at); ok {
+				if !r.sig.closed.Load() {
+					if r.gate.epoch.Load() == p.epoch {
+						p.at = align(at + (hdrlen + caplen))
+						next := packetAt(p.buf, at, caplen, hdrlen, 0)
+						r.passed.live.add(caplen)
+						return next.Data(), next.info(p.origin), nil
+					}
 				}
 			}
 		}
+		if err := p.refill(ctx); err != nil {
+			return nil, Info{}, err
+		}
 	}
-	return p.readNext(ctx)
-}
-
-// readNext is ReadSlice where the buffer has no packet that may be delivered. It is apart, so
-// ReadSlice keeps its arguments in registers.
-func (p *PacketReader) readNext(ctx context.Context) (data []byte, info Info, err error) {
-	if err := p.refill(ctx); err != nil {
-		return nil, Info{}, err
-	}
-	return p.ReadSlice(ctx)
 }
 
 // ReadPacket waits for the next packet and returns a copy of it. Copies of short packets share
