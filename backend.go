@@ -32,7 +32,7 @@ type Backend interface {
 	//     as EVFILT_READ with EV_CLEAR reports it. Data that a call has reported does not count.
 	//   - Wake was called since the last call.
 	//   - The timeout has passed. A negative timeout never passes.
-	//   - A signal came. Wait then returns an empty Event.
+	//   - A signal came, or the alarm of an earlier call was late. Wait then returns an empty Event.
 	//
 	// If rearm is true, Wait first looks at the readiness afresh, as EV_ADD does. It reports data
 	// that counts as ready again, and it starts the read timeout (BIOCSRTIMEOUT) if an ioctl has

@@ -75,8 +75,8 @@
 // One goroutine at a time reads. A reading method that is called while another one is at work
 // returns [ErrLeaseOut]. Any goroutine may call everything else, also [Lease.Release]. Before
 // FreeBSD 14 a read that waits occupies a thread of the operating system. The kernel allows a
-// process 1,500 of them (kern.threads.max_threads_per_proc), and Go ends a process that needs more.
-// Package fanout spreads the packets of each lease over several goroutines.
+// process 1,500 of them by default (kern.threads.max_threads_per_proc), and Go ends a process that
+// needs more. Package fanout spreads the packets of each lease over several goroutines.
 //
 // # Without FreeBSD
 //

@@ -2,6 +2,7 @@ package bpf_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 // A reader that is awake anyway checks whether the interface is there. Otherwise the reader wakes
@@ -140,4 +142,46 @@ func TestRenameIsNotGone(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, l.Release())
 	})
+}
+
+// Wherever the clock stands when the reader opens and when the interface goes, and whoever wakes
+// the reader in between, it says so within 900 ms.
+func TestInterfaceGoneIsSaidWithinASecond(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(lab.RandomSeed(t), 0))
+	within := func(most time.Duration) time.Duration { return time.Duration(rnd.Int64N(int64(most))) }
+	worst := time.Duration(0)
+	for range 300 {
+		mode := []bpf.Mode{bpf.ZeroCopy, bpf.Buffered}[rnd.IntN(2)]
+		offset, alive := within(2*time.Second), within(3*time.Second)
+		every := time.Millisecond + within(time.Second)
+		synctest.Test(t, func(t *testing.T) {
+			time.Sleep(offset) // in the time of the bubble
+			w := newCapture(t, bpf.Config{Mode: mode, ReadTimeout: bpf.NoTimeout})
+			var gone time.Time
+			var others sync.WaitGroup
+			over := make(chan struct{})
+			others.Go(func() {
+				time.Sleep(alive) // in the time of the bubble
+				gone = time.Now()
+				w.k.RemoveInterface("em0")
+			})
+			others.Go(func() {
+				for {
+					select {
+					case <-over:
+						return
+					case <-time.After(every):
+						w.r.SetReadDeadline(time.Time{})
+					}
+				}
+			})
+			_, err := w.r.Lease(t.Context())
+			close(over)
+			others.Wait()
+			require.ErrorIs(t, err, bpf.ErrInterfaceGone)
+			worst = max(worst, time.Since(gone))
+		})
+	}
+	assert.LessOrEqual(t, worst, 900*time.Millisecond)
+	assert.Greater(t, worst, 500*time.Millisecond, "no look was far away")
 }

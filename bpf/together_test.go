@@ -62,12 +62,12 @@ func TestIdleReadersWakeUpTogether(t *testing.T) {
 						assert.ErrorIs(t, err, context.Canceled)
 					})
 				}
-				time.Sleep(2 * time.Second)
+				time.Sleep(2 * time.Second) // in the time of the bubble
 				a.mu.Lock()
 				clear(a.times)
 				a.mu.Unlock()
 				const seconds = 7
-				time.Sleep(seconds * time.Second)
+				time.Sleep(seconds * time.Second) // in the time of the bubble
 				a.mu.Lock()
 				assert.InDelta(t, seconds*1000/700, len(a.times), 1, "moments")
 				sum := 0

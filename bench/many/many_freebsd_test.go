@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -250,8 +249,7 @@ func (c *crowd) idle(d time.Duration, f *figures) error {
 
 // before returns the number of open files, and the bytes that the kernel has wired.
 func before() (files int, wired int64, err error) {
-	pages, err := unix.SysctlUint32("vm.stats.vm.v_wire_count")
-	if err != nil {
+	if wired, err = lab.Wired(); err != nil {
 		return 0, 0, err
 	}
 	for fd := range 8192 {
@@ -259,7 +257,7 @@ func before() (files int, wired int64, err error) {
 			files++
 		}
 	}
-	return files, int64(pages) * int64(os.Getpagesize()), nil
+	return files, wired, nil
 }
 
 // cpu returns the processor time of this process.
@@ -267,13 +265,6 @@ func cpu() time.Duration {
 	var ts unix.Timespec
 	unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts)
 	return time.Duration(ts.Nano())
-}
-
-// tagged returns a packet with a number for the vlan of a tag.
-func tagged(tag uint16, number uint32) []byte {
-	f := lab.Frame(64, number)
-	head := binary.BigEndian.AppendUint16(append(bytes.Clone(f[:12]), 0x81, 0), tag)
-	return append(head, f[12:]...)
 }
 
 // start runs the readers. It calls send when all of them wait.
@@ -305,19 +296,6 @@ func try(t *testing.T, s spec, send func()) (f figures, d delivery, said string,
 	return f, d, errs.String(), err
 }
 
-// makeVLANs makes interfaces on A, with the tags from 1 on.
-func makeVLANs(t *testing.T, w lab.World, p *lab.Pair, n int) (names []string) {
-	t.Helper()
-	for i := range n {
-		name, err := lab.CreateVLAN(p.A, uint16(i+1))
-		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, w.Destroy(name)) })
-		require.NoError(t, w.SetUp(name, true))
-		names = append(names, name)
-	}
-	return names
-}
-
 // send sends a packet to each of n vlans, so many times. The packets have numbers from first on. It
 // returns the next number.
 func send(t *testing.T, p *lab.Pair, n int, first uint32) uint32 {
@@ -325,7 +303,7 @@ func send(t *testing.T, p *lab.Pair, n int, first uint32) uint32 {
 	for range rounds {
 		var frames [][]byte
 		for i := range n {
-			frames = append(frames, tagged(uint16(i+1), first))
+			frames = append(frames, lab.Tagged(uint16(i+1), lab.Frame(64, first)))
 			first++
 		}
 		p.Inject(t, frames...)
@@ -364,7 +342,7 @@ func TestMany(t *testing.T) {
 		idle = time.Second
 	}
 	p := lab.NewPair(t, w)
-	vlans := makeVLANs(t, w, p, interfaces)
+	vlans := lab.NewVLANs(t, w, p, interfaces)
 	release, err := unix.Sysctl("kern.osrelease")
 	require.NoError(t, err)
 	model, err := unix.Sysctl("hw.model")
@@ -408,7 +386,7 @@ func TestLimits(t *testing.T) {
 	w := lab.OnKernel(t)
 	lab.SetSysctl(t, w, "net.bpf.zerocopy_enable", 1)
 	p := lab.NewPair(t, w)
-	ifnames := makeVLANs(t, w, p, 1)
+	ifnames := lab.NewVLANs(t, w, p, 1)
 	idle := time.Millisecond
 	t.Run("files", func(t *testing.T) {
 		const files, few = 64, 15

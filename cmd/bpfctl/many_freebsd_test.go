@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,33 +18,6 @@ import (
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
-// vlans makes n vlan interfaces on a pair, with the tags from 1 on.
-func vlans(t *testing.T, w lab.World, p *lab.Pair, n int) (names []string) {
-	t.Helper()
-	for i := range n {
-		name, err := lab.CreateVLAN(p.A, uint16(i+1))
-		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, w.Destroy(name)) })
-		require.NoError(t, w.SetUp(name, true))
-		names = append(names, name)
-	}
-	return names
-}
-
-// onVLAN returns a frame as it comes in for the vlan of a tag.
-func onVLAN(tag int, frame []byte) []byte {
-	head := binary.BigEndian.AppendUint16(append(bytes.Clone(frame[:12]), 0x81, 0), uint16(tag))
-	return append(head, frame[12:]...)
-}
-
-// wired returns the bytes that the kernel can't page out.
-func wired(t *testing.T) int {
-	t.Helper()
-	pages, err := unix.SysctlUint32("vm.stats.vm.v_wire_count")
-	require.NoError(t, err)
-	return int(pages) * os.Getpagesize()
-}
-
 // A capture of 64 interfaces has every packet of each. Where a waiting reader occupies no thread,
 // the capture has few threads. The test also measures: its rows, for docs/scale.md, go to standard
 // output.
@@ -63,7 +34,7 @@ func TestKernelSixtyFourInterfaces(t *testing.T) {
 	require.NoError(t, err)
 	_, polled := d.Polled()
 	require.NoError(t, d.Close())
-	names := vlans(t, w, pair, 64)
+	names := lab.NewVLANs(t, w, pair, 64)
 	release, err := unix.Sysctl("kern.osrelease")
 	require.NoError(t, err)
 	model, err := unix.Sysctl("hw.model")
@@ -75,7 +46,8 @@ func TestKernelSixtyFourInterfaces(t *testing.T) {
 	for _, n := range []int{1, len(names)} {
 		for _, mode := range []string{"zerocopy", "buffered"} {
 			out := filepath.Join(t.TempDir(), "out.pcapng")
-			before := wired(t)
+			before, err := lab.Wired()
+			require.NoError(t, err)
 			p := start(t, nil, "capture", "-i", strings.Join(names[:n], ","), "--mode", mode, "-w", out,
 				"ether proto 0x88b5")
 			p.capturing()
@@ -90,7 +62,8 @@ func TestKernelSixtyFourInterfaces(t *testing.T) {
 			time.Sleep(idle) // the measurement takes this time
 			k := seen()
 			cpu := float64((k.Runtime() - used).Microseconds()) / time.Since(begin).Seconds()
-			grown := wired(t) - before
+			after, err := lab.Wired()
+			require.NoError(t, err)
 			threads[n] = max(threads[n], k.Threads())
 
 			const rounds, burst = 4, 25
@@ -98,7 +71,7 @@ func TestKernelSixtyFourInterfaces(t *testing.T) {
 			for r := range rounds {
 				for i := range n {
 					for _, f := range frames(r*burst, burst) {
-						require.NoError(t, pair.Post(pair.A, onVLAN(i+1, f)))
+						require.NoError(t, pair.Post(pair.A, lab.Tagged(uint16(i+1), f)))
 					}
 				}
 				p.until("the packets of all are in the file", func() bool {
@@ -126,7 +99,7 @@ func TestKernelSixtyFourInterfaces(t *testing.T) {
 				assert.Zero(t, got.ifaces[i].Statistics.PacketsDropped, names[i])
 			}
 			fmt.Printf("| %d | %s | %d | %d | %d | %d | %.0f | %.1f |\n", n, mode,
-				k.Resident()>>10, resident>>10, grown>>10, k.Threads(), cpu,
+				k.Resident()>>10, resident>>10, (after-before)>>10, k.Threads(), cpu,
 				float64(busy.Microseconds())/float64(packets))
 		}
 	}

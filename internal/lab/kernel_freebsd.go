@@ -322,23 +322,6 @@ func system() string {
 	return s
 }
 
-// CreateVLAN makes a vlan on an interface and returns its name.
-func CreateVLAN(parent string, tag uint16) (string, error) {
-	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return "", err
-	}
-	defer unix.Close(s)
-	name, err := Create("vlan")
-	if err != nil {
-		return "", err
-	}
-	req := make([]byte, unix.IFNAMSIZ, unix.IFNAMSIZ+4) // struct vlanreq
-	copy(req, parent)
-	req = append(binary.NativeEndian.AppendUint16(req, tag), 0, 0)
-	return name, ioctlData(s, unix.SIOCSIFGENERIC, name, req) // SIOCSETVLAN
-}
-
 // AddAddress gives an interface an IPv4 address with its netmask. The kernel then brings it up.
 func AddAddress(name string, addr netip.Prefix) error {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

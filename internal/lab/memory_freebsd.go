@@ -33,3 +33,9 @@ func TwoViews(size int) (first, second [2][]byte, err error) {
 	}
 	return first, second, nil
 }
+
+// Wired returns the bytes that the kernel can't page out.
+func Wired() (int64, error) {
+	pages, err := unix.SysctlUint32("vm.stats.vm.v_wire_count")
+	return int64(pages) * int64(unix.Getpagesize()), err
+}
