@@ -24,6 +24,7 @@ import (
 
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bench/internal/child"
+	"github.com/zbuf-go/zbuf/bench/internal/cputime"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
@@ -192,14 +193,14 @@ func run(s spec) error {
 	}
 	f.Files, f.Wired = nowFiles-files, nowWired-wired
 	out := json.NewEncoder(os.Stdout)
-	used := cpu()
+	used := cputime.Process()
 	if err := out.Encode(f); err != nil {
 		return err
 	}
 	got := delivery{Numbers: c.numbers}
 	// If packets are missing, the test says which.
 	short := lab.Until(func() (bool, error) { return c.count.Load() == int64(rounds*s.Readers), nil })
-	got.CPU = cpu() - used
+	got.CPU = cputime.Process() - used
 	begin = time.Now()
 	for _, r := range c.readers {
 		if err := r.Close(); err != nil {
@@ -227,9 +228,9 @@ func (c *crowd) idle(d time.Duration, f *figures) error {
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &first); err != nil {
 		return err
 	}
-	begin, used := time.Now(), cpu()
+	begin, used := time.Now(), cputime.Process()
 	time.Sleep(d) // the measurement takes this time
-	f.CPU, f.Elapsed = cpu()-used, time.Since(begin)
+	f.CPU, f.Elapsed = cputime.Process()-used, time.Since(begin)
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &last); err != nil {
 		return err
 	}
@@ -258,13 +259,6 @@ func before() (files int, wired int64, err error) {
 		}
 	}
 	return files, wired, nil
-}
-
-// cpu returns the processor time of this process.
-func cpu() time.Duration {
-	var ts unix.Timespec
-	unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts)
-	return time.Duration(ts.Nano())
 }
 
 // start runs the readers. It calls send when all of them wait.

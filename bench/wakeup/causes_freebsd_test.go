@@ -17,6 +17,7 @@ import (
 
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bench/internal/child"
+	"github.com/zbuf-go/zbuf/bench/internal/cputime"
 	"github.com/zbuf-go/zbuf/bench/internal/ktrace"
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
@@ -52,10 +53,9 @@ type causeResult struct {
 }
 
 func runCauses(s causeSpec) (res causeResult, err error) {
-	time.Sleep(time.Millisecond) // now Go has its kqueue
-	pollers := queues()
-	if len(pollers) != 1 {
-		return res, fmt.Errorf("Go has %d kqueues, not one", len(pollers))
+	poller, err := goPoller()
+	if err != nil {
+		return res, err
 	}
 	r, err := open(s.Reader, s.Interface, 1)
 	if err != nil {
@@ -66,11 +66,11 @@ func runCauses(s causeSpec) (res causeResult, err error) {
 	if _, err := r.capture(warm); err != nil {
 		return res, err
 	}
-	before := cpu()
+	before := cputime.Process()
 	if res.seen, err = r.capture(s.Length); err != nil {
 		return res, err
 	}
-	res.CPU = cpu() - before
+	res.CPU = cputime.Process() - before
 	wakes, err := ktrace.Wakes(func() (err error) {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
@@ -85,7 +85,7 @@ func runCauses(s causeSpec) (res causeResult, err error) {
 	}
 	monitor := sysmon(wakes)
 	for _, w := range wakes {
-		res.Causes[causeOf(w, pollers[0], monitor)]++
+		res.Causes[causeOf(w, poller, monitor)]++
 	}
 	return res, nil
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zbuf-go/zbuf/bench/internal/child"
+	"github.com/zbuf-go/zbuf/bench/internal/cputime"
 	"github.com/zbuf-go/zbuf/bench/internal/ktrace"
 	"github.com/zbuf-go/zbuf/bench/internal/load"
 	"github.com/zbuf-go/zbuf/internal/lab"
@@ -83,10 +84,9 @@ func TestMain(m *testing.M) {
 }
 
 func run(s spec) (res result, err error) {
-	time.Sleep(time.Millisecond) // now Go has its kqueue
-	pollers := queues()
-	if len(pollers) != 1 {
-		return res, fmt.Errorf("Go has %d kqueues, not one", len(pollers))
+	poller, err := goPoller()
+	if err != nil {
+		return res, err
 	}
 	r, err := open(s.Reader, s.Interface, s.Share)
 	if err != nil {
@@ -98,24 +98,27 @@ func run(s spec) (res result, err error) {
 	if _, err := r.capture(warm); err != nil {
 		return res, err
 	}
-	before := cpu()
+	before := cputime.Process()
 	if res.seen, err = r.capture(length); err != nil {
 		return res, err
 	}
-	res.CPU = cpu() - before
+	res.CPU = cputime.Process() - before
 	t, err := ktrace.CountSleeps(func() (err error) {
 		res.Traced, err = r.capture(traced)
 		return err
 	})
-	res.Table = table(t, pollers[0])
+	res.Table = table(t, poller)
 	return res, err
 }
 
-// cpu returns the processor time of this process.
-func cpu() time.Duration {
-	var ts unix.Timespec
-	unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts)
-	return time.Duration(ts.Nano())
+// goPoller returns the kqueue of Go's poller, which is the only one of this process yet.
+func goPoller() (int, error) {
+	time.Sleep(time.Millisecond) // now Go has its kqueue
+	pollers := queues()
+	if len(pollers) != 1 {
+		return 0, fmt.Errorf("Go has %d kqueues, not one", len(pollers))
+	}
+	return pollers[0], nil
 }
 
 // queues returns the kqueues of this process.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zbuf-go/zbuf/bench/internal/contestant"
+	"github.com/zbuf-go/zbuf/bench/internal/cputime"
 	"github.com/zbuf-go/zbuf/bench/internal/ktrace"
 	"github.com/zbuf-go/zbuf/bench/internal/load"
 	"github.com/zbuf-go/zbuf/sysctl"
@@ -159,9 +160,9 @@ func run(s Spec) (r Result, err error) {
 	if err = unix.Getrusage(unix.RUSAGE_SELF, &use[0]); err != nil {
 		return r, err
 	}
-	spent := contestant.CPU()
+	spent := cputime.Process()
 	r.Elapsed, err = runFor(c, t, s.Length)
-	r.CPU = contestant.CPU() - spent
+	r.CPU = cputime.Process() - spent
 	unix.Getrusage(unix.RUSAGE_SELF, &use[1])
 	pprof.StopCPUProfile()
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/zbuf-go/zbuf/bench/internal/contestant"
+	"github.com/zbuf-go/zbuf/bench/internal/cputime"
 	"github.com/zbuf-go/zbuf/bench/internal/load"
 )
 
@@ -141,7 +142,7 @@ func capture(h *pcap.Handle, t *contestant.Tally, d time.Duration) (r result, er
 	was := *t
 	var use [2]unix.Rusage
 	unix.Getrusage(unix.RUSAGE_SELF, &use[0])
-	spent := contestant.CPU()
+	spent := cputime.Process()
 	time.AfterFunc(d, func() { stop.Store(true) })
 	begin := time.Now()
 	for !stop.Load() {
@@ -154,7 +155,7 @@ func capture(h *pcap.Handle, t *contestant.Tally, d time.Duration) (r result, er
 		}
 		t.Packet(data)
 	}
-	r.Elapsed, r.CPU = time.Since(begin), int64(contestant.CPU()-spent)
+	r.Elapsed, r.CPU = time.Since(begin), int64(cputime.Process()-spent)
 	unix.Getrusage(unix.RUSAGE_SELF, &use[1])
 	r.Packets, r.Bytes = t.Packets-was.Packets, t.Bytes-was.Bytes
 	r.User = use[1].Utime.Nano() - use[0].Utime.Nano()

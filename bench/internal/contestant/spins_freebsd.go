@@ -3,16 +3,8 @@ package contestant
 import (
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/zbuf-go/zbuf/bench/internal/cputime"
 )
-
-// CPU returns the processor time of this process. getrusage(2) has only parts of it, which need not
-// add up to it: see trial.Result.
-func CPU() time.Duration {
-	var ts unix.Timespec
-	unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts)
-	return time.Duration(ts.Nano())
-}
 
 // Spins returns how often Spin goes round in a time. It goes by the clock of the process,
 // because the writer of the load may take the processor meanwhile.
@@ -23,9 +15,9 @@ func Spins(t time.Duration) int {
 	best := time.Hour
 	const n = 200_000
 	for range 5 {
-		begin := CPU()
+		begin := cputime.Process()
 		Spin(n)
-		best = min(best, CPU()-begin)
+		best = min(best, cputime.Process()-begin)
 	}
 	return int(n * t / best)
 }
