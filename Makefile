@@ -257,6 +257,15 @@ clients: $(VMTEST) clients-build ## programs that others wrote, on package packe
 	@test -n "$(NAMED)$(AMD64)" || { echo "make clients: no FreeBSD kernel or no QEMU: see vmtest doctor"; exit 1; }
 	@set -e; $(foreach k,$(or $(AMD64),named),(set -x; cd clients; $(call ONKERNEL,$(k))=1" $(CLIENTS));)
 
+# The guest stands still again and again, as on a host that has no time for it.
+STALL ?= 800ms
+STALLS ?= 3
+vmtest-stall: $(VMTEST) ## the kernel tests while the guest stands still now and then: STALL, STALLS
+	@test -n "$(SOAKON)" || { echo "make vmtest-stall: no FreeBSD kernel or no QEMU: see vmtest doctor"; exit 1; }
+	@set -e; $(foreach k,$(SOAKON),(set -x; export GOARCH=$(call archof,$(k)); \
+	  $(call ONKERNEL,$(k))=1 --stall $(STALL)" -count=$(STALLS) -timeout 2h $(CORE); \
+	  $(call ONKERNEL,$(k))=1 --stall $(STALL)" -count=$(STALLS) -timeout 2h $(READER));)
+
 vm-runner:
 	$(GO) test -timeout 30m ./cmd/vmtest
 

@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/term"
 
 	"github.com/zbuf-go/zbuf/vmtest/internal/kernelset"
 	"github.com/zbuf-go/zbuf/vmtest/internal/payload"
 	"github.com/zbuf-go/zbuf/vmtest/internal/qemu"
+	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
 )
 
 // KernelPath returns the path of the kernel that name chooses for guests of arch:
@@ -131,6 +133,9 @@ var firmwares = []string{
 	"/usr/local/share/qemu/edk2-aarch64-code.fd",
 }
 
+// maxStall is far from the silence that the runner takes for the guest's end.
+const maxStall = 5 * time.Second
+
 // check settles the settings of the machine that depend on each other. guest is the
 // architecture that a kernel is wanted for, if that is known.
 func (c *Config) check(guest string) error {
@@ -139,7 +144,15 @@ func (c *Config) check(guest string) error {
 			return fmt.Errorf("a clock that counts instructions (--icount) needs software emulation, not "+
 				"%s: leave out --accel", c.Accel)
 		}
+		if c.Stall > 0 {
+			return errors.New("a clock that counts instructions (--icount) does not notice that the guest " +
+				"stands still (--stall): leave out one of them")
+		}
 		c.Accel = qemu.TCG
+	}
+	if c.Stall < 0 || c.Stall > maxStall {
+		return fmt.Errorf("a guest may stand still for %v at most, not %v (--stall): the runner takes "+
+			"a guest that is silent for %v for broken", maxStall, c.Stall, wire.SilenceLimit)
 	}
 	return c.checkArch(guest)
 }

@@ -46,6 +46,9 @@ type Config struct {
 	Stdin      bool     // forward standard input
 	Verbose    bool     // print boot messages and times
 
+	// Stall stops the guest now and then, for this long at most. 0 never does.
+	Stall time.Duration
+
 	// Self is the command line, without arguments, of a program that calls [Helper] first of all in
 	// its main function. Run starts it as the guest's server and as QEMU's watcher.
 	Self []string
@@ -245,8 +248,8 @@ func (r *runner) serverConfig() (server.Config, error) {
 	sc := server.Config{
 		KernelTime: fi.ModTime(), Arch: c.Arch, Firmware: c.Firmware, CPU: c.CPU, Agent: agent,
 		Modules: c.Modules, Tunables: c.Tunables, MemMiB: r.cfg.MemMiB, CPUs: r.cfg.CPUs,
-		QEMU: r.cfg.QEMU, Accel: r.cfg.Accel, ICount: r.cfg.ICount, Version: version, Idle: idle,
-		Cache: CacheDir(),
+		QEMU: r.cfg.QEMU, Accel: r.cfg.Accel, ICount: r.cfg.ICount, Stall: r.cfg.Stall,
+		Version: version, Idle: idle, Cache: CacheDir(),
 	}
 	if c.Image != "" {
 		sc.Image = file

@@ -138,6 +138,8 @@ to its end, with the reason on standard error.`,
 	f.StringVar(&c.Accel, "accel", "", "kvm, hvf or tcg (default: the best that works)")
 	f.BoolVar(&c.ICount, "icount", false, "let the guest's clock count instructions, so that times "+
 		"in it do not depend on the host's load (software emulation)")
+	f.DurationVar(&c.Stall, "stall", 0, "stop the guest again and again at random, for `TIME` at "+
+		"most, as a busy host does: this finds tests that rely on time")
 	f.StringVar(&c.QEMU, "qemu", "", "QEMU binary (default qemu-system-x86_64, or the one for "+
 		"the guest)")
 	f.BoolVar(&c.NoReuse, "no-reuse", false, "boot a guest for this program alone")

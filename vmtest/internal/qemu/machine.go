@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"regexp"
@@ -39,6 +40,8 @@ type Spec struct {
 	MemMiB  int
 	CPUs    int
 	ICount  bool // the guest's clock counts its instructions; needs TCG
+
+	Stall time.Duration // the watcher stops QEMU now and then, for this long at most; 0 for never
 }
 
 // Image is a disk image that a machine boots in place of a kernel.
@@ -203,10 +206,17 @@ type Machine struct {
 	once   sync.Once
 }
 
+// stallFlag begins the first argument of a watcher that stops QEMU now and then.
+const stallFlag = "--stall="
+
 // Start runs QEMU under a watcher. The watcher's command line is watcher and then QEMU's command
 // line, see [Watch].
 func Start(s Spec, console *Console, watcher []string) (*Machine, error) {
-	args := append(append([]string{}, watcher[1:]...), s.Binary)
+	args := append([]string{}, watcher[1:]...)
+	if s.Stall > 0 {
+		args = append(args, stallFlag+s.Stall.String())
+	}
+	args = append(args, s.Binary)
 	m := &Machine{Console: console, exited: make(chan struct{})}
 	m.cmd = exec.Command(watcher[0], append(args, s.Args()...)...)
 	m.cmd.Stdout = console
@@ -254,6 +264,15 @@ func (m *Machine) Kill() {
 // process. It kills the process when standard input ends. That happens however the parent ends.
 func Watch(args []string) int {
 	lockThread()
+	var longest time.Duration
+	if text, ok := strings.CutPrefix(args[0], stallFlag); ok {
+		var err error
+		if longest, err = time.ParseDuration(text); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		args = args[1:]
+	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = dieWithParent()
@@ -265,6 +284,9 @@ func Watch(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	if longest > 0 {
+		go stall(cmd.Process, longest)
+	}
 	go func() {
 		// Go on watching, even if QEMU reads no more.
 		_, _ = io.Copy(keyboard, os.Stdin)
@@ -275,6 +297,21 @@ func Watch(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// stall stops p again and again until it has ended. A host that has no time for a guest does so. p
+// runs for longest on average, and stands for half of that.
+func stall(p *os.Process, longest time.Duration) {
+	for {
+		time.Sleep(rand.N(2 * longest)) // the load that is asked for
+		if p.Signal(syscall.SIGSTOP) != nil {
+			return
+		}
+		time.Sleep(rand.N(longest)) // the load that is asked for
+		if p.Signal(syscall.SIGCONT) != nil {
+			return
+		}
+	}
 }
 
 // syncBuffer keeps the first errorsKeep bytes. A guest can make QEMU write messages without end.

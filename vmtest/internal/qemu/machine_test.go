@@ -3,6 +3,7 @@
 package qemu
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,10 +15,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain lets the test binary be the watcher.
+// TestMain lets the test binary be the watcher, and a machine that [clock] describes.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "__watch" {
 		os.Exit(Watch(os.Args[2:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "-nodefaults" {
+		clock()
 	}
 	os.Exit(m.Run())
 }
@@ -80,6 +84,30 @@ func TestWatcherEndsWithItsInput(t *testing.T) {
 		assert.Error(t, err)
 	case <-time.After(10 * time.Second):
 		t.Fatal("the watcher outlives its parent")
+	}
+}
+
+// A guest's clock goes on while the guest stands still. The machine here tells how late it was.
+func TestStalledMachineStandsStillAndGoesOn(t *testing.T) {
+	m, err := Start(Spec{Binary: os.Args[0], Accel: TCG, Stall: 400 * time.Millisecond}, NewConsole(),
+		[]string{os.Args[0], "__watch"})
+	require.NoError(t, err)
+	t.Cleanup(m.Kill)
+	require.Eventually(t, func() bool { return strings.Count(m.Console.Tail(3), stoodStill) == 3 },
+		20*time.Second, 5*time.Millisecond)
+}
+
+// stoodStill is what [clock] prints.
+const stoodStill = "stood still"
+
+// clock prints a line each time that a sleep of 1 ms takes 100 ms or longer.
+func clock() {
+	for {
+		from := time.Now()
+		time.Sleep(time.Millisecond) // what is measured
+		if time.Since(from) >= 100*time.Millisecond {
+			fmt.Println(stoodStill)
+		}
 	}
 }
 

@@ -24,10 +24,11 @@ type Config struct {
 	Tunables   []string // name=value for the kernel environment
 	MemMiB     int
 	CPUs       int
-	QEMU       string // path or name; empty for the default
-	Accel      string // empty for the best that works
-	ICount     bool   // the guest's clock counts instructions; Accel is tcg
-	Version    string // of the runner
+	QEMU       string        // path or name; empty for the default
+	Accel      string        // empty for the best that works
+	ICount     bool          // the guest's clock counts instructions; Accel is tcg
+	Stall      time.Duration // stop the guest now and then, for this long at most
+	Version    string        // of the runner
 	// Idle is the time for which the server waits for another runner.
 	Idle time.Duration
 	// Private, if it is not empty, makes a server that no other runner shares.

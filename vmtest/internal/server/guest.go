@@ -136,7 +136,8 @@ func (s *server) bootWith(c *client, binary, accel string) (*guest, error) {
 	}
 	token := hex.EncodeToString(secret)
 	spec := qemu.Spec{Binary: binary, Arch: s.cfg.Arch, Accel: accel, CPU: s.cfg.CPU,
-		MemMiB: s.cfg.MemMiB, CPUs: s.cfg.CPUs, ICount: s.cfg.ICount}
+		MemMiB: s.cfg.MemMiB, CPUs: s.cfg.CPUs, ICount: s.cfg.ICount,
+		Stall: s.cfg.Stall}
 	// QEMU has read or opened these files by the time the agent calls.
 	if s.cfg.Image != "" {
 		spec.Image, err = s.prepareImage(token)

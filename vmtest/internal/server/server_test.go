@@ -30,6 +30,7 @@ func TestKeyTellsConfigurationsApart(t *testing.T) {
 		func(c *Config) { c.Tunables = []string{"a=b"} },
 		func(c *Config) { c.Accel = "tcg" },
 		func(c *Config) { c.ICount = true },
+		func(c *Config) { c.Stall = time.Second },
 		func(c *Config) { c.Private = "1" },
 	} {
 		c := base
