@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -19,7 +18,7 @@ import (
 // nothing else. It reports how each command ended over another pipe. It ends when the first pipe
 // does.
 type helper struct {
-	names  *queue
+	names  outbox
 	done   chan struct{} // closed when the helper has ended
 	failed int           // commands; valid when done is closed
 	ran    int
@@ -55,8 +54,7 @@ func startHelper(
 	if err := c.Start(); err != nil {
 		return nil, fmt.Errorf("--after: can't start a process: %w", err)
 	}
-	h := &helper{names: newQueue(), done: make(chan struct{})}
-	go h.tell(in)
+	h := &helper{names: outbox{pipe: in}, done: make(chan struct{})}
 	go func() {
 		defer close(h.done)
 		for reports := json.NewDecoder(out); ; {
@@ -77,29 +75,16 @@ func startHelper(
 	return h, nil
 }
 
-// tell writes the names into the helper's pipe.
-func (h *helper) tell(in io.WriteCloser) {
-	defer in.Close()
-	lines := json.NewEncoder(in)
-	for f, ok := h.names.pop(); ok; f, ok = h.names.pop() {
-		if lines.Encode(f.name) != nil {
-			return // it has ended, and the other pipe says so
-		}
-		close(f.told)
-	}
-}
-
-// run has the command run with a file. It does not wait for the command. It waits until the
-// helper's pipe has the name, so that the command runs even if the capture is killed now. The
-// helper takes names at any time. If somebody has stopped it and the pipe is full, run waits for
-// patience only.
+// run has the command run with a file. It does not wait for the command. When it returns, the
+// helper's pipe has the name, so the command runs even if the capture is killed then. The helper
+// takes names at any time, so its pipe is full only if somebody has stopped it. The name then
+// waits for it, and the capture does not.
 func (h *helper) run(name string) {
-	const patience = 100 * time.Millisecond
-	select {
-	case <-h.names.push(name):
-	case <-h.done:
-	case <-time.After(patience):
+	line, err := json.Marshal(name)
+	if err != nil {
+		panic(err) // a string
 	}
+	h.names.send(append(line, '\n'))
 }
 
 // end waits until all commands have ended. Nobody may call run any more. It can't use wait(2),
@@ -148,8 +133,7 @@ func runAfterFiles(in io.Reader, out io.Writer, folder string, command []string)
 		}
 	}()
 	answer := json.NewEncoder(out)
-	for f, ok := names.pop(); ok; f, ok = names.pop() {
-		name := f.name
+	for name, ok := names.pop(); ok; name, ok = names.pop() {
 		r := report{Name: name}
 		if name == "." || name != filepath.Base(name) || !filepath.IsLocal(name) {
 			r.Error = "this is no name of a file in the folder"
@@ -166,19 +150,74 @@ func runAfterFiles(in io.Reader, out io.Writer, folder string, command []string)
 	return nil
 }
 
+// outbox sends lines through a pipe, and nobody who sends waits.
+type outbox struct {
+	pipe io.WriteCloser
+
+	mu     sync.Mutex
+	late   []byte // lines, or the end of one, that the pipe had no room for
+	sent   int    // lines
+	closed bool
+}
+
+// send puts a line into the pipe, or keeps what the pipe has no room for.
+func (o *outbox) send(line []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sent++
+	if len(o.late) > 0 {
+		o.late = append(o.late, line...)
+		return
+	}
+	if n := writeNow(o.pipe, line); n < len(line) {
+		o.late = line[n:]
+		go o.flush()
+	}
+}
+
+// flush waits for room for everything that is late. It ends with an error when the helper has
+// ended, and the other pipe says so.
+func (o *outbox) flush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.late) > 0 {
+		late := o.late
+		o.mu.Unlock()
+		_, err := o.pipe.Write(late)
+		o.mu.Lock()
+		if err != nil {
+			return
+		}
+		o.late = o.late[len(late):]
+	}
+	if o.closed {
+		o.pipe.Close()
+	}
+}
+
+func (o *outbox) isClosed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closed
+}
+
+// close closes the pipe behind the last line, and returns how many lines there were.
+func (o *outbox) close() (sent int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	if len(o.late) == 0 {
+		o.pipe.Close()
+	}
+	return o.sent
+}
+
 // queue has names in order. It has room for any number of them.
 type queue struct {
 	mu     sync.Mutex
 	more   sync.Cond
-	names  []finished
-	pushed int
+	names  []string
 	closed bool
-}
-
-// finished is a file that the command is to run with. told is closed when the helper was told.
-type finished struct {
-	name string
-	told chan struct{}
 }
 
 func newQueue() *queue {
@@ -187,41 +226,31 @@ func newQueue() *queue {
 	return q
 }
 
-func (q *queue) push(name string) (told <-chan struct{}) {
+func (q *queue) push(name string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	f := finished{name, make(chan struct{})}
-	q.names = append(q.names, f)
-	q.pushed++
+	q.names = append(q.names, name)
 	q.more.Signal()
-	return f.told
 }
 
 // pop waits for a name. ok is false when the queue is closed and empty.
-func (q *queue) pop() (f finished, ok bool) {
+func (q *queue) pop() (name string, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.names) == 0 && !q.closed {
 		q.more.Wait()
 	}
 	if len(q.names) == 0 {
-		return finished{}, false
+		return "", false
 	}
-	f, q.names = q.names[0], q.names[1:]
-	return f, true
+	name, q.names = q.names[0], q.names[1:]
+	return name, true
 }
 
-func (q *queue) isClosed() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.closed
-}
-
-// close lets pop end, and returns how many names there were.
-func (q *queue) close() (pushed int) {
+// close lets pop end.
+func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
 	q.more.Signal()
-	return q.pushed
 }

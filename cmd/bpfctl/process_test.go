@@ -66,8 +66,9 @@ func start(t testing.TB, prepare func(*exec.Cmd), args ...string) *process {
 // until waits for something to become true of a process that goes on.
 func (p *process) until(what string, cond func() bool) {
 	p.t.Helper()
-	require.Eventually(p.t, cond, patience, 10*time.Millisecond, "%s; standard error: %s", what,
-		p.said())
+	if !assert.Eventually(p.t, cond, patience, 10*time.Millisecond, what) {
+		require.Fail(p.t, what, "standard error: %s", p.said())
+	}
 }
 
 // capturing waits until the interface is open.
