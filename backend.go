@@ -113,10 +113,21 @@ type Polled interface {
 	Polled() (calls uint64, polled bool)
 }
 
+// Watcher has the method that a [Backend] needs for [Device.WatchInterfaces]. A Backend may lack
+// it.
+type Watcher interface {
+	// WatchInterfaces makes every later Wait end with Changed after an interface of the process's
+	// network stack has come, gone or changed, be it destroyed, renamed or moved to another vnet. It
+	// reports whether it can. Calls after the first only report, and begin a watch again that the
+	// kernel has ended.
+	WatchInterfaces() bool
+}
+
 // Event says why [Backend.Wait] returned. The zero Event says that the timeout has passed, or that
 // a signal came.
 type Event struct {
 	Readable bool // the kernel woke the readers
 	Woken    bool // Wake was called
+	Changed  bool // an interface of the network stack came, went or changed: see [Watcher]
 	Data     int  // with Readable: bytes in store and hold buffer (kn_data)
 }

@@ -174,6 +174,18 @@ func (d *descriptor) Polled() (calls uint64, polled bool) {
 	return d.sleeper.calls.Load(), true
 }
 
+func (d *descriptor) WatchInterfaces() bool {
+	s := d.sleeper
+	if s == nil {
+		return false
+	}
+	if !s.watch.works() {
+		s.watch.leave(s)
+		s.watch = joinWatch(s)
+	}
+	return s.watch.works()
+}
+
 func (d *descriptor) Wake() error {
 	if d.sleeper != nil {
 		return d.sleeper.wake()

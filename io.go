@@ -116,6 +116,26 @@ func (d *Device) Polled() (calls uint64, polled bool) {
 	return 0, false
 }
 
+// WatchInterfaces makes every later [Device.Wait] end with Changed soon after an interface of the
+// process's network stack has come, gone or changed. [Device.InterfaceIndex] then tells whether it
+// was this one. Changed comes for other interfaces too, ten times a second at most, and once for
+// all that happens between two calls of Wait.
+//
+// WatchInterfaces reports whether there is such a watch: for a descriptor that [Open] has opened,
+// on kernels whose bpf has EVFILT_WRITE and that have netlink(4) (FreeBSD 14). A process has one
+// socket for it, which ends with the last Device that watches. If the kernel ends the watch, a Wait
+// ends with Changed. Another WatchInterfaces then begins it again, or returns false.
+func (d *Device) WatchInterfaces() bool {
+	w, ok := d.res.b.(Watcher)
+	if !ok || d.enter(opWait) != nil {
+		return false
+	}
+	defer d.leave()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return w.WatchInterfaces()
+}
+
 // Limit gives up rights to the descriptor for good. The process may then still wait, close and
 // read, make the requests in allowed and, if write is true, write. The limit is for every process
 // that has the descriptor. Other descriptors keep their rights. Limit uses Capsicum.

@@ -27,12 +27,14 @@ type sleeper struct {
 
 	mu     sync.Mutex
 	woken  bool // Wake was called, and no Wait has reported it
+	change bool // an interface changed, and no Wait has reported it
 	poked  bool // the sleep that is under way ends, or the next one
 	until  time.Time
 	alarms [2]*time.Timer
 	alarm  int // the one that runs, if until is not zero
 
 	calls atomic.Uint64 // system calls that edge has made
+	watch *watch        // tells of interfaces; nil if nothing does
 
 	// These are of the one goroutine in Wait.
 	rearm, slept bool
@@ -70,6 +72,7 @@ func (s *sleeper) wait(rearm bool, timeout time.Duration) (Event, error) {
 	}
 	s.mu.Lock()
 	s.ev.Woken, s.woken = s.woken, false
+	s.ev.Changed, s.change = s.change, false
 	s.mu.Unlock()
 	return s.ev, s.err
 }
@@ -78,12 +81,12 @@ func (s *sleeper) wait(rearm bool, timeout time.Duration) (Event, error) {
 // time have one alarm.
 const slack = 50 * time.Microsecond
 
-// prepare sets the alarm. It returns false if Wake was called.
+// prepare sets the alarm. It returns false if Wake or changed was called.
 func (s *sleeper) prepare(timeout time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ev, s.err = Event{}, nil
-	if s.woken {
+	if s.woken || s.change {
 		return false
 	}
 	if s.poked {
@@ -145,6 +148,14 @@ func (s *sleeper) wake() error {
 	return s.poke()
 }
 
+// changed ends the sleep because an interface has changed.
+func (s *sleeper) changed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.change = true
+	s.poke()
+}
+
 func (s *sleeper) poke() error {
 	s.poked = true
 	return s.file.SetReadDeadline(time.Unix(1, 0))
@@ -152,6 +163,7 @@ func (s *sleeper) poke() error {
 
 // close closes the descriptor. Nobody waits.
 func (s *sleeper) close() error {
+	s.watch.leave(s)
 	for _, a := range s.alarms {
 		a.Stop()
 	}

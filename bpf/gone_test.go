@@ -12,7 +12,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
+	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
@@ -141,6 +143,87 @@ func TestRenameIsNotGone(t *testing.T) {
 		l, err := w.r.Lease(t.Context())
 		require.NoError(t, err)
 		require.NoError(t, l.Release())
+	})
+}
+
+// Where the kernel tells of interfaces, a reader says at once that its interface has gone, and an
+// idle reader hardly wakes up to look.
+func TestInterfaceGoneIsSaidAtOnceWithAWatch(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*capture)
+		gone   bool
+	}{
+		"destroyed":             {func(w *capture) { w.em0.Remove() }, true},
+		"moved to another vnet": {func(w *capture) { w.em0.MoveAway() }, true},
+		"renamed":               {func(w *capture) { w.em0.Rename("wan0") }, false},
+		"another comes":         {func(w *capture) { w.k.AddInterface("em1", zbuf.DLT_EN10MB) }, false},
+		"renamed, and another has its name": {func(w *capture) {
+			w.em0.Rename("wan0")
+			w.k.AddInterface("em0", zbuf.DLT_EN10MB)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			modes(t, func(t *testing.T, mode bpf.Mode) {
+				w := newCapture(t, bpf.Config{Mode: mode, ReadTimeout: 100 * time.Millisecond},
+					bpftest.WithInterfaceWatch())
+				var changed time.Time
+				go func() {
+					time.Sleep(time.Minute) // in the time of the bubble
+					w.em0.Receive(numbered(7, 64))
+					changed = time.Now()
+					c.change(w)
+					if !c.gone {
+						time.Sleep(5 * time.Second) // in the time of the bubble
+						w.em0.Receive(numbered(8, 64))
+					}
+				}()
+				p, _, err := w.r.ReadPacket(t.Context())
+				require.NoError(t, err, "what is left comes first")
+				assert.EqualValues(t, 7, number(t, p))
+				s, err := w.r.Stats()
+				require.NoError(t, err)
+				assert.LessOrEqual(t, s.Waits, uint64(10), "in a minute")
+				p, _, err = w.r.ReadPacket(t.Context())
+				if c.gone {
+					require.ErrorIs(t, err, bpf.ErrInterfaceGone)
+					assert.Less(t, time.Since(changed), 101*time.Millisecond, "the read timeout of what is left")
+				} else {
+					require.NoError(t, err)
+					assert.EqualValues(t, 8, number(t, p))
+				}
+			})
+		})
+	}
+}
+
+// deaf is a kernel whose watch has no memory to tell of a change.
+type deaf struct{ zbuf.System }
+
+type deafBackend struct{ zbuf.Backend }
+
+func (d deaf) Open() (zbuf.Backend, error) {
+	b, err := d.System.Open()
+	return deafBackend{b}, err
+}
+
+func (deafBackend) WatchInterfaces() bool { return true }
+
+func TestAWatchThatTellsNothingIsNotTrustedForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := bpftest.New(zerocopyOn(true))
+		em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
+		r, err := bpf.Open("em0", bpf.Config{System: deaf{k}})
+		require.NoError(t, err)
+		defer r.Close()
+		var gone time.Time
+		go func() {
+			time.Sleep(time.Second) // in the time of the bubble
+			gone = time.Now()
+			em0.MoveAway()
+		}()
+		_, err = r.Lease(t.Context())
+		require.ErrorIs(t, err, bpf.ErrInterfaceGone)
+		assert.LessOrEqual(t, time.Since(gone), 12*time.Second)
 	})
 }
 

@@ -130,8 +130,9 @@ func (r *Reader) setUp(cfg *Config) error {
 	begin := time.Now()
 	r.wait = waiter{
 		dev: dev, eng: r.eng, sig: &r.sig, ifindex: r.ifindex, timeout: timeout, polled: polled,
-		begin: begin, lookAt: untilLook(begin),
+		begin: begin,
 	}
+	r.wait.lookAt = untilLook(begin, r.wait.every())
 	return nil
 }
 

@@ -19,14 +19,26 @@ const backstop = 700 * time.Millisecond
 // up costs more than the look.
 const early = 200 * time.Millisecond
 
-// untilLook returns when to look again. All readers look when the clock shows a multiple of
-// backstop, so many of them wake a processor no more often than one does.
-func untilLook(clock time.Time) time.Duration {
-	d := backstop - time.Duration(clock.UnixNano()%int64(backstop))
+// watched is how long it sleeps where the backend tells of interfaces. Then the look is for what
+// the kernel had no memory to tell.
+const watched = 16 * backstop
+
+// untilLook returns when to look again, every. All readers look when the clock shows a multiple of
+// that, so many of them wake a processor no more often than one does.
+func untilLook(clock time.Time, every time.Duration) time.Duration {
+	d := every - time.Duration(clock.UnixNano()%int64(every))
 	if d <= early { // that look is done
-		d += backstop
+		d += every
 	}
 	return d
+}
+
+// every returns the time between two looks at the interface.
+func (w *waiter) every() time.Duration {
+	if w.dev.WatchInterfaces() {
+		return watched
+	}
+	return backstop
 }
 
 // A waiter sleeps until its engine has packets. docs/design.md, "Waiting", has the reasons. Only
@@ -99,9 +111,9 @@ func (w *waiter) next(ctx context.Context) (batch, error) {
 			w.fetched, w.several = now, true
 			return b, nil
 		}
-		look := now >= w.lookAt-early
+		look := ev.Changed || now >= w.lookAt-early
 		if look {
-			w.lookAt = now + untilLook(time.Now())
+			w.lookAt = now + untilLook(time.Now(), w.every())
 			w.leaving = w.detached()
 		}
 		// The look has stopped the read timeout, which may have been running for a packet.

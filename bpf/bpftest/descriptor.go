@@ -59,6 +59,7 @@ type Descriptor struct {
 	timerID uint64 // which timer is the current one
 
 	flights flights
+	watches bool // interfaces
 
 	kq     kqueue
 	queues []*Queue

@@ -136,6 +136,7 @@ func (k *Kernel) AddInterface(name string, dlt uint32, opts ...InterfaceOption) 
 	for _, l := range i.more {
 		k.attachTap(i, l)
 	}
+	k.tellWatchers()
 	return i
 }
 
@@ -212,6 +213,7 @@ func (i *Interface) Remove() {
 	i.k.mu.Lock()
 	i.k.detachTaps(i)
 	i.k.hide(i)
+	i.k.tellWatchers()
 	i.k.mu.Unlock()
 	if peer := i.peer.Swap(nil); peer != nil {
 		peer.peer.CompareAndSwap(i, nil)
@@ -233,6 +235,7 @@ func (i *Interface) Rename(name string) {
 		panic("bpftest: interface name is taken or too long: " + name)
 	}
 	i.name = name
+	i.k.tellWatchers()
 }
 
 // MoveAway moves the interface to another vnet (if_vmove). It is down, and nobody finds it by name
@@ -245,6 +248,7 @@ func (i *Interface) MoveAway() {
 	if i.k.features.VnetDetach {
 		i.k.detachTaps(i)
 	}
+	i.k.tellWatchers()
 	i.k.mu.Unlock()
 	i.k.roomChanged()
 }
@@ -261,6 +265,7 @@ func (i *Interface) MoveBack() {
 	if i.main.Load() == nil {
 		i.main.Store(i.k.attachTap(i, i.link))
 	}
+	i.k.tellWatchers()
 }
 
 // Name returns the interface's name.

@@ -31,6 +31,7 @@ type Kernel struct {
 	pid, pgid    int
 	features     Features
 	compat32     bool
+	watch        bool
 	plainMemory  bool
 	unprivileged bool
 	trace        func(op string)
@@ -107,6 +108,10 @@ func WithPlainMemory() Option { return func(k *Kernel) { k.plainMemory = true } 
 // WithUnprivileged takes the process's root rights away. Writing a sysctl and reading net.bpf.stats
 // then give EPERM. The process can still open descriptors.
 func WithUnprivileged() Option { return func(k *Kernel) { k.unprivileged = true } }
+
+// WithInterfaceWatch makes [Descriptor.WatchInterfaces] work. In the kernel netlink(4) does, since
+// 14. The default is that nothing tells of interfaces, as on 12.1.
+func WithInterfaceWatch() Option { return func(k *Kernel) { k.watch = true } }
 
 // WithTrace makes the kernel call f at the start of every call, in the goroutine that makes the
 // call. op is the operation's name: that of the request, such as BIOCSETF, or open, close, read,

@@ -11,8 +11,9 @@ import (
 // A kqueue holds the two events that Wait waits for: EVFILT_READ of the descriptor and EVFILT_USER,
 // both with EV_CLEAR.
 type kqueue struct {
-	read bool // the read event is queued (KN_ACTIVE)
-	user bool // the user event is
+	read    bool // the read event is queued (KN_ACTIVE)
+	user    bool // the user event is
+	changed bool // an interface has changed; of the watch, not of a kqueue
 }
 
 // knote is KNOTE_LOCKED. It queues the event if the filter is ready now.
@@ -112,13 +113,13 @@ func (d *Descriptor) Wait(rearm bool, timeout time.Duration) (zbuf.Event, error)
 		if err := d.usable(); err != nil {
 			return zbuf.Event{}, err
 		}
-		ev := zbuf.Event{Woken: d.kq.user}
-		d.kq.user = false
+		ev := zbuf.Event{Woken: d.kq.user, Changed: d.kq.changed}
+		d.kq.user, d.kq.changed = false, false
 		if d.kq.read {
 			d.kq.read = false
 			ev.Data, ev.Readable = d.evaluate()
 		}
-		if ev.Readable || ev.Woken || last {
+		if ev.Readable || ev.Woken || ev.Changed || last {
 			return ev, nil
 		}
 		d.mu.Unlock()
@@ -144,6 +145,27 @@ func (d *Descriptor) Wake() error {
 	d.kq.user = true
 	d.signal()
 	return nil
+}
+
+// WatchInterfaces makes every later Wait end with Changed after an interface has come, gone or
+// changed. It reports whether the kernel has that: see [WithInterfaceWatch].
+func (d *Descriptor) WatchInterfaces() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.watches = d.k.watch
+	return d.watches
+}
+
+// tellWatchers ends the Wait of every descriptor that watches. k.mu is held.
+func (k *Kernel) tellWatchers() {
+	for d := range k.open {
+		d.mu.Lock()
+		if d.watches {
+			d.kq.changed = true
+			d.signal()
+		}
+		d.mu.Unlock()
+	}
 }
 
 // Events of poll(2).
