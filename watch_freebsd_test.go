@@ -89,6 +89,25 @@ func TestAWatchHasOneSocketThatGoesWithTheLastDevice(t *testing.T) {
 	assert.Equal(t, before, openFiles(t))
 }
 
+func TestAWatchThatFailsTellsAndIsBegunAgain(t *testing.T) {
+	w := lab.OnKernel(t)
+	first, second := watching(t), watching(t)
+	zbuf.FailWatch()
+	awaitChange(t, first)
+	awaitChange(t, second)
+	assert.True(t, first.WatchInterfaces(), "begun again")
+	name, err := lab.Create("lo")
+	require.NoError(t, err)
+	awaitChange(t, first)
+	ev, err := second.Wait(true, 0)
+	require.NoError(t, err)
+	assert.False(t, ev.Changed, "it has not asked again")
+	assert.True(t, second.WatchInterfaces())
+	require.NoError(t, w.Destroy(name))
+	awaitChange(t, first)
+	awaitChange(t, second)
+}
+
 // Devices come and go on several goroutines while interfaces do.
 func TestWatchesComeAndGoAtRandom(t *testing.T) {
 	w := lab.OnKernel(t)
