@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -200,24 +199,29 @@ func kernelOverload(t *testing.T, w lab.World, mode bpf.Mode, size int, how time
 		t.Cleanup(func() { feeders[i].Close() })
 	}
 	var buffered, dropped, rounds uint64
-	// A storm may leave the writers and the reader no time at all for seconds: then it takes a round
-	// more.
-	enough := func() bool {
-		return buffered > 0 && dropped > 0 && !slices.ContainsFunc(l.writers[:],
-			func(w numbers) bool { return w.next == 0 })
-	}
+	// A storm may leave the reader no time at all for seconds: then it takes a round more.
+	enough := func() bool { return buffered > 0 && dropped > 0 }
 	for stormed := time.Duration(0); stormed < how || !enough() && stormed < how+2*lab.Patience; {
+		// It may leave the writers none either. So each writes once before it, while there is room.
+		require.NoError(t, storm.Ready())
+		write := func(i int) error {
+			s := writers[i]
+			err := feeders[i].Write(s.seal(lag.Now(), sealMin+s.rng.IntN(200)))
+			if err == nil {
+				s.sent++
+			}
+			return err
+		}
+		for i := range writers {
+			require.NoError(t, write(i))
+		}
 		began := lag.Now()
 		require.NoError(t, storm.Start())
 		var silent atomic.Bool
 		var all sync.WaitGroup
-		for i, s := range writers {
+		for i := range writers {
 			all.Go(func() {
-				for !silent.Load() {
-					if !assert.NoError(t, feeders[i].Write(s.seal(lag.Now(), sealMin+s.rng.IntN(200)))) {
-						return
-					}
-					s.sent++
+				for !silent.Load() && assert.NoError(t, write(i)) {
 				}
 			})
 		}

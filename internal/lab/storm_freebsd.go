@@ -181,13 +181,19 @@ func StormFrame() []byte {
 
 // Start sends the one broadcast that never dies. After Stop it joins the wires anew.
 func (s *Storm) Start() error {
-	if len(s.made) == len(s.wires) {
-		if err := s.bridge(); err != nil {
-			return err
-		}
+	if err := s.Ready(); err != nil {
+		return err
 	}
 	_, err := s.pair.write[s.pair.A].Write(StormFrame())
 	return err
+}
+
+// Ready makes everything ready for a storm. Frames can be written, and nothing storms before Start.
+func (s *Storm) Ready() error {
+	if len(s.made) > len(s.wires) {
+		return nil
+	}
+	return s.bridge()
 }
 
 // hush ends the storm. It comes before anything is destroyed. The thread that destroys may have to
