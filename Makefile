@@ -39,7 +39,7 @@ HAVE_VM := $(strip $(if $(NAMED),$(call qemu,x86_64),$(AMD64) $(OTHERS)))
 KERNEL  := $(or $(VMTEST_KERNEL),$(wildcard $(KERNELCACHE)/kernel-amd64))
 
 .PHONY: help run check test announce format vet staticcheck staticcheck-all short unit race \
-  cross elsewhere times coverage maybe-vmtest vmtest vm-runner vmtest-speed vagrant-test \
+  cross elsewhere times coverage maybe-vmtest vmtest vmtest-stall vm-runner vmtest-speed vagrant-test \
   barriers fuzz soak soak-model filters random reliability rules matrix bench bench-vm roundtrip \
   clients clients-build \
   performance shots licences release man clean

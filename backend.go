@@ -31,6 +31,7 @@ type Backend interface {
 	//   - The kernel has woken the readers of the descriptor since the last call. This is an edge,
 	//     as EVFILT_READ with EV_CLEAR reports it. Data that a call has reported does not count.
 	//   - Wake was called since the last call.
+	//   - An interface has changed since the last call, if WatchInterfaces was called ([Watcher]).
 	//   - The timeout has passed. A negative timeout never passes.
 	//   - A signal came, or the alarm of an earlier call was late. Wait then returns an empty Event.
 	//
@@ -124,7 +125,7 @@ type Watcher interface {
 }
 
 // Event says why [Backend.Wait] returned. The zero Event says that the timeout has passed, or that
-// a signal came.
+// a signal or a late alarm ended the wait early.
 type Event struct {
 	Readable bool // the kernel woke the readers
 	Woken    bool // Wake was called

@@ -69,7 +69,8 @@ func (d *Device) Write(p []byte) (int, error) {
 }
 
 // Wait waits until the kernel wakes the readers of the descriptor, somebody calls [Device.Wake], or
-// the timeout has passed. A negative timeout never passes. Wait may end early, with an empty
+// the timeout has passed. After [Device.WatchInterfaces] a change of an interface ends it, too. A
+// negative timeout never passes. Wait may end early, with an empty
 // [Event]: a signal came, such as those of Go's scheduler, or the alarm of a Wait before was late.
 // [Backend.Wait] has the details, and says what rearm does. Only one goroutine at a
 // time may call Wait.

@@ -15,8 +15,8 @@ import (
 // without a watch each reader must wake up to look. docs/design.md, "The check of the interface",
 // has the reasons.
 //
-// A process has one watch while it has a sleeper: the first one opens it, and the last one closes
-// it. The goroutine in run ends with it.
+// A process has one watch while a sleeper of it watches: the first one opens it, and the last one
+// closes it. The goroutine in run ends with it.
 type watch struct {
 	file *os.File
 	over chan struct{} // closed by the last sleeper
@@ -143,7 +143,7 @@ const (
 )
 
 // openLinks opens a socket that tells of the interfaces of the process's network stack. The process
-// can read it and nothing else, also where it is root in a sandbox.
+// can read it and nothing else, even if it is root: a sandbox must not change interfaces.
 func openLinks() (*os.File, error) {
 	fd, err := unix.Socket(afNetlink, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, netlinkRoute)
 	if err != nil {

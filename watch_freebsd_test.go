@@ -2,6 +2,7 @@ package zbuf_test
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -106,6 +107,60 @@ func TestAWatchThatFailsTellsAndIsBegunAgain(t *testing.T) {
 	require.NoError(t, w.Destroy(name))
 	awaitChange(t, first)
 	awaitChange(t, second)
+}
+
+// Changed comes ten times a second at most, however many interfaces change.
+func TestChangesWakeADeviceTenTimesASecondAtMost(t *testing.T) {
+	w := lab.OnKernel(t)
+	d := watching(t)
+	began := time.Now()
+	var changes sync.WaitGroup
+	defer changes.Wait()
+	const interfaces = 40
+	changes.Go(func() {
+		for range interfaces {
+			name, err := lab.Create("lo")
+			if !assert.NoError(t, err) || !assert.NoError(t, w.Destroy(name)) {
+				return
+			}
+		}
+	})
+	told := 0
+	for until := began.Add(2 * time.Second); time.Now().Before(until); {
+		ev, err := d.Wait(true, time.Until(until))
+		require.NoError(t, err)
+		if ev.Changed {
+			told++
+		}
+	}
+	assert.NotZero(t, told)
+	assert.LessOrEqual(t, told, int(time.Since(began)/(100*time.Millisecond))+1)
+}
+
+// A process in a sandbox could otherwise change interfaces through the socket of its watch.
+func TestAWatchCanOnlyBeRead(t *testing.T) {
+	lab.OnKernel(t)
+	d := watching(t)
+	assert.ErrorIs(t, zbuf.WriteToWatch(), unix.ENOTCAPABLE)
+	name, err := lab.Create("lo")
+	require.NoError(t, err)
+	awaitChange(t, d)
+	require.NoError(t, lab.OnKernel(t).Destroy(name))
+}
+
+// A program may forget to close a Device.
+func TestADeviceThatIsDroppedLeavesItsWatch(t *testing.T) {
+	lab.OnKernel(t)
+	watching(t).Close()
+	before := openFiles(t)
+	func() {
+		d, err := zbuf.Open()
+		require.NoError(t, err)
+		require.True(t, d.WatchInterfaces())
+	}()
+	require.Greater(t, openFiles(t), before)
+	require.Eventually(t, func() bool { runtime.GC(); return openFiles(t) == before }, lab.Patience,
+		10*time.Millisecond)
 }
 
 // Devices come and go on several goroutines while interfaces do.

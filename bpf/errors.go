@@ -27,9 +27,9 @@ var (
 	ErrReleased = errors.New("bpf: lease released already")
 
 	// ErrInterfaceGone is the error of the reading methods when the interface was destroyed or moved
-	// to another vnet. They first return everything that was captured. A reader notices at once where
-	// the kernel tells of interfaces (FreeBSD 14), else within a second. The error is final: open a
-	// new Reader.
+	// to another vnet. They first return everything that was captured. A reader notices within 0.1 s
+	// where the kernel tells of interfaces (FreeBSD 14), else within a second. The error is final:
+	// open a new Reader.
 	ErrInterfaceGone = errors.New("bpf: interface gone")
 
 	// ErrCorrupt is in the error of [Lease.Err] and the reading methods when a record does not fit

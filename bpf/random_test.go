@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
 	"github.com/zbuf-go/zbuf/internal/lab"
@@ -110,7 +111,11 @@ func randomUse(
 		opts = append(opts, bpftest.WithInFlight(4, flight, rnd.Uint64()))
 		h.store, cfg.BufferSize, burst = flight, 64<<10, 12
 	}
+	if rnd.IntN(2) == 0 { // then the reader hardly looks by itself, which ends a wait too
+		opts = append(opts, bpftest.WithInterfaceWatch())
+	}
 	w := newCapture(t, cfg, opts...)
+	var came atomic.Int64 // interfaces
 	began := time.Now()
 	h.clock = func() time.Duration { return time.Since(began) }
 	h.rules = []rule{{span{h.now(), h.now()}, 0b1111, bpf.InOut}}
@@ -123,7 +128,12 @@ func randomUse(
 		},
 		fail: func(request string) { w.k.FailNext(request, 1, syscall.EINVAL) },
 		// in the time of the bubble
-		rest: func(rnd *rand.Rand) { time.Sleep(time.Duration(rnd.IntN(20)) * time.Millisecond) },
+		rest: func(rnd *rand.Rand) {
+			if rnd.IntN(10) == 0 {
+				w.k.AddInterface(fmt.Sprint("other", came.Add(1)), zbuf.DLT_EN10MB)
+			}
+			time.Sleep(time.Duration(rnd.IntN(20)) * time.Millisecond)
+		},
 	}
 	if !inFlight {
 		u.counters = func() (counters, bool) {

@@ -23,8 +23,9 @@ const early = 200 * time.Millisecond
 // the kernel had no memory to tell.
 const watched = 16 * backstop
 
-// untilLook returns when to look again, every. All readers look when the clock shows a multiple of
-// that, so many of them wake a processor no more often than one does.
+// untilLook returns how long it is until the next look, at the rate of one look in every. All
+// readers look when the clock shows a multiple of every. So many of them wake a processor no more
+// often than one does.
 func untilLook(clock time.Time, every time.Duration) time.Duration {
 	d := every - time.Duration(clock.UnixNano()%int64(every))
 	if d <= early { // that look is done
