@@ -44,7 +44,8 @@ func showOn(ctx context.Context, p *capture.Pipeline, stderr io.Writer, live boo
 		showing.Go(func() { showProgress(p, stderr, start, done) })
 	}
 	if r, ok := p.Source.(readers); ok {
-		showing.Go(func() { watchDrops(r.Readers(), p.Say, done) })
+		packets := func() uint64 { n, _ := p.Progress(); return n }
+		showing.Go(func() { watchDrops(r.Readers(), packets, p.Say, done) })
 	}
 	stopAnswering := answer(func() {
 		packets, bytes := p.Progress()

@@ -10,17 +10,31 @@ import (
 	"github.com/zbuf-go/zbuf/internal/human"
 )
 
+// quietLooks is how many ticks pass between two looks at the drops while a capture gets no packets.
+const quietLooks = 20
+
 // watchDrops looks at the readers again and again until done is closed. When the kernel begins to
-// drop packets of one, it says which buffers would have held them.
-func watchDrops(all []*bpf.Reader, say func(string), done <-chan struct{}) {
+// drop packets of one, it says which buffers would have held them. It looks less often while
+// packets, the number of those that were captured, stays the same: each look wakes up every reader,
+// because it stops their read timeouts in the kernel.
+func watchDrops(
+	all []*bpf.Reader, packets func() uint64, say func(string), done <-chan struct{},
+) {
 	told := make([]bool, len(all))
 	t := time.NewTicker(showEvery)
 	defer t.Stop()
+	before, quiet := uint64(0), 0
 	for last := false; !last; {
 		select {
 		case <-done:
 			last = true
 		case <-t.C:
+			now := packets()
+			if now == before && quiet < quietLooks-1 {
+				quiet++
+				continue
+			}
+			before, quiet = now, 0
 		}
 		for i, r := range all {
 			s, err := r.Stats()

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -41,6 +45,72 @@ func TestNamedBuffersHoldTheBurst(t *testing.T) {
 			assert.Zero(t, burst(int(enough), packets, length), "%d packets of %d bytes in %v", packets,
 				length, m[1])
 		}
+	}
+}
+
+// Drops are said within half a second while packets are captured, and within ten without. Looking
+// for them hardly wakes up the reader of a quiet interface.
+func TestDropsAreSaidInTime(t *testing.T) {
+	for _, c := range []struct {
+		what    string
+		packets uint64 // each captures so many in 100 ms
+		within  time.Duration
+		waits   int // of the reader in a minute without drops
+	}{
+		{"packets come", 1, 500 * time.Millisecond, 120},
+		{"quiet", 0, 10 * time.Second, 6},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := bpftest.New(bpftest.WithInterfaceWatch())
+				em0 := k.AddInterface("em0", zbuf.DLT_EN10MB)
+				r, err := bpf.Open("em0", bpf.Config{System: k, BufferSize: 4096})
+				require.NoError(t, err)
+				reading := make(chan error, 1)
+				go func() { // waits for packets that do not come
+					_, err := r.Lease(t.Context())
+					reading <- err
+				}()
+				stuck, err := bpf.Open("em0", bpf.Config{System: k, BufferSize: 4096})
+				require.NoError(t, err)
+				var packets atomic.Uint64
+				moving := time.NewTicker(100 * time.Millisecond)
+				done := make(chan struct{})
+				said := make(chan time.Time, 1)
+				ended := make(chan struct{})
+				go func() {
+					for {
+						select {
+						case <-moving.C:
+							packets.Add(c.packets)
+						case <-done:
+							return
+						}
+					}
+				}()
+				go func() {
+					watchDrops([]*bpf.Reader{r, stuck}, packets.Load, func(string) { said <- time.Now() }, done)
+					close(ended)
+				}()
+				before, err := r.Stats()
+				require.NoError(t, err)
+				time.Sleep(time.Minute + time.Second) // not a moment at which it looks
+				after, err := r.Stats()
+				require.NoError(t, err)
+				assert.InDelta(t, c.waits, int(after.Waits-before.Waits), 8)
+				require.NoError(t, r.Close())
+				require.ErrorIs(t, <-reading, os.ErrClosed)
+
+				for i := range uint32(1000) {
+					em0.Receive(scenario.Frame(60, i))
+				}
+				began := time.Now()
+				assert.LessOrEqual(t, (<-said).Sub(began), c.within)
+				close(done)
+				<-ended
+				require.NoError(t, stuck.Close())
+			})
+		})
 	}
 }
 
