@@ -15,6 +15,7 @@ import (
 
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 func newKernel(t testing.TB) (*bpftest.Kernel, *bpftest.Interface) {
@@ -186,7 +187,7 @@ func TestLeakedDeviceIsCleanedUp(t *testing.T) {
 	require.Eventually(t, func() bool {
 		runtime.GC()
 		return k.OpenCount() == 0 && k.MappedBytes() == 0
-	}, 10*time.Second, time.Millisecond, "a descriptor is open or memory is mapped")
+	}, lab.Patience, time.Millisecond, "a descriptor is open or memory is mapped")
 }
 
 func TestClosedDeviceSaysSo(t *testing.T) {
