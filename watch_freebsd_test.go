@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,7 +41,7 @@ func watching(t *testing.T) *zbuf.Device {
 // awaitChange waits until d hears of a change.
 func awaitChange(t *testing.T, d *zbuf.Device) {
 	for until := time.Now().Add(lab.Patience); time.Now().Before(until); {
-		ev, err := d.Wait(true, time.Until(until))
+		ev, err := d.Wait(true, max(time.Until(until), 0))
 		require.NoError(t, err)
 		if ev.Changed {
 			return
@@ -127,13 +128,16 @@ func TestChangesWakeADeviceTenTimesASecondAtMost(t *testing.T) {
 	})
 	told := 0
 	for until := began.Add(2 * time.Second); time.Now().Before(until); {
-		ev, err := d.Wait(true, time.Until(until))
+		ev, err := d.Wait(true, max(time.Until(until), 0))
 		require.NoError(t, err)
 		if ev.Changed {
 			told++
 		}
 	}
-	assert.NotZero(t, told)
+	if told == 0 { // nobody had a processor for two seconds
+		awaitChange(t, d)
+		told++
+	}
 	assert.LessOrEqual(t, told, int(time.Since(began)/(100*time.Millisecond))+1)
 }
 
@@ -157,8 +161,9 @@ func TestADeviceThatIsDroppedLeavesItsWatch(t *testing.T) {
 		d, err := zbuf.Open()
 		require.NoError(t, err)
 		require.True(t, d.WatchInterfaces())
+		require.Greater(t, openFiles(t), before)
+		runtime.KeepAlive(d)
 	}()
-	require.Greater(t, openFiles(t), before)
 	require.Eventually(t, func() bool { runtime.GC(); return openFiles(t) == before }, lab.Patience,
 		10*time.Millisecond)
 }
@@ -170,12 +175,14 @@ func TestWatchesComeAndGoAtRandom(t *testing.T) {
 	before := openFiles(t)
 	rnd := rand.New(rand.NewPCG(lab.RandomSeed(t), 0))
 	var all sync.WaitGroup
+	var changed atomic.Bool
+	patience := time.Now().Add(lab.Patience)
 	over := make(chan struct{})
 	for range 4 {
 		seed := rnd.Uint64()
 		all.Go(func() {
 			rnd := rand.New(rand.NewPCG(seed, 0))
-			for range 30 {
+			for n := 0; n < 30 || !changed.Load() && time.Now().Before(patience); n++ {
 				d, err := zbuf.Open()
 				if !assert.NoError(t, err) {
 					return
@@ -191,10 +198,9 @@ func TestWatchesComeAndGoAtRandom(t *testing.T) {
 	}
 	var changes sync.WaitGroup
 	changes.Go(func() {
-		for n := 0; ; n++ {
+		for {
 			select {
 			case <-over:
-				assert.NotZero(t, n)
 				return
 			default:
 			}
@@ -202,9 +208,11 @@ func TestWatchesComeAndGoAtRandom(t *testing.T) {
 			if !assert.NoError(t, err) || !assert.NoError(t, w.Destroy(name)) {
 				return
 			}
+			changed.Store(true)
 		}
 	})
 	all.Wait()
+	assert.True(t, changed.Load(), "interfaces came and went meanwhile")
 	close(over)
 	changes.Wait()
 	assert.Equal(t, before, openFiles(t))
