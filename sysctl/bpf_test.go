@@ -8,12 +8,14 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/internal/lab"
 	"github.com/zbuf-go/zbuf/sysctl"
 	"github.com/zbuf-go/zbuf/sysctl/sysctltest"
 )
@@ -255,7 +257,8 @@ func TestStatsWhileListenersComeAndGo(t *testing.T) {
 			}
 		})
 		seen := map[int]bool{}
-		for i := 0; i < times || len(seen) < 3 && i < 100000; i++ {
+		patience := time.Now().Add(lab.Patience)
+		for i := 0; i < times || len(seen) < 3 && time.Now().Before(patience); i++ {
 			all, err := w.tree.BPF().Stats()
 			require.NoError(t, err)
 			require.GreaterOrEqual(t, len(all), 2)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 
@@ -97,6 +98,7 @@ func hold(how string) error {
 		if err != nil {
 			return err
 		}
+		defer runtime.KeepAlive(d) // or the garbage collector closes it
 		if err := d.SetInterface("lo0"); err != nil {
 			return err
 		}
@@ -168,4 +170,9 @@ func TestListenerThatOutlivesItsProcess(t *testing.T) {
 	require.Equal(t, c.Process.Pid, all[0].PID)
 	require.Empty(t, all[0].Process)
 	stop()
+	// Nobody waits for the last process, which closes its standard output before the listener.
+	require.NoError(t, lab.Until(func() (bool, error) {
+		all, err = w.tree.BPF().Stats()
+		return len(all) == 0, err
+	}), "gone with the last process that has it: %v", all)
 }
