@@ -123,7 +123,7 @@ func strays(t *testing.T, w lab.World) {
 	buf := make([]byte, n)
 	changes, packets, stray := 0, 0, 0
 	until := time.Now().Add(soak(by(w.Name() == kernel, 4*time.Second, 200*time.Millisecond)))
-	for ; time.Now().Before(until); changes++ {
+	for ; packets == 0 || time.Now().Before(until); changes++ {
 		class := uint32(1 + changes%classes)
 		s.do(zbuf.BIOCSETF, classOf(class))
 		var got int
@@ -147,7 +147,6 @@ func strays(t *testing.T, w lab.World) {
 	}
 	t.Logf("%d changes of the filter, %d packets, %d that only an old filter passed", changes, packets,
 		stray)
-	require.NotZero(t, packets)
 	if !featuresOf(w).FilterInFlight {
 		require.Zero(t, stray, "BIOCSETF waits for what is in flight")
 	}
