@@ -211,6 +211,9 @@ func (s *side) step(o op) string {
 		if err == nil && ev == 0 {
 			// A machine that stood still for so long may have had both timers run out at once, and
 			// have got round to one of them only.
+			if err := outlast(s.w, tick); err != nil {
+				return err.Error()
+			}
 			ev, err = st.Poll(lab.PollIn, 12*tick)
 		}
 		if err != nil || ev != 0 {

@@ -318,6 +318,7 @@ func probeAttach(p *prober) bool {
 	p.do(d, zbuf.BIOCSETIF, ifreq(first.A))
 	p.do(d, zbuf.BIOCSETIF, ifreq(second.A))
 	p.must(second.Deliver(second.A, lab.Frame(64, 1)))
+	p.must(outlast(p.w, 20*time.Millisecond))
 	// One long wait could end together with the timeout when the machine stalls.
 	for range quiet / tick {
 		ev, err := d.Wait(false, tick)
