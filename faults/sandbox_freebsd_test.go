@@ -39,14 +39,20 @@ func inCapabilityMode(args []string) error {
 	say("ready")
 	over := make(chan struct{})
 	go func() { awaitStdin(); close(over) }()
+	waited := false
 	for looks, on := 0, true; on; looks++ { // statistics all the time
 		select {
 		case <-over:
 			on = false
 		case <-time.After(5 * time.Millisecond):
 		}
-		if _, err := r.Stats(); err != nil {
+		s, err := r.Stats()
+		if err != nil {
 			return fmt.Errorf("statistics, %d times: %w", looks, err)
+		}
+		if !waited && s.Waits > 0 && (mode != bpf.ZeroCopy || s.Rotations > 0) {
+			say("waited")
+			waited = true
 		}
 		if _, err := r.LinkTypes(); err != nil {
 			return err
@@ -70,6 +76,13 @@ func TestCapabilityMode(t *testing.T) {
 		for tr.sent.Load() < uint32(sandboxed.n()) {
 			require.NoError(t, tr.once(batch))
 		}
+		require.NoError(t, lab.Until(func() (bool, error) { // a child without a processor only drops
+			if len(c.lines) > 0 {
+				c.says("waited")
+				return true, nil
+			}
+			return false, tr.once(batch)
+		}), "it waits, and rotates in zero-copy mode")
 		c.release()
 		var end told
 		c.hear(&end)
