@@ -16,6 +16,7 @@ import (
 
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 // readers are the reading methods. Each returns the numbers of the packets that one call delivers.
@@ -265,7 +266,7 @@ func readDuringReset(
 		w.receive(6, 6)
 	})
 	<-begun
-	require.NoError(t, w.r.SetReadDeadline(time.Now().Add(2*time.Second)))
+	require.NoError(t, w.r.SetReadDeadline(time.Now().Add(lab.Patience)))
 	time.AfterFunc(2*time.Millisecond, func() { close(end) }) // while the read below waits for it
 	for len(got) == 0 || got[len(got)-1] != 11 {
 		n, err := read(t, w.r)
