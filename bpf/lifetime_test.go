@@ -17,6 +17,7 @@ import (
 	"github.com/zbuf-go/zbuf"
 	"github.com/zbuf-go/zbuf/bpf"
 	"github.com/zbuf-go/zbuf/bpf/bpftest"
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 // A loop that leaves before a good packet has seen nothing corrupt.
@@ -104,10 +105,10 @@ func TestMemoryOfAForgottenReader(t *testing.T) {
 				}
 				c.use(r)
 			})
-			require.Eventually(t, func() bool {
+			require.NoError(t, lab.Until(func() (bool, error) {
 				runtime.GC()
-				return k.OpenCount() == 0 && (c.stays || k.MappedBytes() == 0)
-			}, 10*time.Second, time.Millisecond, "the descriptor is closed")
+				return k.OpenCount() == 0 && (c.stays || k.MappedBytes() == 0), nil
+			}), "the descriptor is closed")
 			assert.Equal(t, c.stays, k.MappedBytes() > 0)
 			assert.True(t, c.ok())
 		})
@@ -136,10 +137,10 @@ func TestCloseLeavesNothingInTheContext(t *testing.T) {
 						}
 					}
 				}()
-				require.Eventually(t, func() bool {
+				require.NoError(t, lab.Until(func() (bool, error) {
 					s, err := w.r.Stats()
-					return err == nil && s.Packets == 2
-				}, 10*time.Second, time.Millisecond)
+					return s.Packets == 2, err
+				}))
 			default:
 				l, err := w.r.Lease(ctx)
 				require.NoError(t, err)
