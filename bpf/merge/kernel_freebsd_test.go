@@ -28,7 +28,7 @@ func TestKernelMerge(t *testing.T) {
 			pairs, readers = append(pairs, p), append(readers, r)
 		}
 		const each = 300
-		ctx, cancel := context.WithTimeout(t.Context(), lab.Patience)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*lab.Patience)
 		defer cancel()
 		const bound = time.Second
 		lag := lab.WatchLag(t)
