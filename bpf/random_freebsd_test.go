@@ -66,7 +66,8 @@ func kernelRandomUse(t *testing.T, w lab.World, mode bpf.Mode, size int, how tim
 	others.Go(func() { u.send(rnd(2), 80, over) })
 	others.Go(func() { u.change(rnd(3), over) })
 	others.Go(func() { u.disturb(rnd(4), over) })
-	for lag.Now() < how || h.resetsSoFar() < wanted && lag.Now() < how+lab.Patience {
+	enough := func() bool { return h.resetsSoFar() >= wanted && u.passed.Load() > 0 }
+	for lag.Now() < how || !enough() && lag.Now() < how+lab.Patience {
 		u.readOnce(u.rnd)
 	}
 	stop()
