@@ -179,17 +179,18 @@ func TestKernelReadTimeoutDespiteIoctls(t *testing.T) {
 		})
 		var took []lab.Span
 		for i := range uint32(10) {
-			arrived := make(chan time.Duration, 1)
+			arrived, posted := make(chan time.Duration, 1), make(chan error, 1)
 			go func() {
 				// the packet comes while the reader waits, between two ioctls
 				time.Sleep(50 * time.Millisecond)
 				arrived <- lag.Now()
-				p.Post(p.A, numbered(i, 64))
+				posted <- p.Post(p.A, numbered(i, 64))
 			}()
 			l, err := r.Lease(ctx)
 			require.NoError(t, err)
 			took = append(took, lag.Since(<-arrived))
 			require.NoError(t, l.Release())
+			require.NoError(t, <-posted) // the packet is here before its writer counts it
 		}
 		assert.Empty(t, lag.Late(took, timeout+lab.Slack))
 	})
