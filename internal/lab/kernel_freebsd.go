@@ -146,11 +146,6 @@ func Create(kind string) (string, error) {
 }
 
 func (k kernel) NewPair() (*Pair, error) {
-	// Without a link-local address there is no duplicate address detection, and so no packet of it.
-	if err := setSysctl("net.inet6.ip6.auto_linklocal", 0); err != nil &&
-		!errors.Is(err, unix.ENOENT) {
-		return nil, err
-	}
 	a, err := Create("epair")
 	if err != nil {
 		return nil, err
@@ -208,6 +203,11 @@ func (kernel) SetUp(ifname string, up bool) error {
 	}
 	flags &^= unix.IFF_UP
 	if up {
+		// Without a link-local address there is no duplicate address detection, and so no packet of it.
+		if err := setSysctl("net.inet6.ip6.auto_linklocal", 0); err != nil &&
+			!errors.Is(err, unix.ENOENT) {
+			return err
+		}
 		flags |= unix.IFF_UP
 	}
 	_, _, err = request(unix.SIOCSIFFLAGS, ifname, flags)
