@@ -257,16 +257,18 @@ func TestRandomMerge(t *testing.T) {
 	}
 	seeds = lab.Setting(t, "ZBUF_SEEDS", seeds)
 	first := lab.RandomSeed(t)
-	late := uint64(0)
-	for i := range uint64(seeds) {
+	late, tried := uint64(0), 0
+	// One seed in five has late packets.
+	for ; tried < seeds || late == 0 && tried < seeds+500; tried++ {
+		seed := first + uint64(tried)
 		ok := t.Run("seed", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				late += randomMerge(t, rand.New(rand.NewPCG(first+i, 0)))
+				late += randomMerge(t, rand.New(rand.NewPCG(seed, 0)))
 			})
 		})
-		require.True(t, ok, "ZBUF_SEED=%d ZBUF_SEEDS=1", first+i)
+		require.True(t, ok, "ZBUF_SEED=%d ZBUF_SEEDS=1", seed)
 	}
-	t.Logf("%d seeds from %d, %d packets late", seeds, first, late)
+	t.Logf("%d seeds from %d, %d packets late", tried, first, late)
 	require.NotZero(t, late)
 }
 
