@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -126,7 +127,8 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 	for _, c := range slow {
 		require.NoError(t, c.SetReadDeadline(time.Now().Add(patience)))
 		b, err := io.ReadAll(c)
-		assert.NoError(t, err, "the server closes it")
+		// One whose request came late was reset.
+		assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the server closes it")
 		assert.NotContains(t, string(b), "200 OK")
 	}
 }
