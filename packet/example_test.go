@@ -49,11 +49,12 @@ func Example() {
 	if _, err := c.WriteTo([]byte("em0"), everybody); err != nil {
 		log.Fatal(err)
 	}
-	if err := c.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
-		log.Fatal(err)
-	}
 	buf := make([]byte, 1500)
-	for {
+	// The first answer may take its time. Others come soon after it.
+	for wait := 10 * time.Second; ; wait = 100 * time.Millisecond {
+		if err := c.SetReadDeadline(time.Now().Add(wait)); err != nil {
+			log.Fatal(err)
+		}
 		n, from, err := c.ReadFrom(buf)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			fmt.Println("no more answers:", err)
