@@ -35,6 +35,9 @@ func (k *Kinfo) Thread() int { return int(binary.NativeEndian.Uint32(k[600:])) }
 // ThreadName returns the thread's name, cut to 16 bytes.
 func (k *Kinfo) ThreadName() string { return unix.ByteSliceToString(k[394:][:17]) }
 
+// WaitMessage returns what the thread sleeps for in the kernel, cut to 8 bytes.
+func (k *Kinfo) WaitMessage() string { return unix.ByteSliceToString(k[411:][:9]) }
+
 // Threads returns how many threads the process has.
 func (k *Kinfo) Threads() int { return int(binary.NativeEndian.Uint32(k[596:])) }
 
