@@ -37,11 +37,18 @@ func TestMain(m *testing.M) {
 
 // slowCopy makes the test binary, as bpfctl, be a command for --after that needs no shell. Its
 // words are an ending and a file. It says which process has started it, and copies the file after a
-// while.
-const slowCopy = "slow-copy"
+// while. If slowGate names a file, it first waits until that is there, or its folder is not.
+const slowCopy, slowGate = "slow-copy", "BPFCTL_TEST_GATE"
 
 func copySlowly(ending, name string) (code int) {
 	fmt.Fprintln(os.Stderr, "parent", os.Getppid())
+	for gate := os.Getenv(slowGate); gate != ""; time.Sleep(10 * time.Millisecond) {
+		_, closed := os.Stat(gate)
+		_, gone := os.Stat(filepath.Dir(gate))
+		if closed == nil || gone != nil {
+			break
+		}
+	}
 	time.Sleep(200 * time.Millisecond)
 	content, err := os.ReadFile(name)
 	if err == nil {

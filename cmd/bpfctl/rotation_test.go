@@ -90,7 +90,11 @@ func TestKernelSecondSignalEndsAtOnce(t *testing.T) {
 		require.NoError(t, err)
 		return strings.Count(string(said), text)
 	}
-	p := start(t, func(c *exec.Cmd) { c.Stderr = messages },
+	gate := filepath.Join(t.TempDir(), "gate")
+	p := start(t, func(c *exec.Cmd) {
+		c.Stderr = messages
+		c.Env = append(c.Env, slowGate+"="+gate) // the commands don't end meanwhile, however long it is
+	},
 		"capture", "--model", "steady", "-i", "em0", "--rotate-packets", "100",
 		"-w", filepath.Join(dir, "out.pcapng"), "--after", self+" "+slowCopy+" .copy")
 	p.until("more files are finished than commands", func() bool {
@@ -102,6 +106,7 @@ func TestKernelSecondSignalEndsAtOnce(t *testing.T) {
 	require.Equal(t, -1, p.exit(), "the signal ends it")
 	ran := count("parent ")
 	require.Less(t, ran, count(" 100 packets, "))
+	require.NoError(t, os.WriteFile(gate, nil, 0o600))
 	p.until("commands go on", func() bool { return count("parent ") > ran })
 
 	// The rest would take long on a slow machine.
@@ -109,7 +114,9 @@ func TestKernelSecondSignalEndsAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	helper, err := strconv.Atoi(string(regexp.MustCompile(`parent (\d+)`).FindSubmatch(said)[1]))
 	require.NoError(t, err)
-	require.NoError(t, syscall.Kill(helper, syscall.SIGKILL))
+	if err := syscall.Kill(helper, syscall.SIGKILL); err != nil {
+		require.ErrorIs(t, err, syscall.ESRCH, "it has run them all")
+	}
 	p.until("the last command has ended", func() bool {
 		copies, err := filepath.Glob(filepath.Join(dir, "*.copy"))
 		return err == nil && len(copies) == count("parent ")
