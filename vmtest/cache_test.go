@@ -13,6 +13,7 @@ import (
 )
 
 func TestCacheFolderIsOnesOwn(t *testing.T) {
+	withUmask(t, 0o022)
 	for _, tt := range []struct {
 		name string
 		make func(t *testing.T, dir string)

@@ -18,7 +18,14 @@ import (
 	"github.com/zbuf-go/zbuf/vmtest/internal/wire"
 )
 
+// withUmask sets the mask of the modes of new files until the test ends.
+func withUmask(t *testing.T, mask int) {
+	was := syscall.Umask(mask)
+	t.Cleanup(func() { syscall.Umask(was) })
+}
+
 func TestFilesFromTheGuest(t *testing.T) {
+	withUmask(t, 0o022)
 	dir := t.TempDir()
 	path := filepath.Join(dir, "new", "file")
 	p := &plan{places: []place{{path: dir, folder: true}}}
@@ -128,8 +135,7 @@ func TestGuestWritesWhereItWasAskedTo(t *testing.T) {
 }
 
 func TestModeOfAGuestsFile(t *testing.T) {
-	umask := syscall.Umask(0o027)
-	defer syscall.Umask(umask)
+	withUmask(t, 0o027)
 	dir := t.TempDir()
 	for _, tt := range []struct{ mode, want fs.FileMode }{
 		{0o777, 0o640}, {0o4777, 0o640}, {0o600, 0o600}, {0o666 | 1<<31, 0o640}, {0o400, 0o400}, {0, 0},
