@@ -23,6 +23,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/zbuf-go/zbuf/internal/lab"
 )
 
 // session is a runner and a guest program of its own.
@@ -86,13 +88,15 @@ func (s *session) servers(t testing.TB) []int {
 	return processes(t, fmt.Sprintf(`__serve .*"MemMiB":%d,`, s.mem))
 }
 
-// gone waits until the session has no process left, ten seconds at most as was
-// promised.
+// gone waits until the session has no process left, ten seconds at most as was promised, and as
+// long as the machine was late meanwhile.
 func (s *session) gone(t testing.TB) {
 	t.Helper()
+	lag := lab.WatchLag(t)
+	from := lag.Now()
 	assert.Eventually(t, func() bool { return len(s.qemus(t)) == 0 && len(s.servers(t)) == 0 },
-		10*time.Second, 100*time.Millisecond,
-		"QEMU or its server is left")
+		time.Minute, 100*time.Millisecond, "QEMU or its server is left")
+	assert.Empty(t, lag.Late([]lab.Span{lag.Since(from)}, 10*time.Second))
 }
 
 // startSleeping runs a program that sleeps and waits until it does.
