@@ -79,7 +79,7 @@ func TestKernelSandboxedCapture(t *testing.T) {
 			self, err := os.Executable()
 			require.NoError(t, err)
 			args := append([]string{"capture", "-i", pair.A, "-i", two.A, "--mode", c.mode,
-				"-w", filepath.Join(dir, "out.pcapng"), "--rotate-packets", "100", "--rotate-time", "24h",
+				"-w", filepath.Join(dir, "out.pcapng"), "--rotate-packets", "100", "--rotate-time", "8760h",
 				"--rotate-names", "number",
 				"--after", self + " capture -w " + filepath.Join(dir, "copy.pcapng") + " --replay"},
 				c.flags...)
