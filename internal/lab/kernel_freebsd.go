@@ -140,7 +140,14 @@ func request(req uintptr, ifname string, value uint32) (name string, out uint32,
 }
 
 // Create makes an interface of a kind ("epair", "tap", "bridge", "lo") and returns its name.
+//
+// Without a link-local address there is no duplicate address detection, and so no packet of it. The
+// kernel decides when it makes the interface whether it will have one.
 func Create(kind string) (string, error) {
+	if err := setSysctl("net.inet6.ip6.auto_linklocal", 0); err != nil &&
+		!errors.Is(err, unix.ENOENT) {
+		return "", err
+	}
 	name, _, err := request(unix.SIOCIFCREATE2, kind, 0)
 	return name, err
 }
@@ -203,11 +210,6 @@ func (kernel) SetUp(ifname string, up bool) error {
 	}
 	flags &^= unix.IFF_UP
 	if up {
-		// Without a link-local address there is no duplicate address detection, and so no packet of it.
-		if err := setSysctl("net.inet6.ip6.auto_linklocal", 0); err != nil &&
-			!errors.Is(err, unix.ENOENT) {
-			return err
-		}
 		flags |= unix.IFF_UP
 	}
 	_, _, err = request(unix.SIOCSIFFLAGS, ifname, flags)
