@@ -32,7 +32,7 @@ func ExampleMerger_Packets() {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	m := merge.New(10*time.Second, readers...) // so long that a busy machine changes nothing
+	m := merge.New(10*time.Second, readers...) // 100 ms suit a program that shows packets live
 	for p, err := range m.Packets(ctx) {
 		switch {
 		case errors.Is(err, context.Canceled):
