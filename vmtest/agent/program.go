@@ -295,9 +295,10 @@ func reap(pid int) (syscall.WaitStatus, error) {
 	}
 }
 
-// killAll kills every process of the program and waits until all have ended.
+// killAll kills every process of the program and waits until all have ended. On a busy host that
+// may take many seconds: a process that is killed needs a processor to end.
 func killAll() error {
-	const patience = 5 * time.Second
+	const patience = time.Minute
 	for until := time.Now().Add(patience); ; time.Sleep(2 * time.Millisecond) {
 		if err := killDescendants(); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("kill what the program left running: %w", err)
