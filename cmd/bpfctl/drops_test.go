@@ -53,9 +53,9 @@ func TestNamedBuffersHoldTheBurst(t *testing.T) {
 func TestDropsAreSaidInTime(t *testing.T) {
 	for _, c := range []struct {
 		what    string
-		packets uint64 // each captures so many in 100 ms
+		packets uint64 // captured in 100 ms
 		within  time.Duration
-		waits   int // of the reader in a minute without drops
+		waits   int // of the reader, in a minute without drops
 	}{
 		{"packets come", 1, 500 * time.Millisecond, 120},
 		{"quiet", 0, 10 * time.Second, 6},
