@@ -109,6 +109,8 @@ func showProgress(p *capture.Pipeline, w io.Writer, start time.Time, done <-chan
 	t := time.NewTicker(showEvery)
 	defer t.Stop()
 	last, lastPackets := start, uint64(0)
+	var pace pace
+	var drops uint64
 	for {
 		select {
 		case <-done:
@@ -120,8 +122,11 @@ func showProgress(p *capture.Pipeline, w io.Writer, start time.Time, done <-chan
 		now := time.Now()
 		rate := float64(packets-lastPackets) / now.Sub(last).Seconds()
 		last, lastPackets = now, packets
+		if pace.due(packets) {
+			drops = dropped(p.Source.Statistics())
+		}
 		fmt.Fprintf(w, "\r\x1b[K%d packets  %.0f/s  %s  %d dropped",
-			packets, rate, human.RoughSize(bytes), dropped(p.Source.Statistics()))
+			packets, rate, human.RoughSize(bytes), drops)
 	}
 }
 

@@ -13,28 +13,41 @@ import (
 // quietLooks is how many ticks pass between two looks at the drops while a capture gets no packets.
 const quietLooks = 20
 
+// A pace tells at which ticks to look at the kernel's counters: at each while packets are captured,
+// and at one of quietLooks otherwise. A look wakes up every reader, because it stops their read
+// timeouts in the kernel.
+type pace struct {
+	packets uint64 // captured at the last look
+	quiet   int    // ticks since
+}
+
+func (p *pace) due(packets uint64) bool {
+	if packets == p.packets && p.quiet < quietLooks-1 {
+		p.quiet++
+		return false
+	}
+	*p = pace{packets: packets}
+	return true
+}
+
 // watchDrops looks at the readers again and again until done is closed. When the kernel begins to
-// drop packets of one, it says which buffers would have held them. It looks less often while
-// packets, the number of those that were captured, stays the same: each look wakes up every reader,
-// because it stops their read timeouts in the kernel.
+// drop packets of one, it says which buffers would have held them. packets returns how many were
+// captured.
 func watchDrops(
 	all []*bpf.Reader, packets func() uint64, say func(string), done <-chan struct{},
 ) {
 	told := make([]bool, len(all))
 	t := time.NewTicker(showEvery)
 	defer t.Stop()
-	before, quiet := uint64(0), 0
+	var pace pace
 	for last := false; !last; {
 		select {
 		case <-done:
 			last = true
 		case <-t.C:
-			now := packets()
-			if now == before && quiet < quietLooks-1 {
-				quiet++
+			if !pace.due(packets()) {
 				continue
 			}
-			before, quiet = now, 0
 		}
 		for i, r := range all {
 			s, err := r.Stats()
